@@ -1,0 +1,41 @@
+# Needs only python3, its venv module and make. Everything else goes into .venv, from the hash-pinned lock.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+RUN ?= runs/seca-2s3z
+STEPS ?= 2e6
+SEED ?= 0
+
+.PHONY: train test test-fast lint lock wheel install clean
+
+train: $(STAMP)  ## Train SeCA on smac/2s3z with a live display (RUN=, STEPS=, SEED= to change).
+	$(BIN)/seca train seca --env smac/2s3z --seed $(SEED) --steps $(STEPS) --out $(RUN)
+
+test: $(STAMP)  ## The whole suite.
+	$(BIN)/python -m pytest tests
+
+test-fast: $(STAMP)  ## The inner loop: under 5 minutes on 2 cores.
+	$(BIN)/python -m pytest tests -m "not slow"
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check seca tests benchmarks
+	$(BIN)/ruff check seca tests benchmarks
+	$(BIN)/pyrefly check
+
+wheel: $(STAMP)
+	$(BIN)/python -m hatchling build -t wheel
+
+lock:  ## Remake requirements.lock from pyproject.toml (needs uv).
+	uv pip compile --universal pyproject.toml --extra dev --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url -o requirements.lock
+
+install: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $(STAMP)
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache

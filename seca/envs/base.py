@@ -1,0 +1,46 @@
+"""The environment contract: batched, pure, and never resetting by itself."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
+
+from seca.types import EnvSpec, PyTree, TimeStep
+
+
+@dataclasses.dataclass(frozen=True)
+class Env:
+    """A batch of environments as two pure functions.
+
+    Stepping a finished episode changes nothing: reward 0, flags stay. An unavailable action never raises inside
+    `step`; each family documents what it does instead. The randomness of an episode depends on its own key only, so
+    an episode in a batch of 16 equals the same episode in a batch of 32.
+    """
+
+    spec: EnvSpec
+    reset: Callable[[PRNGKeyArray], tuple[PyTree, TimeStep]]
+    """`reset(keys)` with keys of shape `[batch]` returns the first state and time step."""
+    step: Callable[[PyTree, Int[Array, "batch agents"]], tuple[PyTree, TimeStep]]
+    """`step(state, actions)` returns the next state and time step."""
+    state_batch_axis: int = 0
+    """Batch axis of the leaves of the state (-1 where the simulator keeps the batch last for speed)."""
+
+
+def where_done(
+    env: Env,
+    done: Bool[Array, " batch"],
+    on_true: tuple[PyTree, TimeStep],
+    on_false: tuple[PyTree, TimeStep],
+) -> tuple[PyTree, TimeStep]:
+    """Choose, environment by environment, between two (state, time step) pairs: the caller's way to auto-reset."""
+
+    def choose(axis: int, new: Array, old: Array) -> Array:
+        shape = [1] * old.ndim
+        shape[axis] = done.shape[0]
+        return jnp.where(done.reshape(shape), new, old)
+
+    state = jax.tree.map(lambda new, old: choose(env.state_batch_axis, new, old), on_true[0], on_false[0])
+    time_step = jax.tree.map(lambda new, old: choose(0, new, old), on_true[1], on_false[1])
+    return state, time_step

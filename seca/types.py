@@ -1,0 +1,82 @@
+"""Shared types and the glossary of axis names.
+
+Axis names, the only ones used in signatures:
+    batch    runners, or episodes collected by them
+    time     environment steps of one episode, t = 0 .. L-1; ``time+1`` adds the row of the final observation
+    agents   agents of the team
+    actions  discrete actions of one agent
+    obs      one agent's observation vector
+    state    global state vector
+Networks add ``hidden`` (recurrent features), ``embed`` (features of the mixing critic) and ``rows`` (packed steps).
+
+Time suffixes: ``x_t`` belongs to step t, ``x_tp1`` to step t + 1.
+"""
+
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import Array, Bool, Float, Int
+
+PyTree = Any
+
+
+class EnvSpec(eqx.Module):
+    """What a learner may know of an environment: sizes and names, no functions."""
+
+    id: str
+    """Name on the command line, family first: `smac/2s3z`."""
+    version: str
+    """Version of the semantics. Checkpoints of another version are refused."""
+    n_agents: int
+    n_actions: int
+    obs_size: int
+    state_size: int
+    episode_limit: int
+    """Longest episode in env steps; at this step an unfinished episode is truncated."""
+    options: tuple[tuple[str, Any], ...] = ()
+    """Options that differ from their defaults, sorted by name; part of what makes two runs comparable."""
+
+
+class TimeStep(eqx.Module):
+    """What a batch of environments shows after `reset` or `step`."""
+
+    obs: Float[Array, "batch agents obs"]
+    state: Float[Array, "batch state"]
+    avail: Bool[Array, "batch agents actions"]
+    reward: Float[Array, " batch"]
+    """Team reward of the step that led here; 0 after `reset`."""
+    terminated: Bool[Array, " batch"]
+    """The episode ended by the rules of the game: nothing is bootstrapped."""
+    truncated: Bool[Array, " batch"]
+    """The episode was cut by the time limit. Never true together with `terminated`."""
+    info: dict[str, Array]
+    """Named arrays with the batch axis first; `won` (bool) is always among them."""
+
+    @property
+    def done(self) -> Bool[Array, " batch"]:
+        """Whether the episode is over, for either reason."""
+        return self.terminated | self.truncated
+
+
+class Episodes(eqx.Module):
+    """Whole episodes, padded to a common length; `valid` says which steps are real.
+
+    Row L of an episode of L steps holds the final observation, and an action sampled there for bootstrapping.
+    Rows after it are padding: their content never changes a result.
+    """
+
+    obs: Float[Array, "batch time+1 agents obs"]
+    state: Float[Array, "batch time+1 state"]
+    avail: Bool[Array, "batch time+1 agents actions"]
+    actions: Int[Array, "batch time+1 agents"]
+    reward: Float[Array, "batch time"]
+    terminated: Bool[Array, "batch time"]
+    truncated: Bool[Array, "batch time"]
+    valid: Bool[Array, "batch time"]
+    record: PyTree = None
+    """What the acting algorithm chose to keep of each row (arrays `[batch, time+1, ...]`), or None."""
+
+    @property
+    def length(self) -> Int[Array, " batch"]:
+        """Number of real steps L of each episode."""
+        return self.valid.sum(axis=1)
