@@ -1,0 +1,62 @@
+"""Named training settings: `seca` and everything that differs from it in one way."""
+
+import dataclasses
+from collections.abc import Callable
+
+from seca.algos.actor_critic import ActorCriticConfig, actor_critic
+from seca.algos.base import Algorithm
+from seca.order.gradients import GradientOrder
+from seca.order.simple import EntropyOrder, FixedOrder, ProbabilityOrder, RandomOrder
+from seca.types import EnvSpec
+
+AlgorithmConfig = ActorCriticConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A named setting of an algorithm."""
+
+    summary: str
+    """One line for `seca algos`."""
+    paper: str
+    """Where it comes from."""
+    config: AlgorithmConfig
+    """Defaults of every option; `build` turns it into the record of functions."""
+    eval_interval: int = 100_000
+    """Env steps between evaluations where the setting prescribes one."""
+
+
+def build(name: str, spec: EnvSpec, config: AlgorithmConfig) -> Algorithm:
+    """The algorithm of a preset, for one environment. Raises ValueError when the two do not fit."""
+    return actor_critic(name, spec, config)
+
+
+_SECA = "Zang et al. 2023 (AAMAS)"
+_seca = ActorCriticConfig()
+
+
+def _variant(summary: str, paper: str = _SECA, eval_interval: int = 100_000, **changes: object) -> Preset:
+    return Preset(summary, paper, dataclasses.replace(_seca, **changes), eval_interval)
+
+
+PRESETS: dict[str, Preset] = {
+    "seca": Preset("Sequential advantage, order by integrated gradients per episode", _SECA, _seca),
+    "seca-paper": _variant(
+        "SeCA as published: wide critic, the authors' learning rates, time limit as an end",
+        eval_interval=320_000,
+        critic_width=None,
+        time_limit="terminal",
+    ),
+    "seca-fixed": _variant("SeCA with one random order for the whole run", order=FixedOrder()),
+    "seca-random": _variant("SeCA with a random order per episode", order=RandomOrder()),
+    "seca-prob": _variant("SeCA, agents sure of their action first, per step", order=ProbabilityOrder()),
+    "seca-entropy": _variant("SeCA, agents of low policy entropy first, per step", order=EntropyOrder()),
+    "seca-ig-1": _variant("SeCA with the order made anew each step", order=GradientOrder(stage=1)),
+    "seca-ig-10": _variant("SeCA with the order made anew each 10 steps", order=GradientOrder(stage=10)),
+    "seca-ig-20": _variant("SeCA with the order made anew each 20 steps", order=GradientOrder(stage=20)),
+    "coma-newarchi": _variant("COMA's counterfactual advantage (Eq. 3) on SeCA's critic", credit="counterfactual"),
+    "indadv": _variant(
+        "Independent advantage (Eq. 4) on SeCA's critic", "Eq. 4 of the paper; not run there", credit="independent"
+    ),
+}
+

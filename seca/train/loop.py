@@ -1,0 +1,125 @@
+"""The training loop: collect whole episodes, update, now and then evaluate and save.
+
+It knows no folders: what it produces goes to the `Sinks` it is handed.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from seca.algos.base import Algorithm
+from seca.envs.base import Env
+from seca.train.evaluate import make_evaluate
+from seca.train.iterate import make_iterate
+from seca.train.state import TrainState
+
+
+class Sinks(Protocol):
+    """Where the loop's products go; the run folder implements it."""
+
+    def metrics(self, line: dict[str, Any]) -> None:
+        """One line of metrics: `kind` is `train` or `eval`."""
+
+    def after_iteration(self, state: TrainState, evaluated: dict[str, Any] | None) -> bool:
+        """Called after each iteration (and its evaluation, if there was one): save when due; return True to stop."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopConfig:
+    """How long to train and how often to look."""
+
+    steps: int = 2_000_000
+    """Env steps to train for; the loop ends with the first iteration that reaches them."""
+    runners: int = 32
+    """Environments played side by side; each update uses one whole episode of each."""
+    eval_interval: int = 100_000
+    """Env steps between two evaluations of the current policy; the untrained policy is evaluated as well."""
+    eval_episodes: int = 32
+    """Greedy episodes per evaluation."""
+
+
+class NonFiniteError(RuntimeError):
+    """A loss or a gradient norm became NaN or infinite; the state before this iteration is still good."""
+
+
+def train(
+    env: Env,
+    algorithm: Algorithm,
+    state: TrainState,
+    config: LoopConfig,
+    sinks: Sinks,
+    devices: list[jax.Device],
+    clock: Callable[[], float] = time.perf_counter,
+) -> TrainState:
+    """Train from `state` until `config.steps` env steps and return the last state.
+
+    Raises `NonFiniteError` when a loss or a gradient norm is not finite; nothing is handed to the sinks then.
+    """
+    iterate = make_iterate(env, algorithm, config.runners, devices)
+    evaluate = make_evaluate(env, algorithm, config.eval_episodes, devices)
+    if int(state.iteration) == 0:
+        evaluated = evaluation_line(state, evaluate(state))
+        sinks.metrics(evaluated)
+        if sinks.after_iteration(state, evaluated):
+            return state
+    while int(state.env_steps) < config.steps:
+        started = clock()
+        steps_before = int(state.env_steps)
+        new_state, metrics = iterate(state)
+        line = training_line(new_state, jax.device_get(metrics), clock() - started, steps_before)
+        state = new_state
+        sinks.metrics(line)
+        evaluated = None
+        if crossed(steps_before, int(state.env_steps), config.eval_interval) or int(state.env_steps) >= config.steps:
+            evaluated = evaluation_line(state, evaluate(state))
+            sinks.metrics(evaluated)
+        if sinks.after_iteration(state, evaluated):
+            break
+    return state
+
+
+def crossed(before: int, after: int, interval: int) -> bool:
+    """Whether a multiple of `interval` lies in (before, after]."""
+    return after // interval > before // interval
+
+
+def training_line(state: TrainState, metrics: dict[str, Any], seconds: float, steps_before: int) -> dict[str, Any]:
+    """One JSON-ready line about an iteration; time fields start with `time_`."""
+    line: dict[str, Any] = {
+        "kind": "train",
+        "env_steps": int(state.env_steps),
+        "iteration": int(state.iteration),
+        "episodes": int(state.episodes),
+        "gradient_steps": int(state.iteration),
+        "time_iteration": seconds,
+        "time_env_steps_per_s": (int(state.env_steps) - steps_before) / max(seconds, 1e-9),
+    }
+    for name, value in metrics.items():
+        array = np.asarray(value)
+        line[name] = array.item() if array.ndim == 0 else array.tolist()
+    broken = [name for name in metrics if not np.all(np.isfinite(np.asarray(line[name], dtype=np.float64)))]
+    if broken:
+        raise NonFiniteError(
+            f"`{broken[0]}` is not finite at env step {line['env_steps']} (iteration {line['iteration']}): "
+            "the run stopped; the last checkpoint is intact"
+        )
+    return line
+
+
+def evaluation_line(state: TrainState, results: dict[str, np.ndarray]) -> dict[str, Any]:
+    """One JSON-ready line about an evaluation: per-episode results and their means."""
+    return {
+        "kind": "eval",
+        "env_steps": int(state.env_steps),
+        "iteration": int(state.iteration),
+        "greedy": True,
+        "win_rate": float(np.mean(results["won"])),
+        "return_mean": float(np.mean(results["return"])),
+        "episode_won": np.asarray(results["won"]).astype(int).tolist(),
+        "episode_return": np.asarray(results["return"], dtype=np.float64).round(6).tolist(),
+        "episode_length": np.asarray(results["length"]).astype(int).tolist(),
+    }

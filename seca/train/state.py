@@ -1,0 +1,50 @@
+"""Everything that a run needs to go on from where it is."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, UInt32
+
+from seca.algos.base import Algorithm
+from seca.types import PyTree
+
+
+class TrainState(eqx.Module):
+    """The whole state of a training run between two iterations: arrays only.
+
+    Environments are not in it: every iteration plays whole episodes from `reset`. Keys are derived from `seed_key` and
+    `iteration`, so a resumed run draws what an unbroken one would have drawn.
+    """
+
+    learner: PyTree
+    seed_key: UInt32[Array, " key"]
+    """Key data of the run's root key, fixed for the whole run."""
+    iteration: Int[Array, ""]
+    """Updates done so far."""
+    episodes: Int[Array, ""]
+    """Training episodes collected so far."""
+    env_steps: UInt32[Array, ""]
+    """Training env steps so far: one step of one unfinished episode counts one; evaluation never counts."""
+
+
+def init_state(algorithm: Algorithm, seed: int) -> TrainState:
+    """State of an untrained run."""
+    root = jax.random.key(seed)
+    init_key, run_key = jax.random.split(root)
+    return TrainState(
+        learner=algorithm.init(init_key),
+        seed_key=jax.random.key_data(run_key),
+        iteration=jnp.zeros((), jnp.int32),
+        episodes=jnp.zeros((), jnp.int32),
+        env_steps=jnp.zeros((), jnp.uint32),
+    )
+
+
+def iteration_keys(state: TrainState) -> tuple[Array, Array, Array]:
+    """Collection, update and evaluation keys of the current iteration.
+
+    Evaluation has a key of its own, so evaluating more often leaves training unchanged bit for bit.
+    """
+    run_key = jax.random.wrap_key_data(state.seed_key)
+    keys = jax.random.split(jax.random.fold_in(run_key, state.iteration), 3)
+    return keys[0], keys[1], keys[2]
