@@ -1,12 +1,10 @@
 """Named training settings: `seca` and everything that differs from it in one way."""
 
 import dataclasses
-from collections.abc import Callable
 
 from seca.algos.actor_critic import ActorCriticConfig, actor_critic
 from seca.algos.base import Algorithm
 from seca.order.gradients import GradientOrder
-from seca.order.simple import EntropyOrder, FixedOrder, ProbabilityOrder, RandomOrder
 from seca.types import EnvSpec
 
 AlgorithmConfig = ActorCriticConfig
@@ -47,13 +45,13 @@ PRESETS: dict[str, Preset] = {
         critic_width=None,
         time_limit="terminal",
     ),
-    "seca-fixed": _variant("SeCA with one random order for the whole run", order=FixedOrder()),
-    "seca-random": _variant("SeCA with a random order per episode", order=RandomOrder()),
-    "seca-prob": _variant("SeCA, agents sure of their action first, per step", order=ProbabilityOrder()),
-    "seca-entropy": _variant("SeCA, agents of low policy entropy first, per step", order=EntropyOrder()),
-    "seca-ig-1": _variant("SeCA with the order made anew each step", order=GradientOrder(stage=1)),
-    "seca-ig-10": _variant("SeCA with the order made anew each 10 steps", order=GradientOrder(stage=10)),
-    "seca-ig-20": _variant("SeCA with the order made anew each 20 steps", order=GradientOrder(stage=20)),
+    "seca-fixed": _variant("SeCA with one random order for the whole run", order="fixed"),
+    "seca-random": _variant("SeCA with a random order per episode", order="random"),
+    "seca-prob": _variant("SeCA, agents sure of their action first, per step", order="probability"),
+    "seca-entropy": _variant("SeCA, agents of low policy entropy first, per step", order="entropy"),
+    "seca-ig-1": _variant("SeCA with the order made anew each step", path=GradientOrder(stage=1)),
+    "seca-ig-10": _variant("SeCA with the order made anew each 10 steps", path=GradientOrder(stage=10)),
+    "seca-ig-20": _variant("SeCA with the order made anew each 20 steps", path=GradientOrder(stage=20)),
     "coma-newarchi": _variant("COMA's counterfactual advantage (Eq. 3) on SeCA's critic", credit="counterfactual"),
     "indadv": _variant(
         "Independent advantage (Eq. 4) on SeCA's critic", "Eq. 4 of the paper; not run there", credit="independent"

@@ -5,11 +5,7 @@ from typing import Literal
 
 from seca.algos.base import Algorithm
 from seca.order.gradients import GradientOrder
-from seca.order.simple import EntropyOrder, FixedOrder, ProbabilityOrder, RandomOrder
 from seca.types import EnvSpec
-
-Order = GradientOrder | FixedOrder | RandomOrder | ProbabilityOrder | EntropyOrder
-
 
 @dataclasses.dataclass(frozen=True)
 class ActorCriticConfig:
@@ -42,8 +38,11 @@ class ActorCriticConfig:
     """How an agent's advantage is computed from the critic."""
     credit_samples: int = 8
     """Joint actions sampled per step by `monte_carlo`."""
-    order: Order = GradientOrder()
-    """Who is judged first."""
+    order: Literal["gradients", "probability", "entropy", "fixed", "identity", "random"] = "gradients"
+    """Who is judged first: by contribution along the episode (`path` has its options), by probability of the taken
+    action or by entropy at each step, in one random order per run, in index order, or at random per episode."""
+    path: GradientOrder = GradientOrder()
+    """Options of order `gradients`."""
     time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
     """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""
 
