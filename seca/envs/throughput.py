@@ -1,0 +1,104 @@
+"""How many env steps per second an environment makes, with legal random actions."""
+
+import functools
+import statistics
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Bool, Int, UInt
+
+from seca.envs.base import Env, where_done
+from seca.types import PyTree, TimeStep
+
+SCANNED_STEPS = 200
+"""Steps of one timed call: enough that dispatching it costs nothing."""
+
+
+def measure(env: Env, batch: int, seconds: float = 3.0, devices: int = 1) -> dict[str, Any]:
+    """Time random play with immediate resets: every lane of the batch counts, every output is computed.
+
+    Args:
+        batch: environments in all, split evenly over the devices.
+        seconds: how long to keep timing calls.
+        devices: how many of `jax.devices()` to use.
+
+    Returns:
+        Median and best rate in env steps per second over the timed calls, and how long compiling took.
+
+    Raises:
+        ValueError: `devices` or `batch` does not fit.
+    """
+    if not 1 <= devices <= jax.device_count():
+        raise ValueError(f"`devices` must be between 1 and {jax.device_count()}, got {devices}")
+    if batch < 1 or batch % devices:
+        raise ValueError(f"`batch` must be a positive multiple of `devices` = {devices}, got {batch}")
+    if not seconds > 0:
+        raise ValueError(f"`seconds` must be positive, got {seconds}")
+    mesh = jax.make_mesh((devices,), ("batch",), devices=jax.devices()[:devices], axis_types=(jax.sharding.AxisType.Auto,))
+    by_lane = PartitionSpec("batch")
+
+    def shard(fn, out_specs):
+        return jax.jit(jax.shard_map(fn, mesh=mesh, in_specs=by_lane, out_specs=out_specs, check_vma=False))
+
+    # One device's carry is stacked on a new first axis, so that states with any batch axis can be split.
+    stack = functools.partial(jax.tree.map, lambda x: x[None])
+    start = shard(lambda keys: stack(_start(env, keys)), by_lane)
+    run = shard(lambda carry: stack(_run(env, jax.tree.map(lambda x: x[0], carry))), by_lane)
+
+    carry = start(jax.random.split(jax.random.key(0), batch))
+    began = time.perf_counter()
+    compiled = run.lower(carry).compile()
+    compile_seconds = time.perf_counter() - began
+    carry = jax.block_until_ready(compiled(carry))
+    rates: list[float] = []
+    deadline = time.perf_counter() + seconds
+    while not rates or time.perf_counter() < deadline:
+        began = time.perf_counter()
+        carry = jax.block_until_ready(compiled(carry))
+        rates.append(SCANNED_STEPS * batch / (time.perf_counter() - began))
+    return {
+        "env": env.spec.id,
+        "batch": batch,
+        "devices": devices,
+        "platform": jax.devices()[0].platform,
+        "env_steps_per_second": statistics.median(rates),
+        "best_env_steps_per_second": max(rates),
+        "timed_calls": len(rates),
+        "compile_seconds": compile_seconds,
+    }
+
+
+def random_actions(
+    avail: Bool[Array, "batch agents actions"], noise: UInt[Array, "batch agents"]
+) -> Int[Array, "batch agents"]:
+    """One available action per agent, uniformly, from 32 random bits each."""
+    count = jnp.cumsum(avail.astype(jnp.int32), axis=-1)
+    pick = ((noise >> 16) * count[..., -1].astype(jnp.uint32) >> 16).astype(jnp.int32)
+    return (count <= pick[..., None]).sum(axis=-1, dtype=jnp.int32)
+
+
+def _start(env: Env, keys: Array) -> PyTree:
+    """Carry of `_run`: first states, the states to reset to, running noise, and a sum over all outputs."""
+    state, shown = env.reset(keys)
+    noise = jax.vmap(lambda key: jax.random.bits(key, (env.spec.n_agents,), jnp.uint32))(keys)
+    return state, shown, noise, keys, jnp.float32(0.0)
+
+
+def _run(env: Env, carry: PyTree) -> PyTree:
+    return jax.lax.scan(functools.partial(_one_step, env), carry, None, length=SCANNED_STEPS)[0]
+
+
+def _one_step(env: Env, carry: PyTree, _: None) -> tuple[PyTree, None]:
+    state, shown, noise, keys, total = carry
+    noise = noise * jnp.uint32(747796405) + jnp.uint32(2891336453)
+    played = env.step(state, random_actions(shown.avail, noise))
+    state, shown = where_done(env, played[1].done, env.reset(keys), played)
+    return (state, shown, noise, keys, total + _sum(shown)), None
+
+
+def _sum(shown: TimeStep) -> Array:
+    """Touch every output, so that none is optimised away."""
+    return shown.obs.sum() + shown.state.sum() + shown.reward.sum()
