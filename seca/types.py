@@ -65,14 +65,14 @@ class Episodes(eqx.Module):
     Rows after it are padding: their content never changes a result.
     """
 
-    obs: Float[Array, "batch time+1 agents obs"]
-    state: Float[Array, "batch time+1 state"]
-    avail: Bool[Array, "batch time+1 agents actions"]
-    actions: Int[Array, "batch time+1 agents"]
     reward: Float[Array, "batch time"]
     terminated: Bool[Array, "batch time"]
     truncated: Bool[Array, "batch time"]
     valid: Bool[Array, "batch time"]
+    obs: Float[Array, "batch time+1 agents obs"]
+    state: Float[Array, "batch time+1 state"]
+    avail: Bool[Array, "batch time+1 agents actions"]
+    actions: Int[Array, "batch time+1 agents"]
     record: PyTree = None
     """What the acting algorithm chose to keep of each row (arrays `[batch, time+1, ...]`), or None."""
 

@@ -1,52 +1,247 @@
 """SeCA and its ablations: a recurrent actor, a mixing critic, an advantage per agent and an order to judge in."""
 
-import dataclasses
-from typing import Literal
+import functools
+import math
 
-from seca.algos.base import Algorithm
-from seca.order.gradients import GradientOrder
-from seca.types import EnvSpec
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-@dataclasses.dataclass(frozen=True)
-class ActorCriticConfig:
-    """Options of SeCA and its ablations."""
+from seca.algos.actor_step import Acting, actor_gradient, masked_log_probs, unroll
+from seca.algos.base import Acted, Algorithm
+from seca.algos.config import ActorCriticConfig
+from seca.algos.credit_pass import judge
+from seca.algos.critic_step import CriticGradient, critic_gradient
+from seca.algos.measures import measure
+from seca.algos.optim import clipped_adam
+from seca.algos.packing import Packed, pack
+from seca.credit.sequential import MAX_JOINT_ACTIONS
+from seca.nets.agents import RecurrentAgent, agent_inputs
+from seca.nets.critics import MixingCritic
+from seca.order.simple import shuffled
+from seca.types import Episodes, EnvSpec, PyTree, TimeStep
 
-    actor_lr: float = 2.5e-3
-    """Adam step size of the actor."""
-    critic_lr: float = 5e-4
-    """Adam step size of the critic."""
-    gamma: float = 0.99
-    """Discount per env step."""
-    td_lambda: float = 0.8
-    """Lambda of the TD(lambda) targets (Eq. 12)."""
-    entropy_coef: float = 0.005
-    """Xi, weight of the adaptive entropy term (Eq. 14)."""
-    entropy: Literal["batch_mean", "per_sample", "alive_only"] = "batch_mean"
-    """Form of the adaptive entropy: xi * H / sg(H) of the batch mean, of each agent and step (Eq. 14), or of the mean
-    over agents that have a choice."""
-    target_interval: int = 200
-    """Critic steps between two copies of the critic into its target."""
-    clip_norm: float = 10.0
-    """Global gradient norm above which the gradient is scaled down, actor and critic apart."""
-    actor_hidden: int = 64
-    """Width of the actor's layers and of its recurrent state."""
-    critic_embed: int = 64
-    """Width of the mixing critic's hidden layer."""
-    critic_width: int | None = 64
-    """Width of the hypernetwork's hidden layer for W1; None is the authors' wide one, embed * agents * actions."""
-    credit: Literal["swept", "exact", "monte_carlo", "counterfactual", "independent"] = "swept"
-    """How an agent's advantage is computed from the critic."""
-    credit_samples: int = 8
-    """Joint actions sampled per step by `monte_carlo`."""
-    order: Literal["gradients", "probability", "entropy", "fixed", "identity", "random"] = "gradients"
-    """Who is judged first: by contribution along the episode (`path` has its options), by probability of the taken
-    action or by entropy at each step, in one random order per run, in index order, or at random per episode."""
-    path: GradientOrder = GradientOrder()
-    """Options of order `gradients`."""
-    time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
-    """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""
+
+class Learner(eqx.Module):
+    """Everything that SeCA learns or counts. Arrays only."""
+
+    actor: RecurrentAgent
+    critic: MixingCritic
+    target: MixingCritic
+    actor_opt: PyTree
+    critic_opt: PyTree
+    critic_steps: Int[Array, ""]
+    fixed_order: Int[Array, " agents"]
+    """The run's random order, for order `fixed`."""
+    contributions: Float[Array, " agents"]
+    """Mean contributions of the last batch, for path source `previous`; random at first."""
 
 
 def actor_critic(name: str, spec: EnvSpec, config: ActorCriticConfig) -> Algorithm:
-    """Build the algorithm for one environment."""
-    raise ValueError("under construction")
+    """Build SeCA, or an ablation of it, for one environment.
+
+    Each update takes one batch of whole episodes: one critic step, then one actor step on advantages of the critic
+    just stepped, then the batch is dropped. Zang et al. 2023, section 3.
+
+    Raises:
+        ValueError: an option is out of range, or two contradict each other, or the credit cannot serve the env.
+    """
+    check(spec, config)
+    bind = {"spec": spec, "config": config}
+    return Algorithm(
+        name=name,
+        init=functools.partial(init, **bind),
+        policy=lambda learner: learner.actor,
+        initial_carry=functools.partial(initial_carry, **bind),
+        act=functools.partial(act, **bind),
+        update=functools.partial(update, **bind),
+        memory=functools.partial(memory, **bind),
+    )
+
+
+def check(spec: EnvSpec, config: ActorCriticConfig) -> None:
+    """Raise ValueError in words for options that make no sense."""
+    for field in ("actor_lr", "critic_lr", "clip_norm"):
+        if not getattr(config, field) > 0:
+            raise ValueError(f"`{field}` is {getattr(config, field)}; it must be above 0")
+    for field in ("gamma", "td_lambda"):
+        if not 0 <= getattr(config, field) <= 1:
+            raise ValueError(f"`{field}` is {getattr(config, field)}; it must lie in [0, 1]")
+    sizes = ("target_interval", "actor_hidden", "critic_embed", "credit_samples")
+    for field in sizes if config.critic_width is None else (*sizes, "critic_width"):
+        if getattr(config, field) < 1:
+            raise ValueError(f"`{field}` is {getattr(config, field)}; it must be at least 1")
+    if config.entropy_coef < 0:
+        raise ValueError(f"`entropy_coef` is {config.entropy_coef}; it must be at least 0")
+    path = config.path
+    if path.points < 1 or (path.stage is not None and path.stage < 1):
+        raise ValueError(f"`path.points` is {path.points} and `path.stage` is {path.stage}; each must be at least 1")
+    if path.reduce == "batch_mean" and path.stage is not None:
+        raise ValueError(f"`path.reduce` batch_mean orders whole episodes; `path.stage` is {path.stage}, not None")
+    if path.source == "previous" and path.reduce != "batch_mean":
+        raise ValueError("`path.source` previous needs `path.reduce` batch_mean; it is episode")
+    if config.credit == "exact" and spec.n_actions**spec.n_agents > MAX_JOINT_ACTIONS:
+        raise ValueError(
+            f"`credit` exact enumerates {spec.n_actions}^{spec.n_agents} joint actions of {spec.id}, above "
+            f"{MAX_JOINT_ACTIONS}; choose swept or monte_carlo"
+        )
+
+
+def init(key: PRNGKeyArray, spec: EnvSpec, config: ActorCriticConfig) -> Learner:
+    """Fresh networks; the target is a copy of the critic."""
+    actor_key, critic_key, order_key, contribution_key = jax.random.split(key, 4)
+    n_inputs = spec.obs_size + spec.n_actions + spec.n_agents
+    actor = RecurrentAgent.init(actor_key, n_inputs, config.actor_hidden, spec.n_actions)
+    critic = MixingCritic.init(
+        critic_key, spec.n_agents, spec.n_actions, spec.state_size, config.critic_embed, config.critic_width
+    )
+    return Learner(
+        actor=actor,
+        critic=critic,
+        target=jax.tree.map(jnp.copy, critic),
+        actor_opt=clipped_adam(config.actor_lr, config.clip_norm).init(actor),
+        critic_opt=clipped_adam(config.critic_lr, config.clip_norm).init(critic),
+        critic_steps=jnp.zeros((), jnp.int32),
+        fixed_order=shuffled(order_key, spec.n_agents).astype(jnp.int32),
+        contributions=jax.random.normal(contribution_key, (spec.n_agents,)),
+    )
+
+
+class Carry(eqx.Module):
+    """Recurrent state and last action of each agent."""
+
+    hidden: Float[Array, "batch agents hidden"]
+    last_action: Float[Array, "batch agents actions"]
+
+
+def initial_carry(batch: int, spec: EnvSpec, config: ActorCriticConfig) -> Carry:
+    """Zeros."""
+    return Carry(
+        jnp.zeros((batch, spec.n_agents, config.actor_hidden), jnp.float32),
+        jnp.zeros((batch, spec.n_agents, spec.n_actions), jnp.float32),
+    )
+
+
+def act(
+    params: RecurrentAgent,
+    carry: Carry,
+    time_step: TimeStep,
+    keys: PRNGKeyArray,
+    env_steps: Array,
+    greedy: bool,
+    spec: EnvSpec,
+    config: ActorCriticConfig,
+) -> Acted:
+    """Sample from the masked policy, or take its most probable action. There is no other exploration."""
+    del env_steps, spec, config  # No schedule.
+    hidden, logits = params(agent_inputs(time_step.obs, carry.last_action), carry.hidden)
+    log_probs = masked_log_probs(logits, time_step.avail)
+    actions = log_probs.argmax(axis=-1) if greedy else jax.vmap(jax.random.categorical)(keys, log_probs)
+    last_action = jax.nn.one_hot(actions, logits.shape[-1], dtype=logits.dtype)
+    record = None if greedy else Acting(carry.hidden, jnp.exp(log_probs))
+    return Acted(Carry(hidden, last_action), actions.astype(jnp.int32), record)
+
+
+def update(
+    learner: Learner,
+    episodes: Episodes,
+    key: PRNGKeyArray,
+    axis: str | None,
+    spec: EnvSpec,
+    config: ActorCriticConfig,
+) -> tuple[Learner, dict[str, Array]]:
+    """One critic step, then one actor step. Zang et al. 2023, Fig. 3(c).
+
+    1. TD(lambda) targets of the target critic; gradient, clipping, Adam step of the critic.
+    2. Every `target_interval` critic steps the critic just stepped is copied into the target.
+    3. Order and advantages by the critic just stepped; gradient, clipping, Adam step of the actor.
+    """
+    chunk = chunk_rows(spec, config)
+    packed = pack(episodes.valid, chunk)
+    critic, critic_opt, regressed = _step_critic(learner, episodes, packed, chunk, config, axis)
+    critic_steps = learner.critic_steps + 1
+    copy_now = critic_steps % config.target_interval == 0
+    target = jax.tree.map(lambda new, old: jnp.where(copy_now, new, old), critic, learner.target)
+
+    acting = unroll(learner.actor, episodes) if episodes.record is None else episodes.record
+    judged = judge(
+        critic,
+        episodes,
+        acting.probs,
+        packed,
+        chunk,
+        config,
+        learner.fixed_order,
+        learner.contributions,
+        _episode_keys(key, episodes, axis),
+        axis,
+    )
+    slope = actor_gradient(
+        learner.actor, episodes, acting, judged.advantage, config.entropy_coef, config.entropy, axis
+    )
+    optimiser = clipped_adam(config.actor_lr, config.clip_norm)
+    steps, actor_opt = optimiser.update(slope.gradient, learner.actor_opt)
+    stepped = Learner(
+        actor=eqx.apply_updates(learner.actor, steps),
+        critic=critic,
+        target=target,
+        actor_opt=actor_opt,
+        critic_opt=critic_opt,
+        critic_steps=critic_steps,
+        fixed_order=learner.fixed_order,
+        contributions=judged.team_mean,
+    )
+    return stepped, measure(episodes, acting, regressed, judged, slope, axis)
+
+
+def _step_critic(
+    learner: Learner, episodes: Episodes, packed: Packed, chunk: int, config: ActorCriticConfig, axis: str | None
+) -> tuple[MixingCritic, PyTree, CriticGradient]:
+    regressed = critic_gradient(
+        learner.critic,
+        learner.target,
+        episodes,
+        packed,
+        chunk,
+        config.gamma,
+        config.td_lambda,
+        config.time_limit == "terminal",
+        axis,
+    )
+    optimiser = clipped_adam(config.critic_lr, config.clip_norm)
+    steps, critic_opt = optimiser.update(regressed.gradient, learner.critic_opt)
+    return eqx.apply_updates(learner.critic, steps), critic_opt, regressed
+
+
+def _episode_keys(key: PRNGKeyArray, episodes: Episodes, axis: str | None) -> PRNGKeyArray:
+    """One key per episode, whatever the number of devices."""
+    batch = episodes.valid.shape[0]
+    first = 0 if axis is None else jax.lax.axis_index(axis) * batch
+    return jax.vmap(functools.partial(jax.random.fold_in, key))(first + jnp.arange(batch))
+
+
+def chunk_rows(spec: EnvSpec, config: ActorCriticConfig) -> int:
+    """Rows per chunk: as many as keep the chunk's W1 in cache on a CPU, in 256 MiB on an accelerator.
+
+    The wide hypernetwork reads tens of MB of weights per chunk, so there a chunk has at least 512 rows.
+    """
+    row_bytes = 4 * spec.n_agents * spec.n_actions * config.critic_embed
+    on_cpu = jax.default_backend() == "cpu"
+    rows = max(16, (2**21 if on_cpu else 2**28) // row_bytes)
+    if config.critic_width is None or config.critic_width > 512:
+        rows = max(rows, 512)
+    # A power of two, and no more than the rows a batch can have.
+    return 2 ** min(int(math.log2(rows)), 14)
+
+
+def memory(batch: int, spec: EnvSpec, config: ActorCriticConfig) -> int:
+    """Estimated peak bytes of training: parameters with optimiser and gradients, episodes, a chunk's working set."""
+    n_outputs = config.critic_embed * spec.n_agents * spec.n_actions
+    width = n_outputs if config.critic_width is None else config.critic_width
+    critic = (spec.state_size + n_outputs) * width + 3 * config.critic_embed * (spec.state_size + config.critic_embed)
+    per_row = spec.n_agents * (spec.obs_size + 4 * spec.n_actions + 2 * config.critic_embed + 2 * config.actor_hidden)
+    rows = batch * (spec.episode_limit + 1)
+    working = 8 * chunk_rows(spec, config) * max(n_outputs, width)
+    # Parameters, target, two Adam moments, gradient and its sum while chunks are added up.
+    return 4 * (7 * critic + 3 * rows * (per_row + spec.state_size) + working)

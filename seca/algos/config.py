@@ -1,0 +1,47 @@
+"""Options of SeCA and its ablations."""
+
+import dataclasses
+from typing import Literal
+
+from seca.order.gradients import GradientOrder
+
+
+@dataclasses.dataclass(frozen=True)
+class ActorCriticConfig:
+    """Options of SeCA and its ablations."""
+
+    actor_lr: float = 2.5e-3
+    """Adam step size of the actor."""
+    critic_lr: float = 5e-4
+    """Adam step size of the critic."""
+    gamma: float = 0.99
+    """Discount per env step."""
+    td_lambda: float = 0.8
+    """Lambda of the TD(lambda) targets (Eq. 12)."""
+    entropy_coef: float = 0.005
+    """Xi, weight of the adaptive entropy term (Eq. 14)."""
+    entropy: Literal["batch_mean", "per_sample", "alive_only"] = "batch_mean"
+    """Form of the adaptive entropy: xi * H / sg(H) of the batch mean, of each agent and step (Eq. 14), or of the mean
+    over agents that have a choice."""
+    target_interval: int = 200
+    """Critic steps between two copies of the critic into its target."""
+    clip_norm: float = 10.0
+    """Global gradient norm above which the gradient is scaled down, actor and critic apart."""
+    actor_hidden: int = 64
+    """Width of the actor's layers and of its recurrent state."""
+    critic_embed: int = 64
+    """Width of the mixing critic's hidden layer."""
+    critic_width: int | None = 64
+    """Width of the hypernetwork's hidden layer for W1; None is the authors' wide one, embed * agents * actions."""
+    credit: Literal["swept", "exact", "monte_carlo", "counterfactual", "independent"] = "swept"
+    """How an agent's advantage is computed from the critic."""
+    credit_samples: int = 8
+    """Joint actions sampled per step by `monte_carlo`."""
+    order: Literal["gradients", "probability", "entropy", "fixed", "identity", "random"] = "gradients"
+    """Who is judged first: by contribution along the episode (`path` has its options), by probability of the taken
+    action or by entropy at each step, in one random order per run, in index order, or at random per episode."""
+    path: GradientOrder = GradientOrder()
+    """Options of order `gradients`."""
+    time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
+    """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""
+

@@ -1,0 +1,34 @@
+"""Gradient clipping and Adam as the reference implementations have them, and sums over devices."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from seca.types import PyTree
+
+
+def clip_by_norm(limit: float) -> optax.GradientTransformation:
+    """Scale by min(1, limit / (norm + 1e-6)), norm the global L2 norm: PyTorch's rule, 1e-6 included."""
+
+    def update(grads: PyTree, state: PyTree, params: PyTree | None = None) -> tuple[PyTree, PyTree]:
+        del params
+        factor = jnp.minimum(1, limit / (optax.global_norm(grads) + 1e-6))
+        return jax.tree.map(lambda g: g * factor, grads), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def clipped_adam(lr: float, limit: float) -> optax.GradientTransformation:
+    """Clip, then Adam with betas (0.9, 0.999) and eps 1e-8 outside the root."""
+    return optax.chain(clip_by_norm(limit), optax.adam(lr))
+
+
+def global_sum(tree: PyTree, axis: str | None) -> PyTree:
+    """Sum over the devices that share the batch; the identity on one device (`axis` None)."""
+    return tree if axis is None else jax.lax.psum(tree, axis)
+
+
+def global_mean(total: Float[Array, "..."], count: Array, axis: str | None) -> Float[Array, "..."]:
+    """Sum of `total` over all devices divided by the sum of `count` over all devices."""
+    return global_sum(total, axis) / global_sum(count, axis)

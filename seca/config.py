@@ -1,0 +1,233 @@
+"""The configuration of a run: one frozen record that can be written, read back and repeated."""
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from tyro.conf import Suppress, arg
+
+from seca.errors import UsageError
+from seca.presets import PRESETS, AlgorithmConfig
+from seca.train.loop import LoopConfig
+
+FORMAT = 1
+"""Version of the layout of `config.json`."""
+
+EnvOption = bool | int | float | str
+Logger = Literal["tensorboard", "wandb"]
+
+_MAX_STEPS = 4_000_000_000  # `TrainState.env_steps` is an unsigned 32-bit counter; this leaves room for one iteration.
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides what a run computes, and how it is watched.
+
+    Raises UsageError when a value makes no sense. Where the run is stored is not part of it: folders can be moved.
+    """
+
+    preset: Suppress[str] = "seca"
+    """Named setting the algorithm's options start from; see `seca algos`."""
+    env: str = "smac/2s3z"
+    """Environment; see `seca envs`."""
+    env_options: Mapping[str, EnvOption] = dataclasses.field(default_factory=dict)
+    """Options of the environment, as in `--env-options key=value key=value`."""
+    seed: int = 0
+    """Seed of the run: initial weights, battles, actions, orders."""
+    loop: Annotated[LoopConfig, arg(name="")] = LoopConfig()
+    """How long to train and how often to look."""
+    algorithm: Annotated[AlgorithmConfig, arg(name="")] = PRESETS["seca"].config
+    """Options of the algorithm; the preset's unless given."""
+    checkpoint_interval: float = 120.0
+    """Longest time between two checkpoints, in seconds; stretched only where saving would take over 2 % of the time."""
+    devices: int = 0
+    """Devices to split the runners over; 0 takes all accelerators, or as many CPU cores as divide the runners."""
+    loggers: tuple[Logger, ...] = ()
+    """Also log to these; each is an optional extra."""
+
+    def __post_init__(self) -> None:
+        """Check every value that can be checked without building anything."""
+        one_of("preset", self.preset, PRESETS)
+        _whole("seed", self.seed, 0, 2**32 - 1)
+        _whole("steps", self.loop.steps, 1, _MAX_STEPS)
+        for name in ("runners", "eval_interval", "eval_episodes"):
+            _whole(name, getattr(self.loop, name), 1)
+        _whole("devices", self.devices, 0)
+        _real("checkpoint_interval", self.checkpoint_interval, above=0.0)
+        if self.devices and self.loop.runners % self.devices:
+            raise UsageError(
+                f"`runners` is {self.loop.runners} and `devices` is {self.devices}: runners are split evenly, "
+                f"so `devices` must be one of {_listed(divisors(self.loop.runners))}"
+            )
+        check_algorithm(self.algorithm)
+
+
+def from_preset(preset: str) -> RunConfig:
+    """The configuration a preset stands for, before any option is given."""
+    one_of("preset", preset, PRESETS)
+    chosen = PRESETS[preset]
+    return RunConfig(
+        preset=preset, algorithm=chosen.config, loop=LoopConfig(eval_interval=chosen.eval_interval)
+    )
+
+
+def check_algorithm(config: AlgorithmConfig) -> None:
+    """Refuse algorithm options outside the range where their equations mean something."""
+    for name in ("gamma", "td_lambda"):
+        _real(name, getattr(config, name), least=0.0, most=1.0)
+    for name in ("actor_lr", "critic_lr", "clip_norm"):
+        _real(name, getattr(config, name), above=0.0)
+    _real("entropy_coef", config.entropy_coef, least=0.0)
+    for name in ("target_interval", "actor_hidden", "critic_embed", "credit_samples"):
+        _whole(name, getattr(config, name), 1)
+    _whole("path.points", config.path.points, 1)
+    for name, value in (("critic_width", config.critic_width), ("path.stage", config.path.stage)):
+        if value is not None:
+            _whole(name, value, 1)
+
+
+def divisors(number: int) -> list[int]:
+    """All positive divisors, ascending."""
+    return [candidate for candidate in range(1, number + 1) if number % candidate == 0]
+
+
+def one_of(name: str, value: str, choices: typing.Iterable[str]) -> None:
+    """Raise UsageError unless `value` is among `choices`."""
+    known = list(choices)
+    if value not in known:
+        raise UsageError(f"`{name}` is '{value}': choose one of {_listed(known)}")
+
+
+def _listed(values: typing.Iterable[object]) -> str:
+    return ", ".join(str(value) for value in values)
+
+
+def _whole(name: str, value: int, least: int, most: int | None = None) -> None:
+    if value < least or (most is not None and value > most):
+        bound = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise UsageError(f"`{name}` is {value}: it must be a whole number {bound}")
+
+
+def _real(
+    name: str, value: float, above: float | None = None, least: float | None = None, most: float | None = None
+) -> None:
+    bounds = [
+        (above is None or value > above, f"above {above:g}" if above is not None else ""),
+        (least is None or value >= least, f"at least {least:g}" if least is not None else ""),
+        (most is None or value <= most, f"at most {most:g}" if most is not None else ""),
+    ]
+    if not math.isfinite(value) or not all(holds for holds, _ in bounds):
+        wanted = " and ".join(words for _, words in bounds if words)
+        raise UsageError(f"`{name}` is {value:g}: it must be a finite number {wanted}")
+
+
+def parse_env_option(text: str) -> tuple[str, EnvOption]:
+    """One `key=value` of the command line; values become bool, int, float or stay text, whichever fits first."""
+    key, separator, value = text.partition("=")
+    if not separator or not key or not value:
+        raise UsageError(f"`env-options` holds '{text}': write each option as key=value")
+    if value.lower() in ("true", "false"):
+        return key, value.lower() == "true"
+    for kind in (int, float):
+        try:
+            return key, kind(value)
+        except ValueError:
+            continue
+    return key, value
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """JSON-ready form of a configuration."""
+    return {"format": FORMAT} | dataclasses.asdict(config)
+
+
+def to_json(config: RunConfig) -> str:
+    """Text of `config.json`."""
+    return json.dumps(to_dict(config), indent=2) + "\n"
+
+
+def from_json(text: str, source: str = "config.json") -> RunConfig:
+    """Read back what `to_json` wrote; unknown keys and wrong types are refused, absent keys keep the preset's value.
+
+    Raises UsageError naming `source`, the field, its value and what was expected there.
+    """
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"`config` {source} is not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise UsageError(f"`config` {source} holds {type(data).__name__} where an object of fields was expected")
+    if data.get("format") != FORMAT:
+        raise UsageError(f"`format` of {source} is {data.get('format')!r}: this version of seca reads {FORMAT}")
+    preset = data.get("preset")
+    if not isinstance(preset, str):
+        raise UsageError(f"`preset` of {source} is {preset!r}: choose one of {_listed(PRESETS)}")
+    fields = {name: value for name, value in data.items() if name != "format"}
+    return _record(from_preset(preset), fields, "", source)
+
+
+def _record(default: Any, data: Any, prefix: str, source: str) -> Any:
+    """A frozen dataclass like `default` with the values of `data`; fields not given keep `default`'s."""
+    if not isinstance(data, dict):
+        raise UsageError(f"`{prefix.rstrip('.')}` of {source} is {data!r}: an object of fields was expected")
+    hints = typing.get_type_hints(type(default))
+    unknown = sorted(set(data) - set(hints))
+    if unknown:
+        raise UsageError(f"`{prefix}{unknown[0]}` of {source} is unknown: choose among {_listed(hints)}")
+    values = {}
+    for name, value in data.items():
+        current = getattr(default, name)
+        if dataclasses.is_dataclass(current):
+            values[name] = _record(current, value, f"{prefix}{name}.", source)
+        else:
+            values[name] = _value(hints[name], value, prefix + name, source)
+    return dataclasses.replace(default, **values)
+
+
+def _value(hint: Any, value: Any, name: str, source: str) -> Any:
+    """`value` if it is of the annotated type (whole numbers pass as real ones), else UsageError."""
+    fitted, fits = _fit(hint, value)
+    if not fits:
+        raise UsageError(f"`{name}` of {source} is {json.dumps(value)}: expected {_words(hint)}")
+    return fitted
+
+
+def _fit(hint: Any, value: Any) -> tuple[Any, bool]:
+    """The value in the annotated type, and whether it fits at all."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return value, isinstance(value, str) and value in arguments
+    if origin in (typing.Union, types.UnionType):
+        fits = [_fit(choice, value) for choice in arguments]
+        return next((fit for fit in fits if fit[1]), (value, False))
+    if origin is tuple:
+        items = [_fit(arguments[0], item) for item in value] if isinstance(value, list) else []
+        return tuple(item for item, _ in items), isinstance(value, list) and all(fits for _, fits in items)
+    if origin is Mapping:
+        items = [_fit(arguments[1], item) for item in value.values()] if isinstance(value, dict) else []
+        return value, isinstance(value, dict) and all(fits for _, fits in items)
+    if hint is float:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return (float(value) if number else value), number
+    if hint is int:
+        return value, isinstance(value, int) and not isinstance(value, bool)
+    return value, isinstance(value, hint)
+
+
+def _words(hint: Any) -> str:
+    """A type in words, for error messages."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return "one of " + _listed(arguments)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_words(choice) for choice in arguments)
+    if origin is tuple:
+        return f"a list, each {_words(arguments[0])}"
+    if origin is Mapping:
+        return f"an object of named values, each {_words(arguments[1])}"
+    named = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", types.NoneType: "null"}
+    return named[hint]

@@ -1,0 +1,103 @@
+"""The sequential advantage of Eq. 5: exact, sampled, and by one sweep of mixed inputs."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from seca.credit.base import QFn, one_hot
+
+MAX_JOINT_ACTIONS = 65_536
+"""`exact` refuses to enumerate more joint actions than this."""
+
+
+def swept(
+    q_fn: QFn,
+    probs: Float[Array, "agents actions"],
+    action: Int[Array, " agents"],
+    order: Int[Array, " agents"],
+    key: PRNGKeyArray,
+) -> Float[Array, " agents"]:
+    """Sequential advantage with the critic itself averaging over the agents yet to be judged.
+
+    With x_k the joint input whose first k agents of the order are one-hot and whose others are policies:
+
+        A(o_k) = Q(x_k) - Q(x_{k-1}),     sum_i A_i = Q(u) - Q(pi).
+
+    Equals `exact` when Q is linear in each agent's row. Zang et al. 2023, Eq. 5 and section 3.2.
+
+    Args:
+        q_fn: joint value at the step's state.
+        probs: policies pi_i(. | tau_i).
+        action: joint action u.
+        order: agent at each position, first judged first.
+        key: ignored.
+    """
+    del key  # Deterministic.
+    rank = jnp.argsort(order)
+    judged = jnp.arange(order.shape[0] + 1)[:, None] > rank[None, :]
+    q = jax.vmap(q_fn)(jnp.where(judged[..., None], one_hot(action, probs)[None], probs[None]))
+    return jnp.diff(q)[rank]
+
+
+def exact(
+    q_fn: QFn,
+    probs: Float[Array, "agents actions"],
+    action: Int[Array, " agents"],
+    order: Int[Array, " agents"],
+    key: PRNGKeyArray,
+) -> Float[Array, " agents"]:
+    """Sequential advantage by enumeration of all joint actions.
+
+        A(o_k) = E[Q(u_{o_1..o_k}, u')] - E[Q(u_{o_1..o_{k-1}}, u')],     u' ~ pi for the agents not named.
+
+    Zang et al. 2023, Eq. 5. Raises ValueError above `MAX_JOINT_ACTIONS` joint actions.
+    """
+    del key  # Deterministic.
+    n_agents, n_actions = probs.shape
+    if n_actions**n_agents > MAX_JOINT_ACTIONS:
+        raise ValueError(
+            f"`credit` exact enumerates {n_actions}^{n_agents} joint actions, above {MAX_JOINT_ACTIONS}; "
+            "choose swept or monte_carlo"
+        )
+    joint = jnp.asarray(np.indices((n_actions,) * n_agents).reshape(n_agents, -1).T)
+    q = jax.vmap(lambda chosen: q_fn(one_hot(chosen, probs)))(joint)
+    as_policy = jnp.take_along_axis(probs, joint.T, axis=1).T
+    as_taken = (joint == action).astype(probs.dtype)
+    rank = jnp.argsort(order)
+    judged = jnp.arange(n_agents + 1)[:, None, None] > rank
+    weight = jnp.where(judged, as_taken, as_policy).prod(axis=-1)
+    return jnp.diff(weight @ q)[rank]
+
+
+def monte_carlo(
+    q_fn: QFn,
+    probs: Float[Array, "agents actions"],
+    action: Int[Array, " agents"],
+    order: Int[Array, " agents"],
+    key: PRNGKeyArray,
+    samples: int = 8,
+) -> Float[Array, " agents"]:
+    """Unbiased estimate of `exact` from sampled actions of the agents yet to be judged.
+
+    Every prefix uses the same samples (common random numbers), so credits still sum to Q(u) minus the sampled mean.
+    Zang et al. 2023, Eq. 5.
+
+    Args:
+        q_fn: joint value at the step's state.
+        probs: policies pi_i(. | tau_i).
+        action: joint action u.
+        order: agent at each position.
+        key: consumed for the samples.
+        samples: joint actions drawn from the policies.
+    """
+    n_agents = order.shape[0]
+    log_probs = jnp.where(probs > 0, jnp.log(jnp.where(probs > 0, probs, 1)), -math.inf)
+    drawn = jax.random.categorical(key, log_probs, shape=(samples, n_agents))
+    rank = jnp.argsort(order)
+    judged = jnp.arange(n_agents + 1)[:, None] > rank
+    joint = jnp.where(judged[:, None], action, drawn[None])
+    q = jax.vmap(jax.vmap(lambda chosen: q_fn(one_hot(chosen, probs))))(joint)
+    return jnp.diff(q.mean(axis=1))[rank]

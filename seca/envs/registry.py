@@ -1,0 +1,50 @@
+"""Environments by name, for the command line."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from seca.envs import matrix
+from seca.envs.base import Env
+
+
+def make(env_id: str, options: Mapping[str, Any] | None = None) -> Env:
+    """The environment `family/name` with its options.
+
+    Raises ValueError in one line that names what is unknown and the choices.
+    """
+    options = dict(options or {})
+    family, _, name = env_id.partition("/")
+    if family not in _FAMILIES or not name:
+        raise ValueError(f"`env` {env_id!r} does not exist; choose from {', '.join(list_envs())}")
+    if name not in _FAMILIES[family][1]():
+        raise ValueError(f"`env` {env_id!r} does not exist; choose from {', '.join(list_envs())}")
+    return _FAMILIES[family][0](name, options)
+
+
+def list_envs() -> list[str]:
+    """All names that `make` knows."""
+    return [f"{family}/{name}" for family, (_, names) in _FAMILIES.items() for name in names()]
+
+
+def _make_matrix(name: str, options: dict[str, Any]) -> Env:
+    if options:
+        raise ValueError(f"`env-options` {sorted(options)[0]} is unknown; matrix games have no options")
+    return matrix.make(name)
+
+
+def _make_smac(name: str, options: dict[str, Any]) -> Env:
+    from seca.envs import smac  # Reads its data files: only when asked for.
+
+    return smac.make(name, **options)
+
+
+def _smac_maps() -> list[str]:
+    from seca.envs import smac
+
+    return smac.list_maps()
+
+
+_FAMILIES: dict[str, tuple[Callable[[str, dict[str, Any]], Env], Callable[[], list[str]]]] = {
+    "matrix": (_make_matrix, lambda: sorted(matrix.GAMES)),
+    "smac": (_make_smac, _smac_maps),
+}

@@ -1,0 +1,12 @@
+"""What the command line answers in one line instead of a traceback."""
+
+
+class UsageError(ValueError):
+    """Bad input, in words: names the field in backticks, the value given and, where there are any, the choices.
+
+    The command line prints it as one line and exits with code 2.
+    """
+
+
+class RunError(RuntimeError):
+    """A run that cannot go on for a reason that is not bad input; one line, exit code 1."""

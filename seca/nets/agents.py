@@ -1,0 +1,92 @@
+"""The recurrent policy network that all agents share."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from seca.nets.linear import Linear, uniform
+
+
+class GRUGates(eqx.Module):
+    """What one GRU step computed on the way; the backward pass needs it again."""
+
+    reset: Float[Array, "... hidden"]
+    update: Float[Array, "... hidden"]
+    new: Float[Array, "... hidden"]
+    recurrent_new: Float[Array, "... hidden"]
+    """Recurrent part of the new gate before the reset gate scales it."""
+
+
+class GRUCell(eqx.Module):
+    """Gated recurrent unit, in the parametrisation of PyTorch (both biases, gates in the order r, z, n).
+
+        r = sigmoid(Wr x + Ur h + ...),  z = sigmoid(...),  n = tanh(Wn x + bn + r * (Un h + cn)),  h' = (1 - z) n + z h
+
+    The second bias of r and z is redundant as a function but not for Adam, whose step depends on the parametrisation:
+    the reference numbers need both. Cho et al. 2014.
+    """
+
+    weight_ih: Float[Array, "gates hidden"]
+    weight_hh: Float[Array, "gates hidden"]
+    bias_ih: Float[Array, " gates"]
+    bias_hh: Float[Array, " gates"]
+
+    @classmethod
+    def init(cls, key: PRNGKeyArray, hidden: int) -> "GRUCell":
+        """Weights uniform in +-1/sqrt(hidden)."""
+        keys = jax.random.split(key, 4)
+        weights = [uniform(k, (3 * hidden, hidden), hidden) for k in keys[:2]]
+        biases = [uniform(k, (3 * hidden,), hidden) for k in keys[2:]]
+        return cls(*weights, *biases)
+
+    def gates(self, x: Float[Array, "... hidden"], h: Float[Array, "... hidden"]) -> GRUGates:
+        """Gates of one step."""
+        x_r, x_z, x_n = jnp.split(x @ self.weight_ih.T + self.bias_ih, 3, axis=-1)
+        h_r, h_z, h_n = jnp.split(h @ self.weight_hh.T + self.bias_hh, 3, axis=-1)
+        reset = jax.nn.sigmoid(x_r + h_r)
+        return GRUGates(reset, jax.nn.sigmoid(x_z + h_z), jnp.tanh(x_n + reset * h_n), h_n)
+
+    def __call__(self, x: Float[Array, "... hidden"], h: Float[Array, "... hidden"]) -> Float[Array, "... hidden"]:
+        """Next recurrent state."""
+        gates = self.gates(x, h)
+        return (1 - gates.update) * gates.new + gates.update * h
+
+
+class RecurrentAgent(eqx.Module):
+    """Linear-ReLU-GRU-Linear, one set of parameters for all agents.
+
+    Reads [observation, one-hot of the last action (zeros at t = 0), one-hot of the agent's index] and returns one
+    logit per action. This is PyMARL's agent network.
+    """
+
+    encoder: Linear
+    cell: GRUCell
+    head: Linear
+
+    @classmethod
+    def init(cls, key: PRNGKeyArray, n_inputs: int, hidden: int, n_actions: int) -> "RecurrentAgent":
+        """PyTorch's default initialisation."""
+        encoder_key, cell_key, head_key = jax.random.split(key, 3)
+        return cls(
+            Linear.init(encoder_key, n_inputs, hidden),
+            GRUCell.init(cell_key, hidden),
+            Linear.init(head_key, hidden, n_actions),
+        )
+
+    def __call__(
+        self, inputs: Float[Array, "... inputs"], h: Float[Array, "... hidden"]
+    ) -> tuple[Float[Array, "... hidden"], Float[Array, "... actions"]]:
+        """Next recurrent state and logits before masking."""
+        h = self.cell(jax.nn.relu(self.encoder(inputs)), h)
+        return h, self.head(h)
+
+
+def agent_inputs(
+    obs: Float[Array, "*rows agents obs"],
+    last_action: Float[Array, "*rows agents actions"],
+) -> Float[Array, "*rows agents inputs"]:
+    """Observation, last action and agent index side by side."""
+    n_agents = obs.shape[-2]
+    index = jnp.broadcast_to(jnp.eye(n_agents, dtype=obs.dtype), (*obs.shape[:-1], n_agents))
+    return jnp.concatenate([obs, last_action.astype(obs.dtype), index], axis=-1)

@@ -1,0 +1,124 @@
+"""The mixing critic: a small network over the joint action whose weights a hypernetwork makes from the state."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from seca.nets.linear import MLP, Linear
+
+
+class Mixed(eqx.Module):
+    """One step's joint action, carried as far as the hidden layer: all that any advantage needs.
+
+    The hidden layer is linear in the agents' rows, so exchanging agent i's policy for its action adds `delta[i]`
+    whatever the others do. Every mixed input then costs one ReLU and one dot product, with no further pass of the
+    hypernetwork: all n advantages of a sweep are O(n).
+    """
+
+    policy: Float[Array, "*rows embed"]
+    """Hidden layer before its ReLU with every agent's row a policy."""
+    delta: Float[Array, "*rows agents embed"]
+    """What agent i's row adds when it changes from policy to the taken action."""
+    w2: Float[Array, "*rows embed"]
+    b2: Float[Array, "*rows"]
+
+    def value(self, hidden: Float[Array, "... embed"]) -> Float[Array, "..."]:
+        """Critic value from the hidden layer before its ReLU; leading axes broadcast against the rows'."""
+        return (jax.nn.relu(hidden) * self.w2).sum(axis=-1) + self.b2
+
+    def sequential(self, order: Int[Array, "*rows agents"]) -> Float[Array, "*rows agents"]:
+        """Advantages of `credit.swept` in agent slots. Zang et al. 2023, Eq. 5 and section 3.2."""
+        rank = jnp.argsort(order, axis=-1)
+        steps = jnp.take_along_axis(self.delta, order[..., None], axis=-2)
+        hidden = self.policy[..., None, :] + jnp.cumsum(steps, axis=-2)
+        values = (jax.nn.relu(hidden) * self.w2[..., None, :]).sum(axis=-1) + self.b2[..., None]
+        before = jnp.concatenate([self.value(self.policy)[..., None], values[..., :-1]], axis=-1)
+        return jnp.take_along_axis(values - before, rank, axis=-1)
+
+    def counterfactual(self) -> Float[Array, "*rows agents"]:
+        """Advantages of `credit.counterfactual`. Zang et al. 2023, Eq. 3."""
+        taken = self.policy + self.delta.sum(axis=-2)
+        without = taken[..., None, :] - self.delta
+        values = (jax.nn.relu(without) * self.w2[..., None, :]).sum(axis=-1) + self.b2[..., None]
+        return self.value(taken)[..., None] - values
+
+    def independent(self) -> Float[Array, "*rows agents"]:
+        """Advantages of `credit.independent`. Zang et al. 2023, Eq. 4."""
+        alone = self.policy[..., None, :] + self.delta
+        values = (jax.nn.relu(alone) * self.w2[..., None, :]).sum(axis=-1) + self.b2[..., None]
+        return values - self.value(self.policy)[..., None]
+
+
+class MixingWeights(eqx.Module):
+    """The critic at one state: f(v) = w2 . relu(v W1 + b1) + b2."""
+
+    w1: Float[Array, "*rows agents actions embed"]
+    b1: Float[Array, "*rows embed"]
+    w2: Float[Array, "*rows embed"]
+    b2: Float[Array, "*rows"]
+
+    def project(self, inputs: Float[Array, "*rows agents actions"]) -> Float[Array, "*rows agents embed"]:
+        """Each agent's own addition to the hidden layer."""
+        return jnp.einsum("...na,...nae->...ne", inputs, self.w1)
+
+    def value(self, inputs: Float[Array, "*rows agents actions"]) -> Float[Array, "*rows"]:
+        """Critic value of a joint input: rows one-hot, policies, or mixed."""
+        hidden = self.project(inputs).sum(axis=-2) + self.b1
+        return (jax.nn.relu(hidden) * self.w2).sum(axis=-1) + self.b2
+
+    def taken_value(self, action: Int[Array, "*rows agents"]) -> Float[Array, "*rows"]:
+        """`value` of the one-hot joint action, reading only the rows of W1 that it names."""
+        rows = jnp.take_along_axis(self.w1, action[..., None, None], axis=-2)[..., 0, :]
+        return (jax.nn.relu(rows.sum(axis=-2) + self.b1) * self.w2).sum(axis=-1) + self.b2
+
+    def slope(self, hidden: Float[Array, "*rows embed"]) -> Float[Array, "*rows embed"]:
+        """df/d(hidden before its ReLU); the gradient of f in the input is W1 times this, in closed form."""
+        return jnp.where(hidden > 0, self.w2, jnp.zeros_like(self.w2))
+
+    def input_gradient(self, inputs: Float[Array, "*rows agents actions"]) -> Float[Array, "*rows agents actions"]:
+        """df/dv at a joint input."""
+        hidden = self.project(inputs).sum(axis=-2) + self.b1
+        return jnp.einsum("...nae,...e->...na", self.w1, self.slope(hidden))
+
+    def mix(self, probs: Float[Array, "*rows agents actions"], action: Int[Array, "*rows agents"]) -> Mixed:
+        """Carry policies and taken actions to the hidden layer."""
+        as_policy = self.project(probs)
+        as_taken = jnp.take_along_axis(self.w1, action[..., None, None], axis=-2)[..., 0, :]
+        return Mixed(as_policy.sum(axis=-2) + self.b1, as_taken - as_policy, self.w2, self.b2)
+
+
+class MixingCritic(eqx.Module):
+    """Joint value of state and joint action: LICA's hypernetwork mixer, unconstrained in sign.
+
+    W1(s): two layers of `width` hidden units (64, or embed * agents * actions as in the authors' release, which makes
+    most of that critic's parameters); b1(s): linear; w2(s), b2(s): two layers. The state must be of unit scale.
+    Zang et al. 2023, Fig. 3(a); Zhou et al. 2020 (LICA).
+    """
+
+    w1: MLP
+    b1: Linear
+    w2: MLP
+    b2: MLP
+
+    @classmethod
+    def init(
+        cls, key: PRNGKeyArray, n_agents: int, n_actions: int, state_size: int, embed: int, width: int | None
+    ) -> "MixingCritic":
+        """PyTorch's default initialisation; `width` None means embed * n_agents * n_actions."""
+        n_outputs = embed * n_agents * n_actions
+        keys = jax.random.split(key, 4)
+        return cls(
+            MLP.init(keys[0], state_size, n_outputs if width is None else width, n_outputs),
+            Linear.init(keys[1], state_size, embed),
+            MLP.init(keys[2], state_size, embed, embed),
+            MLP.init(keys[3], state_size, embed, 1),
+        )
+
+    def weights(self, state: Float[Array, "*rows state"], n_agents: int) -> MixingWeights:
+        """One pass of the hypernetwork."""
+        embed = self.b1.bias.shape[0]
+        w1 = self.w1(state)
+        return MixingWeights(
+            w1.reshape(*state.shape[:-1], n_agents, -1, embed), self.b1(state), self.w2(state), self.b2(state)[..., 0]
+        )

@@ -1,0 +1,78 @@
+"""One compiled iteration: collect a batch of whole episodes, update, measure."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array
+
+from seca.algos.base import Algorithm
+from seca.algos.optim import global_sum
+from seca.envs.base import Env
+from seca.train.rollout import collect
+from seca.train.state import TrainState, iteration_keys
+
+AXIS = "runners"
+"""Name of the device axis over which runners are spread."""
+
+Iterate = Callable[[TrainState], tuple[TrainState, dict[str, Array]]]
+
+
+def make_iterate(env: Env, algorithm: Algorithm, runners: int, devices: list[jax.Device]) -> Iterate:
+    """Compile-ready iteration over `runners` environments spread evenly over `devices`.
+
+    Raises ValueError if the runners do not divide evenly.
+    """
+    check_split("runners", runners, devices)
+    body = functools.partial(_iterate, env, algorithm, runners // len(devices))
+    if len(devices) == 1:
+        return jax.jit(functools.partial(body, axis=None))
+    everywhere = PartitionSpec()
+    return jax.jit(
+        jax.shard_map(
+            functools.partial(body, axis=AXIS),
+            mesh=Mesh(devices, (AXIS,)),
+            in_specs=(everywhere,),
+            out_specs=(everywhere, everywhere),
+            # Trip counts of the loops inside differ between devices, which the replication check cannot follow.
+            check_vma=False,
+        )
+    )
+
+
+def check_split(field: str, batch: int, devices: list[jax.Device]) -> None:
+    """Raise ValueError unless `batch` divides evenly over the devices."""
+    if batch < 1 or batch % len(devices):
+        raise ValueError(f"`{field}` is {batch}; it must be a positive multiple of the {len(devices)} devices in use")
+
+
+def device_keys(key: Array, per_device: int, axis: str | None) -> Array:
+    """This device's share of one key per runner; the same keys whatever the number of devices."""
+    first = 0 if axis is None else jax.lax.axis_index(axis) * per_device
+    return jax.vmap(functools.partial(jax.random.fold_in, key))(first + jnp.arange(per_device))
+
+
+def _iterate(
+    env: Env, algorithm: Algorithm, per_device: int, state: TrainState, axis: str | None
+) -> tuple[TrainState, dict[str, Array]]:
+    collect_key, update_key, _ = iteration_keys(state)
+    keys = device_keys(collect_key, per_device, axis)
+    episodes, played = collect(env, algorithm, algorithm.policy(state.learner), keys, state.env_steps)
+    learner, metrics = algorithm.update(state.learner, episodes, update_key, axis)
+    sums = (played.episode_return.sum(), played.won.sum(), played.length.sum(), jnp.asarray(per_device))
+    returns, wins, steps, count = global_sum(sums, axis)
+    outcome = {
+        "return_mean": returns / count,
+        "win_rate": wins / count,
+        "episode_length_mean": steps / count,
+    }
+    following = TrainState(
+        learner=learner,
+        seed_key=state.seed_key,
+        iteration=state.iteration + 1,
+        episodes=state.episodes + count.astype(state.episodes.dtype),
+        env_steps=state.env_steps + steps.astype(state.env_steps.dtype),
+    )
+    return following, outcome | metrics
