@@ -2,9 +2,9 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from seca.smac.scenario import LOOPS_PER_SECOND, Scenario
+from seca.smac.scenario import LOOPS_PER_SECOND, Options, Scenario
 from seca.smac.state import NOBODY, Battle, Weapons
 
 SHIELD_DELAY = 10.0 * LOOPS_PER_SECOND
@@ -102,15 +102,22 @@ def regenerate(scenario: Scenario, battle: Battle) -> Battle:
     return eqx.tree_at(lambda b: b.units.shield, battle, jnp.where(grows, shield, units.shield))
 
 
-def draw_jitter(battle: Battle) -> Float[Array, "units batch"]:
-    """Delay of the next shot of each unit, U(-1, 2) game loops, as a hash of seed, step and unit.
+def draw(options: Options, battle: Battle) -> Battle:
+    """Draw what an env step needs of chance, as a hash of seed, step and unit.
 
-    A unit shoots at most once in an env step, so one draw per step is enough.
+    The delay of each unit's next shot is U(-1, 2) game loops (a unit shoots at most once in an env step), and the side
+    on which it passes what is dead ahead is a coin flip. Without jitter: no delay, and sides by the parity of the unit.
     """
     unit = jnp.arange(battle.units.x.shape[0], dtype=jnp.uint32)[:, None]
-    z = battle.seed[None, :] ^ (battle.steps.astype(jnp.uint32)[None, :] * jnp.uint32(0x9E3779B1))
-    z = _mix(_mix(z) + unit * jnp.uint32(0x85EBCA77))
-    return (z >> 8).astype(jnp.float32) * jnp.float32(3.0 / 2**24) - 1.0
+    if options.jitter:
+        z = battle.seed[None, :] ^ (battle.steps.astype(jnp.uint32)[None, :] * jnp.uint32(0x9E3779B1))
+        z = _mix(_mix(z) + unit * jnp.uint32(0x85EBCA77))
+        jitter = (z >> 8).astype(jnp.float32) * jnp.float32(3.0 / 2**24) - 1.0
+    else:
+        z = jnp.broadcast_to(unit, battle.units.x.shape)
+        jitter = jnp.zeros_like(battle.units.x)
+    side = jnp.where((z & 1) == 0, 1.0, -1.0)
+    return eqx.tree_at(lambda b: (b.weapons.jitter, b.intent.side), battle, (jitter, side))
 
 
 def _mix(z: Array) -> Array:

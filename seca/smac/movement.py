@@ -17,6 +17,8 @@ from seca.smac.state import Battle, Intent, is_walkable, parked
 
 MARGIN = 0.3
 """Free space below which a unit turns away from what it is about to run into."""
+DEAD_AHEAD = 1e-3
+"""Sideways step per loop below which a unit has no lean of its own."""
 MAX_PUSH = 0.15
 """Longest displacement by pushing apart in one loop."""
 UNROLLED_UNITS = 16
@@ -48,7 +50,7 @@ def plan(scenario: Scenario, battle: Battle) -> Battle:
     length = jnp.sqrt(gx * gx + gy * gy)
     moves = alive & jnp.where(orders.target >= 0, has_target & ~engaged, orders.walking)
     scale = jnp.where(moves, jnp.minimum(scenario.speed / jnp.maximum(length, 1e-6), 1.0), 0.0)
-    intent = Intent(engaged=engaged, gap=gap, vx=gx * scale, vy=gy * scale)
+    intent = Intent(engaged=engaged, gap=gap, vx=gx * scale, vy=gy * scale, side=battle.intent.side)
     return eqx.tree_at(lambda b: b.intent, battle, intent)
 
 
@@ -94,7 +96,7 @@ def _meet(j, carry, px, py, intent, still, speed, target, separation):
     inward = vx * nx + vy * ny
     approach = inward - (intent.vx[j] * nx + intent.vy[j] * ny)
     turn = (gap < MARGIN) & (approach < -1e-3) & (inward < -1e-3) & (target != j)
-    lean = vy * nx - vx * ny
+    lean = vy * nx - vx * ny + DEAD_AHEAD * intent.side
     along = jnp.where(lean >= 0, speed, -speed)
     return (
         jnp.where(turn, -ny * along, vx),

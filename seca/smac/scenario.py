@@ -155,12 +155,15 @@ def map_names() -> tuple[str, ...]:
     return tuple(read_data("maps")["maps"])
 
 
-def pack_spawns(groups: list[dict[str, Any]], separation: dict[str, float], walkable: np.ndarray) -> list[tuple]:
+def pack_spawns(
+    groups: list[dict[str, Any]], separation: dict[str, float], walkable: np.ndarray, ahead: int
+) -> list[tuple[str, float, float]]:
     """Place one team's units in creation order, each on the nearest free spot around its spawn point.
 
     The game's own offsets are unknown. Spots lie on a grid of 1/8, nearest first; among equals those beside the point
-    (north, south) come before those ahead or behind, so that no team starts with one unit in front. A spot is free if it
-    is walkable and no centre is closer than the sum of the separation radii. Returns `(unit, x, y)` rows.
+    (north, south) come before those behind and ahead. The teams are mirror images (`ahead` is the sign of the direction
+    to the foe along x), so that neither starts better placed. A spot is free if it is walkable and no centre is closer
+    than the sum of the separation radii. Returns `(unit, x, y)` rows.
     """
     steps = np.arange(-48, 49) / 8
     offsets = [(float(dx), float(dy)) for dx in steps for dy in steps]
@@ -170,7 +173,7 @@ def pack_spawns(groups: list[dict[str, Any]], separation: dict[str, float], walk
         unit, (at_x, at_y) = group["unit"], group["at"]
         for _ in range(group["count"]):
             for dx, dy in offsets:
-                x, y = at_x + dx, at_y + dy
+                x, y = at_x + ahead * dx, at_y + dy
                 clear = all(
                     (x - px) ** 2 + (y - py) ** 2 >= (separation[unit] + separation[other]) ** 2
                     for other, px, py in placed
@@ -196,9 +199,9 @@ def load(map_name: str) -> Scenario:
     terrain = maps["terrains"][data["terrain"]]
     walkable = np.array([[c == "_" for c in row] for row in terrain["rows"]])[::-1].T
     separation = {name: unit["separation"] for name, unit in units.items()}
-    allies = pack_spawns(data["allies"], separation, walkable)
+    allies = pack_spawns(data["allies"], separation, walkable, ahead=1)
     allies.sort(key=lambda unit: (data["types"].index(unit[0]), unit[1], unit[2]))
-    enemies = pack_spawns(data["enemies"], separation, walkable)
+    enemies = pack_spawns(data["enemies"], separation, walkable, ahead=-1)
     names = tuple(unit for unit, _, _ in allies + enemies)
     n_agents, n_enemies = len(allies), len(enemies)
 

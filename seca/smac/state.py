@@ -51,6 +51,8 @@ class Intent(eqx.Module):
     vx: Float[Array, "units batch"]
     vy: Float[Array, "units batch"]
     """Wanted displacement of this loop."""
+    side: Float[Array, "units batch"]
+    """1 or -1: which way round, left or right, if what is in the way is dead ahead. Drawn in each env step."""
 
 
 class Weapons(eqx.Module):
@@ -101,7 +103,7 @@ def spawn(scenario: Scenario, seed: UInt[Array, " batch"]) -> Battle:
     return Battle(
         units=Units(full(scenario.spawn_x), full(scenario.spawn_y), full(scenario.health_max), full(scenario.shield_max), zero),
         orders=Orders(target=nobody, walking=never, goal_x=full(scenario.spawn_x), goal_y=full(scenario.spawn_y)),
-        intent=Intent(engaged=never, gap=zero, vx=zero, vy=zero),
+        intent=Intent(engaged=never, gap=zero, vx=zero, vy=zero, side=full(1.0)),
         weapons=Weapons(
             swing=zero, late=zero, victim=nobody, hitting=never, quiet=full(LONG_AGO), struck_by=nobody, jitter=zero
         ),

@@ -32,8 +32,7 @@ def tick(scenario: Scenario, opponent: Opponent, battle: Battle) -> Battle:
 
 def play(scenario: Scenario, options: Options, battle: Battle, opponent: Opponent = SCRIPTED) -> Battle:
     """The eight game loops of an env step, from orders already given."""
-    jitter = combat.draw_jitter(battle) if options.jitter else jnp.zeros_like(battle.units.x)
-    battle = eqx.tree_at(lambda b: b.weapons.jitter, battle, jitter)
+    battle = combat.draw(options, battle)
     return jax.lax.fori_loop(0, LOOPS_PER_STEP, lambda _, b: tick(scenario, opponent, b), battle)
 
 
