@@ -5,7 +5,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from tyro.conf import Suppress, arg
@@ -42,7 +42,7 @@ class RunConfig:
     """How long to train and how often to look."""
     algorithm: Annotated[AlgorithmConfig, arg(name="")] = PRESETS["seca"].config
     """Options of the algorithm; the preset's unless given."""
-    checkpoint_interval: float = 120.0
+    checkpoint_interval: float = 60.0
     """Longest time between two checkpoints, in seconds; stretched only where saving would take over 2 % of the time."""
     devices: int = 0
     """Devices to split the runners over; 0 takes all accelerators, or as many CPU cores as divide the runners."""
@@ -52,12 +52,12 @@ class RunConfig:
     def __post_init__(self) -> None:
         """Check every value that can be checked without building anything."""
         one_of("preset", self.preset, PRESETS)
-        _whole("seed", self.seed, 0, 2**32 - 1)
-        _whole("steps", self.loop.steps, 1, _MAX_STEPS)
+        whole("seed", self.seed, 0, 2**32 - 1)
+        whole("steps", self.loop.steps, 1, _MAX_STEPS)
         for name in ("runners", "eval_interval", "eval_episodes"):
-            _whole(name, getattr(self.loop, name), 1)
-        _whole("devices", self.devices, 0)
-        _real("checkpoint_interval", self.checkpoint_interval, above=0.0)
+            whole(name, getattr(self.loop, name), 1)
+        whole("devices", self.devices, 0)
+        real("checkpoint_interval", self.checkpoint_interval, above=0.0)
         if self.devices and self.loop.runners % self.devices:
             raise UsageError(
                 f"`runners` is {self.loop.runners} and `devices` is {self.devices}: runners are split evenly, "
@@ -70,24 +70,22 @@ def from_preset(preset: str) -> RunConfig:
     """The configuration a preset stands for, before any option is given."""
     one_of("preset", preset, PRESETS)
     chosen = PRESETS[preset]
-    return RunConfig(
-        preset=preset, algorithm=chosen.config, loop=LoopConfig(eval_interval=chosen.eval_interval)
-    )
+    return RunConfig(preset=preset, algorithm=chosen.config, loop=LoopConfig(eval_interval=chosen.eval_interval))
 
 
 def check_algorithm(config: AlgorithmConfig) -> None:
     """Refuse algorithm options outside the range where their equations mean something."""
     for name in ("gamma", "td_lambda"):
-        _real(name, getattr(config, name), least=0.0, most=1.0)
+        real(name, getattr(config, name), least=0.0, most=1.0)
     for name in ("actor_lr", "critic_lr", "clip_norm"):
-        _real(name, getattr(config, name), above=0.0)
-    _real("entropy_coef", config.entropy_coef, least=0.0)
+        real(name, getattr(config, name), above=0.0)
+    real("entropy_coef", config.entropy_coef, least=0.0)
     for name in ("target_interval", "actor_hidden", "critic_embed", "credit_samples"):
-        _whole(name, getattr(config, name), 1)
-    _whole("path.points", config.path.points, 1)
+        whole(name, getattr(config, name), 1)
+    whole("path.points", config.path.points, 1)
     for name, value in (("critic_width", config.critic_width), ("path.stage", config.path.stage)):
         if value is not None:
-            _whole(name, value, 1)
+            whole(name, value, 1)
 
 
 def divisors(number: int) -> list[int]:
@@ -106,38 +104,47 @@ def _listed(values: typing.Iterable[object]) -> str:
     return ", ".join(str(value) for value in values)
 
 
-def _whole(name: str, value: int, least: int, most: int | None = None) -> None:
+def whole(name: str, value: int, least: int, most: int | None = None) -> None:
+    """Raise UsageError unless `value` is from `least` to `most`."""
     if value < least or (most is not None and value > most):
         bound = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise UsageError(f"`{name}` is {value}: it must be a whole number {bound}")
 
 
-def _real(
+def real(
     name: str, value: float, above: float | None = None, least: float | None = None, most: float | None = None
 ) -> None:
-    bounds = [
-        (above is None or value > above, f"above {above:g}" if above is not None else ""),
-        (least is None or value >= least, f"at least {least:g}" if least is not None else ""),
-        (most is None or value <= most, f"at most {most:g}" if most is not None else ""),
-    ]
-    if not math.isfinite(value) or not all(holds for holds, _ in bounds):
-        wanted = " and ".join(words for _, words in bounds if words)
-        raise UsageError(f"`{name}` is {value:g}: it must be a finite number {wanted}")
+    """Raise UsageError unless `value` is finite and within the bounds given."""
+    bounds = {f"above {above}": above is None or value > above}
+    bounds |= {f"at least {least}": least is None or value >= least, f"at most {most}": most is None or value <= most}
+    if not math.isfinite(value) or not all(bounds.values()):
+        wanted = " and ".join(words for words in bounds if not words.endswith("None"))
+        raise UsageError(f"`{name}` is {value}: it must be a finite number {wanted}")
 
 
-def parse_env_option(text: str) -> tuple[str, EnvOption]:
-    """One `key=value` of the command line; values become bool, int, float or stay text, whichever fits first."""
-    key, separator, value = text.partition("=")
-    if not separator or not key or not value:
-        raise UsageError(f"`env-options` holds '{text}': write each option as key=value")
-    if value.lower() in ("true", "false"):
-        return key, value.lower() == "true"
+def parse_env_options(texts: Sequence[str]) -> dict[str, EnvOption]:
+    """`key=value` words of the command line. Raises UsageError on another form or a key given twice."""
+    options: dict[str, EnvOption] = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not separator or not key or not value:
+            raise UsageError(f"`env-options` holds '{text}': write each option as key=value")
+        if key in options:
+            raise UsageError(f"`env-options` holds '{key}' twice")
+        options[key] = _parse_value(value)
+    return options
+
+
+def _parse_value(text: str) -> EnvOption:
+    """Bool, int, float or text, whichever fits first."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     for kind in (int, float):
         try:
-            return key, kind(value)
+            return kind(text)
         except ValueError:
             continue
-    return key, value
+    return text
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:

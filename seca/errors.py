@@ -1,5 +1,8 @@
 """What the command line answers in one line instead of a traceback."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class UsageError(ValueError):
     """Bad input, in words: names the field in backticks, the value given and, where there are any, the choices.
@@ -10,3 +13,12 @@ class UsageError(ValueError):
 
 class RunError(RuntimeError):
     """A run that cannot go on for a reason that is not bad input; one line, exit code 1."""
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Turn the ValueError that a constructor raises on bad input into a one-line UsageError."""
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(" ".join(str(error).split())) from error

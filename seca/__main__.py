@@ -1,0 +1,5 @@
+"""`python -m seca` is `seca`."""
+
+from seca.cli import main
+
+main()

@@ -1,0 +1,377 @@
+"""The command line. Each command imports what it needs, so that `--help` and `--version` answer at once."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import pathlib
+import sys
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+from tyro.conf import Positional, arg
+
+import seca
+from seca.errors import RunError, UsageError
+
+Options = TypeVar("Options")
+
+RunPath = Annotated[pathlib.Path, arg(metavar="RUN")]
+
+
+@dataclasses.dataclass(frozen=True)
+class ResumeOptions:
+    """Continue a run from its newest checkpoint, to the numbers an unbroken run would have had."""
+
+    run: Positional[RunPath]
+    """Run folder."""
+    checkpoint: Literal["latest", "best"] = "latest"
+    """Where to go on from. Going on from `best` drops what came after it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateOptions:
+    """Play greedy episodes with a run's policy."""
+
+    run: Positional[RunPath]
+    """Run folder."""
+    episodes: int = 128
+    """Episodes to play."""
+    checkpoint: Literal["latest", "best"] = "latest"
+    """Which policy: the last one, or the one with the highest test win rate."""
+    seed: int = 0
+    """Seed of the battles; the same seed gives the same numbers."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object, with the outcome of every episode, instead of text."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PlotOptions:
+    """Draw learning curves: median and quartiles over the runs of each preset."""
+
+    runs: Positional[tuple[RunPath, ...]]
+    """Run folders."""
+    out: pathlib.Path = pathlib.Path("curves")
+    """Files to write, without the ending: .png, .svg and .csv are added."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchOptions:
+    """Measure simulator and training rates on this machine, in env steps per second."""
+
+    what: Positional[Literal["all", "simulator", "train"]] = "all"
+    """What to measure."""
+    env: str = "smac/2s3z"
+    """Environment; see `seca envs`."""
+    preset: str = "seca"
+    """Setting to train with; see `seca algos`."""
+    batch: int = 128
+    """Environments side by side in the simulator."""
+    runners: int = 32
+    """Environments side by side in training."""
+    seconds: float = 10.0
+    """How long to measure each at least, compiling left out."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object instead of text."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NoOptions:
+    """This command has no options."""
+
+
+def train(arguments: list[str]) -> int:
+    """Train into a new run folder."""
+    preset, config_path, rest = _split_train(arguments)
+    from seca import config as configs
+    from seca.runs.folder import read_config
+
+    if config_path is None:
+        base = configs.from_preset(preset or "seca")
+    else:
+        base = read_config(pathlib.Path(config_path))
+        if preset is not None and preset != base.preset:
+            raise UsageError(
+                f"`preset` is '{preset}' but `config` {config_path} holds '{base.preset}'; give one of them"
+            )
+
+    @dataclasses.dataclass(frozen=True)
+    class TrainOptions:
+        """Train a preset on an environment: `seca train PRESET [options]`.
+
+        `seca train --config RUN/config.json [options]` repeats a run instead.
+        """
+
+        config: Annotated[configs.RunConfig, arg(name="")] = base
+        out: pathlib.Path | None = None
+        """Run folder to make; by default a free name under `runs/`."""
+
+    options = _parse(TrainOptions, "train", rest)
+    from seca.runs import machine, run
+    from seca.runs.display import make_display
+
+    config = options.config
+    machine.configure(config.devices, config.loop.runners)
+    return run.start(config, options.out, make_display(config.loop.steps))
+
+
+def _split_train(arguments: list[str]) -> tuple[str | None, str | None, list[str]]:
+    """Preset, path of a config, and the other arguments: which options there are depends on the first two."""
+    preset, config, rest = None, None, list(arguments)
+    if rest and not rest[0].startswith("-"):
+        preset = rest.pop(0)
+    for index, argument in enumerate(rest):
+        name, separator, value = argument.partition("=")
+        if name == "--config":
+            taken = rest[index : index + (1 if separator else 2)]
+            if not separator and len(taken) < 2:
+                raise UsageError("`config` has no value: give the path of a config.json")
+            config = value if separator else taken[1]
+            del rest[index : index + len(taken)]
+            break
+    if preset is None and config is None and not {"-h", "--help"} & set(rest):
+        from seca.presets import PRESETS
+
+        raise UsageError(f"`preset` is missing: seca train PRESET [options], with one of {', '.join(PRESETS)}")
+    return preset, config, rest
+
+
+def resume(arguments: list[str]) -> int:
+    """Continue a run."""
+    options = _parse(ResumeOptions, "resume", arguments)
+    from seca.runs import folder, machine, run
+    from seca.runs.display import make_display
+
+    config = folder.read_config(folder.existing(options.run).config)
+    machine.configure(config.devices, config.loop.runners)
+    return run.resume(options.run, options.checkpoint, make_display(config.loop.steps))
+
+
+def evaluate(arguments: list[str]) -> int:
+    """Measure a run's policy."""
+    options = _parse(EvaluateOptions, "evaluate", arguments)
+    from seca.config import whole
+    from seca.runs import machine, stats
+    from seca.runs.evaluation import evaluate_run
+
+    whole("episodes", options.episodes, 1)
+    whole("seed", options.seed, 0, 2**32 - 1)
+    machine.configure(0, options.episodes)
+    result = evaluate_run(options.run, options.episodes, options.checkpoint, options.seed)
+    if options.json:
+        print(json.dumps(result))
+    else:
+        print(f"{result['env']}, {options.checkpoint} checkpoint at {result['env_steps']:,} env steps")
+        print(f"{options.episodes} greedy episodes, seed {options.seed}: {stats.sentence(result)}")
+    return 0
+
+
+def plot(arguments: list[str]) -> int:
+    """Draw learning curves."""
+    options = _parse(PlotOptions, "plot", arguments)
+    from seca.report import curves
+
+    if not options.runs:
+        raise UsageError("`runs` is empty: give at least one run folder")
+    for path in curves.plot(options.runs, options.out):
+        print(path)
+    print(curves.caption([curves.read_curve(path) for path in options.runs]))
+    return 0
+
+
+def envs(arguments: list[str]) -> int:
+    """List environments."""
+    _parse(NoOptions, "envs", arguments)
+    from seca.envs import registry
+
+    print(f"{'environment':<28}{'agents':>7}{'actions':>9}{'obs':>6}{'state':>7}{'steps':>7}  version")
+    for env_id in registry.list_envs():
+        spec = registry.make(env_id, {}).spec
+        sizes = f"{spec.n_agents:>7}{spec.n_actions:>9}{spec.obs_size:>6}{spec.state_size:>7}{spec.episode_limit:>7}"
+        print(f"{env_id:<28}{sizes}  {spec.version}")
+    return 0
+
+
+def algos(arguments: list[str]) -> int:
+    """List presets."""
+    _parse(NoOptions, "algos", arguments)
+    from seca.presets import PRESETS
+
+    for name, preset in PRESETS.items():
+        print(f"{name:<15} {preset.summary} [{preset.paper}]")
+    return 0
+
+
+def bench(arguments: list[str]) -> int:
+    """Measure speed."""
+    options = _parse(BenchOptions, "bench", arguments)
+    from seca import config as configs
+    from seca.runs import bench as benches
+    from seca.runs import machine
+
+    for name, value in (("batch", options.batch), ("runners", options.runners)):
+        configs.whole(name, value, 1)
+    configs.real("seconds", options.seconds, above=0.0)
+    configs.one_of("preset", options.preset, configs.PRESETS)
+    machine.configure(0, options.batch if options.what == "simulator" else options.runners)
+    result: dict[str, Any] = {}
+    if options.what in ("all", "train"):
+        result["training"] = benches.bench_training(options.env, options.preset, options.runners, options.seconds)
+    if options.what in ("all", "simulator"):
+        result["simulator"] = benches.bench_simulator(options.env, options.batch, options.seconds)
+    result["hardware"] = benches.hardware()
+    if options.json:
+        print(json.dumps(result))
+        return 0
+    for name, numbers in result.items():
+        print(name)
+        for key, value in numbers.items():
+            print(f"  {key:<16} {f'{value:,.4g}' if isinstance(value, float) and value < 100 else _readable(value)}")
+    return 0
+
+
+def _readable(value: object) -> str:
+    return f"{value:,.0f}" if isinstance(value, float) else str(value)
+
+
+def doctor(arguments: list[str]) -> int:
+    """Check the installation."""
+    _parse(NoOptions, "doctor", arguments)
+    from seca.runs import machine
+    from seca.runs.doctor import diagnose
+
+    machine.configure(0, machine.cpu_cores())
+    print("\n".join(diagnose()))
+    return 0
+
+
+COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
+    "train": ("PRESET --env ENV ... : train into a new run folder", train),
+    "resume": ("RUN : continue a run where it was stopped or killed", resume),
+    "evaluate": ("RUN : win rate, return and length of a run's policy", evaluate),
+    "plot": ("RUN ... : learning curves", plot),
+    "envs": ("list environments", envs),
+    "algos": ("list presets", algos),
+    "bench": ("[simulator|train] : measure speed on this machine", bench),
+    "doctor": ("check versions, devices, cache and extras", doctor),
+}
+
+
+def usage() -> str:
+    """The text of `seca --help`."""
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:<{width}}{summary}" for name, (summary, _) in COMMANDS.items()]
+    return (
+        "usage: seca COMMAND [options]\n\n"
+        + "\n".join(lines)
+        + "\n\nseca COMMAND --help lists the options of a command."
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit: 0 done, 2 bad input, 1 a run that broke, 130 or 143 stopped by a signal."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    name = given[0] if given else "--help"
+    if name in ("-h", "--help"):
+        print(usage())
+        sys.exit(0)
+    if name == "--version":
+        print(f"seca {seca.__version__}")
+        sys.exit(0)
+    try:
+        if name not in COMMANDS:
+            raise UsageError(f"`command` is '{name}': choose one of {', '.join(COMMANDS)}")
+        code = COMMANDS[name][1](given[1:])
+    except (UsageError, RunError) as error:
+        print(f"seca: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except BrokenPipeError:  # The reader went away, as in `seca envs | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(code)
+
+
+def _parse(kind: type[Options], command: str, arguments: Sequence[str]) -> Options:
+    """Options of a command. Raises UsageError with what tyro says in a box, as one line."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(kind, prog=f"seca {command}", args=list(arguments), registry=_registry())
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise UsageError(_one_line(complaint.getvalue(), command)) from None
+
+
+def _one_line(box: str, command: str) -> str:
+    """First paragraph of tyro's box and the spelling it suggests, without the frame."""
+    inside = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
+    paragraphs = [" ".join(part).split(" Got errors:")[0].strip() for part in _split_at_rules(inside)]
+    suggestions = [part for part in paragraphs[1:] if part.startswith("Perhaps")]
+    return ". ".join([paragraphs[0], *suggestions, f"See `seca {command} --help`"]) if paragraphs else box
+
+
+def _split_at_rules(lines: list[str]) -> list[list[str]]:
+    parts: list[list[str]] = [[]]
+    for line in lines:
+        if line and not line.strip("─"):
+            parts.append([])
+        else:
+            parts[-1].append(line)
+    return parts
+
+
+def _registry() -> tyro.constructors.ConstructorRegistry:
+    """How to read whole numbers (`2e6` among them) and `key=value` options."""
+    registry = tyro.constructors.ConstructorRegistry()
+    registry.primitive_rule(_whole_number_rule)
+    registry.primitive_rule(_named_values_rule)
+    return registry
+
+
+def _whole_number_rule(
+    info: tyro.constructors.PrimitiveTypeInfo,
+) -> tyro.constructors.PrimitiveConstructorSpec[int] | None:
+    if info.type is not int:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda texts: parse_whole_number(texts[0]),
+        is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def parse_whole_number(text: str) -> int:
+    """A whole number, `2e6` among its spellings. Raises ValueError."""
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        number = float(text)
+        if number.is_integer():
+            return int(number)
+    except ValueError:
+        pass
+    raise ValueError(f"'{text}' is not a whole number")
+
+
+def _named_values_rule(
+    info: tyro.constructors.PrimitiveTypeInfo,
+) -> tyro.constructors.PrimitiveConstructorSpec[Mapping[str, Any]] | None:
+    if typing.get_origin(info.type) is not Mapping:
+        return None
+    from seca.config import parse_env_options
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="KEY=VALUE ...",
+        instance_from_str=parse_env_options,
+        is_instance=lambda value: isinstance(value, Mapping),
+        str_from_instance=lambda value: [f"{key}={item}" for key, item in value.items()],
+    )

@@ -1,0 +1,194 @@
+"""Learning curves of one or many runs: median and quartiles over the runs of each preset."""
+
+import csv
+import dataclasses
+import itertools
+import pathlib
+import textwrap
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float64
+
+from seca.errors import UsageError
+from seca.runs import folder as folders
+
+matplotlib.use("Agg")  # Files only: works without a display, and never opens a window.
+import matplotlib.pyplot as plt  # noqa: E402  (the backend comes first)
+
+FEW_SEEDS = 5
+"""Runs per curve below which the caption warns, as usual in SMAC papers."""
+
+METRICS: dict[str, str] = {"win_rate": "test win rate", "return_mean": "test return"}
+"""Drawn fields of evaluation lines, and their axis labels."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """Evaluations of one run, and what must agree before runs may share a curve."""
+
+    run: str
+    preset: str
+    seed: int
+    budget: int
+    """Env steps the run was asked for."""
+    interval: int
+    """Env steps between evaluations."""
+    episodes: int
+    """Greedy episodes per evaluation."""
+    env: str
+    """Environment with version and options."""
+    steps: Float64[np.ndarray, " points"]
+    values: dict[str, Float64[np.ndarray, " points"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Band:
+    """Median and quartiles over the runs of a group, one entry per drawn point."""
+
+    steps: Float64[np.ndarray, " points"]
+    low: Float64[np.ndarray, " points"]
+    median: Float64[np.ndarray, " points"]
+    high: Float64[np.ndarray, " points"]
+
+
+def read_curve(path: pathlib.Path) -> Curve:
+    """The evaluations of a run folder. Raises UsageError when there are none."""
+    folder = folders.existing(path)
+    config = folders.read_config(folder.config)
+    lines = folders.read_metrics(folder, "eval")
+    if not lines:
+        raise UsageError(f"`run` is {path}: it has no evaluation yet")
+    environment = folders.read_environment(folder) or {"env": {"version": "unknown"}}
+    options = " ".join(f"{name}={value}" for name, value in sorted(config.env_options.items()))
+    return Curve(
+        run=str(path),
+        preset=config.preset,
+        seed=config.seed,
+        budget=config.loop.steps,
+        interval=config.loop.eval_interval,
+        episodes=config.loop.eval_episodes,
+        env=f"{config.env} version {environment['env']['version']}{' ' if options else ''}{options}",
+        steps=np.array([line["env_steps"] for line in lines], dtype=np.float64),
+        values={name: np.array([line[name] for line in lines], dtype=np.float64) for name in METRICS},
+    )
+
+
+def stepwise(
+    steps: Float64[np.ndarray, " points"], values: Float64[np.ndarray, " points"], at: Float64[np.ndarray, " x"]
+) -> Float64[np.ndarray, " x"]:
+    """Value of the latest evaluation not after each of `at`; every run is evaluated at 0, so there always is one."""
+    return values[np.maximum(np.searchsorted(steps, at, side="right") - 1, 0)]
+
+
+def band(curves: Sequence[Curve], metric: str) -> Band:
+    """Quartiles over runs at every env step where one of them was evaluated.
+
+    Runs are evaluated at slightly different steps, so each counts with its latest evaluation. The band ends one
+    evaluation interval after the run that ends first: beyond it runs would be missing.
+    """
+    end = min(curve.steps[-1] + curve.interval for curve in curves)
+    points = np.unique(np.concatenate([curve.steps for curve in curves]))
+    points = points[points <= end]
+    rows = np.stack([stepwise(curve.steps, curve.values[metric], points) for curve in curves])
+    low, median, high = np.percentile(rows, [25, 50, 75], axis=0)
+    return Band(points, low, median, high)
+
+
+def group(curves: Sequence[Curve]) -> dict[str, list[Curve]]:
+    """Curves by preset, and by environment too where that differs."""
+    several = len({curve.env for curve in curves}) > 1
+    grouped: dict[str, list[Curve]] = {}
+    for curve in curves:
+        grouped.setdefault(f"{curve.preset} on {curve.env}" if several else curve.preset, []).append(curve)
+    return grouped
+
+
+def caption(curves: Sequence[Curve]) -> str:
+    """What a reader must know to read the figure, and warnings where runs should not be compared."""
+    grouped = group(curves)
+    counts = ", ".join(f"{label} {len(members)}" for label, members in grouped.items())
+    episodes = sorted({curve.episodes for curve in curves})
+    parts = [
+        f"Median and quartiles over runs ({counts}).",
+        f"{' or '.join(map(str, episodes))} greedy episodes per point; x: training env steps, one per step of each "
+        "unfinished battle, evaluation not counted.",
+    ]
+    return " ".join(parts + [f"Warning: {warning}." for warning in warnings(curves)])
+
+
+def warnings(curves: Sequence[Curve]) -> list[str]:
+    """Reasons to be careful with a comparison of these runs."""
+    found = [
+        f"only {len(members)} of {FEW_SEEDS} seeds for {label}"
+        for label, members in group(curves).items()
+        if len(members) < FEW_SEEDS
+    ]
+    for label, members in group(curves).items():
+        seeds = [curve.seed for curve in members]
+        if len(set(seeds)) < len(seeds):
+            found.append(f"{label} has the same seed more than once")
+    compared = {
+        "environments": {curve.env for curve in curves},
+        "budgets": {f"{curve.budget:,}" for curve in curves},
+        "evaluation episodes": {str(curve.episodes) for curve in curves},
+        "evaluation intervals": {f"{curve.interval:,}" for curve in curves},
+    }
+    return found + [f"mixed {name}: {'; '.join(sorted(kinds))}" for name, kinds in compared.items() if len(kinds) > 1]
+
+
+def plot(paths: Sequence[pathlib.Path], out: pathlib.Path) -> list[pathlib.Path]:
+    """Draw the runs into `out`.png and .svg, with the drawn numbers in .csv; returns the files written.
+
+    Raises UsageError when a run cannot be read; nothing is written then.
+    """
+    curves = [read_curve(path) for path in paths]
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"`out` is {out}: its folder cannot be made ({error.strerror})") from None
+    # Appended, not replaced: a name like `lr-0.5` has no suffix to lose.
+    png, svg, table = (out.with_name(f"{out.name}.{suffix}") for suffix in ("png", "svg", "csv"))
+    figure = draw(curves)
+    figure.savefig(png, dpi=150)
+    with matplotlib.rc_context({"svg.hashsalt": "seca"}):
+        figure.savefig(svg, metadata={"Date": None})
+    plt.close(figure)
+    write_table(curves, table)
+    return [png, svg, table]
+
+
+def draw(curves: Sequence[Curve]) -> plt.Figure:
+    """The figure: win rate and return side by side, caption below."""
+    figure, panels = plt.subplots(1, len(METRICS), figsize=(10, 4.4))
+    colours = itertools.cycle(plt.get_cmap("tab10").colors)
+    for (label, members), colour in zip(group(curves).items(), colours, strict=False):
+        for panel, metric in zip(panels, METRICS, strict=True):
+            drawn = band(members, metric)
+            panel.plot(drawn.steps, drawn.median, color=colour, label=label)
+            panel.fill_between(drawn.steps, drawn.low, drawn.high, color=colour, alpha=0.2, linewidth=0)
+    for panel, axis_label in zip(panels, METRICS.values(), strict=True):
+        panel.set_xlabel("env steps")
+        panel.set_ylabel(axis_label)
+        panel.grid(alpha=0.3)
+    panels[0].set_ylim(-0.02, 1.02)
+    panels[0].legend(loc="best", frameon=False)
+    environments = sorted({curve.env for curve in curves})
+    figure.suptitle(environments[0] if len(environments) == 1 else "several environments")
+    lines = textwrap.wrap(caption(curves), width=150)
+    figure.text(0.02, 0.02, "\n".join(lines), fontsize=7.5, va="bottom")
+    figure.tight_layout(rect=(0, 0.035 + 0.03 * len(lines), 1, 1))
+    return figure
+
+
+def write_table(curves: Sequence[Curve], path: pathlib.Path) -> None:
+    """The numbers that are drawn, one row per curve, metric and point."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["curve", "runs", "metric", "env_steps", "q25", "median", "q75"])
+        for label, members in group(curves).items():
+            for metric in METRICS:
+                drawn = band(members, metric)
+                for row in zip(drawn.steps, drawn.low, drawn.median, drawn.high, strict=True):
+                    writer.writerow([label, len(members), metric, int(row[0]), *(f"{x:.6g}" for x in row[1:])])

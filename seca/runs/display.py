@@ -1,0 +1,140 @@
+"""What a person sees of a running training: a live line on a terminal, plain lines elsewhere."""
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """The latest known numbers of a run."""
+
+    env_steps: int = 0
+    env_steps_per_s: float | None = None
+    """Since this session's first iterations were compiled; None before."""
+    train_return: float | None = None
+    win_rate: float | None = None
+
+    def text(self, steps: int) -> str:
+        """One line: env steps, rate, time left, latest training return and test win rate."""
+        rate = self.env_steps_per_s
+        left = _clock_text((steps - self.env_steps) / rate) if rate else "-"
+        rate_text = f"{rate:,.0f}" if rate else "-"
+        train_return = "-" if self.train_return is None else f"{self.train_return:.2f}"
+        win_rate = "-" if self.win_rate is None else f"{100 * self.win_rate:.1f} %"
+        return (
+            f"{self.env_steps:,} of {steps:,} env steps | {rate_text} steps/s | ETA {left} | "
+            f"train return {train_return} | test win rate {win_rate}"
+        )
+
+
+class Meter:
+    """Follows metric lines and keeps the `Status`; the rate leaves out the first iteration, which compiles."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.status = Status()
+        self._clock = clock
+        self._start: tuple[float, int] | None = None
+
+    def update(self, line: dict[str, Any]) -> Status:
+        """Take in one line of metrics."""
+        changes: dict[str, Any] = {"env_steps": line["env_steps"]}
+        if line["kind"] == "eval":
+            changes["win_rate"] = line["win_rate"]
+        else:
+            now = self._clock()
+            changes["train_return"] = line["return_mean"]
+            if self._start is None:
+                self._start = (now, line["env_steps"])
+            elif now > self._start[0]:
+                changes["env_steps_per_s"] = (line["env_steps"] - self._start[1]) / (now - self._start[0])
+        self.status = dataclasses.replace(self.status, **changes)
+        return self.status
+
+
+class Display(Protocol):
+    """Where progress is shown."""
+
+    def note(self, text: str) -> None:
+        """Say something once."""
+
+    def show(self, line: dict[str, Any]) -> None:
+        """Take in one line of metrics."""
+
+    def running(self) -> AbstractContextManager[object]:
+        """The time during which lines come."""
+
+
+class PlainDisplay:
+    """Plain lines: one per evaluation, and one every `every` seconds."""
+
+    def __init__(self, steps: int, every: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._steps, self._every, self._clock = steps, every, clock
+        self._meter, self._shown_at = Meter(clock), clock()
+
+    def note(self, text: str) -> None:
+        """Print the text."""
+        print(text, flush=True)
+
+    def show(self, line: dict[str, Any]) -> None:
+        """Print the status when there is a new evaluation or when it is time."""
+        status = self._meter.update(line)
+        if line["kind"] == "eval" or self._clock() - self._shown_at >= self._every:
+            self._shown_at = self._clock()
+            self.note(status.text(self._steps))
+
+    def running(self) -> AbstractContextManager[object]:
+        """Nothing to open or close."""
+        return nullcontext()
+
+
+class LiveDisplay:
+    """A progress bar that stays in place; evaluations scroll by above it."""
+
+    def __init__(self, console: Console, steps: int) -> None:
+        self._steps, self._meter = steps, Meter()
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(bar_width=20), TaskProgressColumn(), console=console
+        )
+        self._task = self._progress.add_task("compiling (the first time takes a minute or two)", total=steps)
+
+    def note(self, text: str) -> None:
+        """Print above the bar."""
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def show(self, line: dict[str, Any]) -> None:
+        """Move the bar."""
+        status = self._meter.update(line)
+        text = status.text(self._steps)
+        if line["kind"] == "eval":
+            self.note(text)
+        self._progress.update(self._task, completed=min(status.env_steps, self._steps), description=_short(text))
+
+    def running(self) -> AbstractContextManager[object]:
+        """The live region."""
+        return self._progress
+
+
+def make_display(steps: int) -> Display:
+    """A live display on a terminal, plain lines in pipes, files and CI."""
+    console = Console()
+    if console.is_terminal and not os.environ.get("CI"):
+        return LiveDisplay(console, steps)
+    return PlainDisplay(steps)
+
+
+def _short(text: str) -> str:
+    """The status without what the bar shows already; the names short enough for 100 columns."""
+    return " | ".join(text.split(" | ")[1:]).replace("train return", "return").replace("test win rate", "win rate")
+
+
+def _clock_text(seconds: float) -> str:
+    minutes, rest = divmod(max(round(seconds), 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"

@@ -1,0 +1,28 @@
+"""Evaluation of a trained policy, after training."""
+
+import pathlib
+from typing import Any
+
+from seca.runs import folder as folders
+from seca.runs import machine, stats
+from seca.runs.load import Kind, build_run, load_state
+from seca.train.evaluate import make_evaluate
+
+
+def evaluate_run(path: pathlib.Path, episodes: int, kind: Kind, seed: int) -> dict[str, Any]:
+    """Greedy episodes of a run's policy: win rate with interval, return, length and every episode's outcome.
+
+    The same `seed` gives the same battles. Raises UsageError when the run cannot be read.
+    """
+    folder = folders.existing(path)
+    built = build_run(folders.read_config(folder.config))
+    state = load_state(folder, kind, built)[0]
+    evaluate = make_evaluate(built.env, built.algorithm, episodes, machine.choose_devices(0, episodes))
+    return {
+        "run": str(path),
+        "checkpoint": kind,
+        "env": built.env.spec.id,
+        "env_steps": int(state.env_steps),
+        "seed": seed,
+        "greedy": True,
+    } | stats.summary(evaluate(state, stats.evaluation_key(seed)))

@@ -1,0 +1,194 @@
+"""The run folder: what a run leaves on disk, and the only code that knows the names in it.
+
+config.json         the whole configuration; a run can be repeated from it
+environment.json    environment and its version, and one entry per session: versions, devices, commit
+metrics.jsonl       one JSON object per line, `kind` train or eval
+checkpoints/        latest-* and best-*
+result.json         trained and untrained policy at the end, side by side
+lock                held by the process that writes here
+"""
+
+import dataclasses
+import fcntl
+import json
+import os
+import pathlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from seca import config as configs
+from seca.config import RunConfig
+from seca.errors import UsageError
+from seca.types import EnvSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """Paths inside a run folder."""
+
+    path: pathlib.Path
+
+    @property
+    def config(self) -> pathlib.Path:
+        """`config.json`."""
+        return self.path / "config.json"
+
+    @property
+    def environment(self) -> pathlib.Path:
+        """`environment.json`."""
+        return self.path / "environment.json"
+
+    @property
+    def metrics(self) -> pathlib.Path:
+        """`metrics.jsonl`."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        """`checkpoints/`."""
+        return self.path / "checkpoints"
+
+    @property
+    def result(self) -> pathlib.Path:
+        """`result.json`."""
+        return self.path / "result.json"
+
+    @property
+    def lock(self) -> pathlib.Path:
+        """`lock`."""
+        return self.path / "lock"
+
+
+def free_path(config: RunConfig, parent: pathlib.Path = pathlib.Path("runs")) -> pathlib.Path:
+    """A folder name that says what runs in it and does not exist yet."""
+    name = f"{config.preset}-{config.env.split('/')[-1]}-seed{config.seed}"
+    candidate, number = parent / name, 0
+    while candidate.exists():
+        number += 1
+        candidate = parent / f"{name}-{number}"
+    return candidate
+
+
+def check_free(path: pathlib.Path) -> None:
+    """Raise UsageError unless a new run can be put at `path`."""
+    if path.exists() and (not path.is_dir() or any(entry.name != "lock" for entry in path.iterdir())):
+        raise UsageError(
+            f"`out` is {path}: it exists already; choose another folder, or continue a run with `seca resume {path}`"
+        )
+
+
+@contextmanager
+def created(path: pathlib.Path, config: RunConfig) -> Iterator[RunFolder]:
+    """A new run folder at `path`, locked while the context lasts. Raises UsageError when there is one already."""
+    check_free(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"`out` is {path}: the folder cannot be made ({error.strerror})") from None
+    folder = RunFolder(path)
+    with locked(folder):
+        check_free(path)  # Again: another process may have come first.
+        write_atomically(folder.config, configs.to_json(config))
+        yield folder
+
+
+def existing(path: pathlib.Path) -> RunFolder:
+    """The run folder at `path`. Raises UsageError when there is none."""
+    folder = RunFolder(path)
+    if not path.is_dir():
+        raise UsageError(f"`run` is {path}: there is no such folder")
+    if not folder.config.is_file():
+        raise UsageError(f"`run` is {path}: it is not a run folder (no config.json in it)")
+    return folder
+
+
+def read_config(path: pathlib.Path) -> RunConfig:
+    """The configuration stored in a file. Raises UsageError when it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"`config` is {path}: it cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"`config` is {path}: it cannot be read (not a text file)") from None
+    return configs.from_json(text, str(path))
+
+
+@contextmanager
+def locked(folder: RunFolder) -> Iterator[None]:
+    """Hold the run folder for writing; the operating system lets go of it however the process ends.
+
+    Raises UsageError when another process holds it.
+    """
+    with folder.lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise UsageError(f"`run` is {folder.path}: run folder in use by process {holder}") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def add_session(folder: RunFolder, spec: EnvSpec, session: dict[str, Any]) -> None:
+    """Add what this process runs on to `environment.json`; what earlier sessions wrote stays."""
+    written = read_environment(folder) or {"env": dataclasses.asdict(spec), "sessions": []}
+    written["sessions"].append(session)
+    write_atomically(folder.environment, json.dumps(written, indent=2) + "\n")
+
+
+def read_environment(folder: RunFolder) -> dict[str, Any] | None:
+    """Content of `environment.json`, or None where a run was killed before it was written."""
+    if not folder.environment.is_file():
+        return None
+    try:
+        content = json.loads(folder.environment.read_text())
+    except ValueError as error:
+        raise UsageError(f"`run` is {folder.path}: environment.json cannot be read ({error})") from None
+    if not isinstance(content, dict) or not isinstance(content.get("sessions"), list):
+        raise UsageError(f"`run` is {folder.path}: environment.json holds no list of `sessions`")
+    return content
+
+
+def read_metrics(folder: RunFolder, kind: str | None = None) -> list[dict[str, Any]]:
+    """Lines of `metrics.jsonl`, all or of one kind. A last line cut by a kill is left out."""
+    if not folder.metrics.is_file():
+        raise UsageError(f"`run` is {folder.path}: it has no metrics.jsonl")
+    lines = folder.metrics.read_text().split("\n")[:-1]
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+            if kind is None or record["kind"] == kind:
+                records.append(record)
+        except (ValueError, KeyError, TypeError):
+            raise UsageError(f"`run` is {folder.path}: line {number} of metrics.jsonl cannot be read") from None
+    return records
+
+
+def cut_metrics(folder: RunFolder, lines: int, size: int) -> None:
+    """Keep the first `lines` lines, `size` bytes, of `metrics.jsonl`: those the checkpoint knows.
+
+    Raises UsageError, and changes nothing, when the file does not hold them.
+    """
+    folder.metrics.touch()
+    known = folder.metrics.read_bytes()[:size]
+    if len(known) < size or known.count(b"\n") != lines or (known and not known.endswith(b"\n")):
+        raise UsageError(
+            f"`run` is {folder.path}: metrics.jsonl does not hold the {lines} lines ({size} bytes) that the checkpoint "
+            "knows; it was changed"
+        )
+    os.truncate(folder.metrics, size)
+
+
+def write_atomically(path: pathlib.Path, text: str) -> None:
+    """Write a file so that a kill leaves either the old content or the new."""
+    temporary = path.with_name(f".tmp-{path.name}")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

@@ -1,0 +1,138 @@
+"""A run read back from its folder: what it trained, ready to act."""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+from typing import Any, Literal
+
+import jax
+from jaxtyping import Array, Int
+
+from seca.algos.base import Algorithm
+from seca.config import RunConfig, to_dict
+from seca.envs import registry
+from seca.envs.base import Env
+from seca.errors import UsageError, refusing
+from seca.presets import build
+from seca.runs import folder as folders
+from seca.runs.folder import RunFolder
+from seca.runs.recorder import Position
+from seca.train import checkpoint
+from seca.train.state import TrainState, init_state
+from seca.types import PyTree, TimeStep
+
+Kind = Literal["latest", "best"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Built:
+    """What a configuration stands for."""
+
+    config: RunConfig
+    env: Env
+    algorithm: Algorithm
+
+
+def build_run(config: RunConfig) -> Built:
+    """Environment and algorithm of a configuration. Raises UsageError when they do not exist or do not fit."""
+    with refusing():
+        env = registry.make(config.env, dict(config.env_options))
+        return Built(config, env, build(config.preset, env.spec, config.algorithm))
+
+
+class LoadedRun:
+    """A trained policy that acts, with its environment; `act` remembers the recurrent state between calls."""
+
+    def __init__(self, built: Built, state: TrainState, seed: int = 0) -> None:
+        self.config, self.env, self.algorithm, self.state = built.config, built.env, built.algorithm, state
+        self._params = built.algorithm.policy(state.learner)
+        self._act = jax.jit(built.algorithm.act, static_argnames="greedy")
+        self._key = jax.random.key(seed)
+        self._carry: PyTree = None
+
+    def reset(self) -> None:
+        """Forget the episode so far; call it whenever the environment is reset."""
+        self._carry = None
+
+    def act(self, time_step: TimeStep, greedy: bool = True) -> Int[Array, "batch agents"]:
+        """Actions for a batch of environments, best ones or sampled."""
+        batch = time_step.reward.shape[0]
+        if self._carry is None:
+            self._carry = self.algorithm.initial_carry(batch)
+        self._key, act_key = jax.random.split(self._key)
+        keys = jax.random.split(act_key, batch)
+        acted = self._act(self._params, self._carry, time_step, keys, self.state.env_steps, greedy=greedy)
+        self._carry = acted.carry
+        return acted.actions
+
+
+def load(path: str | os.PathLike[str], checkpoint: Kind = "latest", seed: int = 0) -> LoadedRun:
+    """The run at `path`, with the policy of its latest or best checkpoint; `seed` is for sampled actions only.
+
+    Raises UsageError when there is no such run, no such checkpoint, or it is damaged or of another version.
+    """
+    folder = folders.existing(pathlib.Path(path))
+    built = build_run(folders.read_config(folder.config))
+    return LoadedRun(built, load_state(folder, checkpoint, built)[0], seed)
+
+
+def load_state(folder: RunFolder, kind: Kind, built: Built) -> tuple[TrainState, Position]:
+    """State and position of a checkpoint. Raises UsageError when there is none."""
+    found = newest_valid(folder, kind, built)
+    if found is None:
+        raise UsageError(f"`run` is {folder.path}: it has no {kind} checkpoint yet")
+    return found
+
+
+def newest_valid(folder: RunFolder, kind: Kind, built: Built) -> tuple[TrainState, Position] | None:
+    """State and position of the newest undamaged checkpoint, or None when there is none at all.
+
+    A kill between writing a checkpoint and deleting the one before leaves two, the older one perhaps half deleted, so
+    a damaged one is passed over only when another is whole. Raises UsageError otherwise.
+    """
+    refused: checkpoint.CheckpointError | None = None
+    for path in checkpoint.find(folder.checkpoints, kind):
+        try:
+            metadata = checkpoint.read_metadata(path)
+            check_fits(path, metadata, built)
+            template = jax.eval_shape(functools.partial(init_state, built.algorithm, built.config.seed))
+            return checkpoint.load(path, template), Position.from_metadata(metadata)
+        except checkpoint.CheckpointError as error:
+            refused = refused or error
+    if refused is not None:
+        other = "best" if kind == "latest" else "latest"
+        hint = f"; try `--checkpoint {other}`" if checkpoint.find(folder.checkpoints, other) else ""
+        raise UsageError(f"`run` is {folder.path}: {refused}{hint}")
+    return None
+
+
+def check_fits(path: pathlib.Path, metadata: dict[str, Any], built: Built) -> None:
+    """Refuse a checkpoint of another environment, environment version or configuration."""
+    spec = built.env.spec
+    for name, current in (("env", spec.id), ("env_version", spec.version)):
+        if metadata[name] != current:
+            raise UsageError(
+                f"`{name}` of checkpoint {path} is '{metadata[name]}' but this seca plays '{current}': what it learned "
+                f"there does not carry over; install the seca that made it, or train anew"
+            )
+    before, now = decisive(metadata["config"]), decisive(to_dict(built.config))
+    for name in sorted(before):
+        if before[name] != now.get(name):
+            raise UsageError(
+                f"`{name}` of config.json is {json.dumps(now.get(name))} but checkpoint {path} was made with "
+                f"{json.dumps(before[name])}; put it back, or start a new run"
+            )
+
+
+def decisive(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The fields of a configuration that decide its numbers, flat; how long and where it runs are not among them."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            flat |= decisive(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    free = ("loop.steps", "devices", "checkpoint_interval", "loggers")
+    return {name: value for name, value in flat.items() if name not in free}

@@ -1,0 +1,96 @@
+"""Optional loggers beside `metrics.jsonl`: TensorBoard and Weights & Biases."""
+
+import importlib.util
+import pathlib
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from seca.config import Logger, RunConfig, to_dict
+from seca.errors import UsageError
+
+MODULES: dict[str, str] = {"tensorboard": "tensorboardX", "wandb": "wandb"}
+"""Module each logger needs; the extra has the logger's name."""
+
+
+class LineLogger(Protocol):
+    """Takes the same lines as `metrics.jsonl`."""
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Log one line."""
+
+    def close(self) -> None:
+        """Flush and let go."""
+
+
+def check_installed(loggers: tuple[Logger, ...]) -> None:
+    """Raise UsageError when the extra behind a logger is missing."""
+    for name in loggers:
+        if importlib.util.find_spec(MODULES[name]) is None:
+            raise UsageError(f"`loggers` holds '{name}': not installed; run pip install 'seca[{name}]'")
+
+
+def open_loggers(config: RunConfig, folder: pathlib.Path, env_steps: int) -> list[LineLogger]:
+    """The loggers a run asks for, going on at `env_steps`."""
+    return [_OPEN[name](config, folder, env_steps) for name in config.loggers]
+
+
+def scalars(line: dict[str, Any]) -> dict[str, float]:
+    """The single numbers of a line, named `kind/name`; lists per agent get the agent's index."""
+    named: dict[str, float] = {}
+    for name, value in line.items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            named[f"{line['kind']}/{name}"] = float(value)
+        elif isinstance(value, list) and not name.startswith("episode_"):
+            named |= {f"{line['kind']}/{name}/{index}": float(item) for index, item in enumerate(value)}
+    return named
+
+
+class TensorBoard:
+    """Event files in `tensorboard/` of the run folder."""
+
+    def __init__(self, config: RunConfig, folder: pathlib.Path, env_steps: int) -> None:
+        import tensorboardX
+
+        del config
+        # Points after `env_steps` come from a process that was killed; they are about to be written again.
+        self._writer = tensorboardX.SummaryWriter(str(folder / "tensorboard"), purge_step=env_steps)
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Log one line."""
+        for name, value in scalars(line).items():
+            self._writer.add_scalar(name, value, line["env_steps"])
+
+    def close(self) -> None:
+        """Flush and let go."""
+        self._writer.close()
+
+
+class WandB:
+    """A run of project `seca` on Weights & Biases; a resumed run goes on under the same id."""
+
+    def __init__(self, config: RunConfig, folder: pathlib.Path, env_steps: int) -> None:
+        import wandb
+
+        del env_steps
+        marker = folder / "wandb_id"
+        if not marker.exists():
+            marker.write_text(wandb.util.generate_id())
+        self._run = wandb.init(
+            project="seca",
+            name=folder.name,
+            id=marker.read_text(),
+            resume="allow",
+            dir=str(folder),
+            config=to_dict(config),
+        )
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Log one line; the x-axis is `env_steps`."""
+        self._run.log(scalars(line) | {"env_steps": line["env_steps"]})
+
+    def close(self) -> None:
+        """Flush and let go."""
+        self._run.finish()
+
+
+_OPEN: dict[str, Callable[[RunConfig, pathlib.Path, int], LineLogger]] = {"tensorboard": TensorBoard, "wandb": WandB}

@@ -1,0 +1,120 @@
+"""The machine a run is on: devices, compilation cache, versions."""
+
+import importlib.metadata
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+from typing import Any
+
+import jax
+
+import seca
+from seca.config import divisors
+from seca.errors import UsageError
+
+VERSIONED = ("jax", "jaxlib", "equinox", "optax", "orbax-checkpoint", "numpy")
+"""Packages whose version can change a number."""
+
+
+def cpu_cores() -> int:
+    """Cores this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def configure(devices: int, runners: int) -> None:
+    """Prepare JAX for a run: one host device per core used, and the compilation cache.
+
+    Belongs to entry points only, before the backend starts; where it has started already its device count stays.
+    """
+    host_devices = devices or max(count for count in divisors(runners) if count <= cpu_cores())
+    try:
+        jax.config.update("jax_num_cpu_devices", host_devices)
+    except RuntimeError:  # The backend is running, as in tests; `choose_devices` checks that it has enough devices.
+        pass
+    enable_cache()
+
+
+def cache_dir() -> pathlib.Path | None:
+    """Folder of the compilation cache; the environment variable SECA_CACHE_DIR moves it, or turns it off if empty."""
+    chosen = os.environ.get("SECA_CACHE_DIR")
+    if chosen is None:
+        return pathlib.Path.home() / ".cache" / "seca"
+    return pathlib.Path(chosen) if chosen else None
+
+
+def enable_cache() -> None:
+    """Keep compiled programs on disk, so that the second start of the same run is quick."""
+    folder = cache_dir()
+    if folder is None:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def choose_devices(devices: int, runners: int) -> list[jax.Device]:
+    """The devices to split `runners` over. Raises UsageError when there are fewer than asked for."""
+    available = jax.devices()
+    if devices > len(available):
+        raise UsageError(
+            f"`devices` is {devices}: JAX offers {len(available)} ({available[0].platform}); choose at most that many"
+        )
+    most = min(len(available), cpu_cores()) if available[0].platform == "cpu" else len(available)
+    return available[: devices or max(count for count in divisors(runners) if count <= most)]
+
+
+def free_memory(device: jax.Device) -> int | None:
+    """Bytes a run may still take on `device`, or None where the system does not say."""
+    if device.platform != "cpu":
+        stats = device.memory_stats() or {}
+        return stats["bytes_limit"] - stats["bytes_in_use"] if "bytes_limit" in stats else None
+    meminfo = pathlib.Path("/proc/meminfo")
+    if not meminfo.is_file():
+        return None
+    fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+    return int(fields["MemAvailable"].split()[0]) * 1024
+
+
+def session(devices: list[jax.Device]) -> dict[str, Any]:
+    """What `environment.json` says about one process: enough to tell whether two sessions give the same numbers."""
+    return {
+        "seca": seca.__version__,
+        "commit": commit(),
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in VERSIONED},
+        "platform": platform.platform(),
+        "processor": processor(),
+        "cores": cpu_cores(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "devices": [device.device_kind for device in devices],
+        "pid": os.getpid(),
+    }
+
+
+def processor() -> str:
+    """Model name of the CPU."""
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def commit() -> str | None:
+    """Git commit of the source tree seca runs from (`+` when it has changes), or None outside one."""
+    source = pathlib.Path(seca.__file__).parent
+    if not (source.parent / ".git").exists():
+        return None
+    try:
+        head = _git(source, "rev-parse", "HEAD")
+        return head + ("+" if _git(source, "status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(folder: pathlib.Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

@@ -1,0 +1,133 @@
+"""The training loop's sinks: metrics lines and checkpoints that know which lines they have seen."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import time
+from typing import Any
+
+from seca.config import RunConfig, to_dict
+from seca.envs.base import Env
+from seca.runs.display import Display
+from seca.runs.folder import RunFolder
+from seca.runs.loggers import LineLogger
+from seca.runs.signals import StopRequest
+from seca.train import checkpoint
+from seca.train.state import TrainState
+
+SAVE_SHARE = 0.02
+"""Largest share of the time that saving may take."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Position:
+    """How far the files of a run had come when a checkpoint was made."""
+
+    metrics_lines: int = 0
+    metrics_bytes: int = 0
+    seconds: float = 0.0
+    """Wall clock spent training, over all sessions."""
+    best: tuple[float, float] | None = None
+    """Test win rate and return of the best evaluation so far."""
+
+    @staticmethod
+    def from_metadata(metadata: dict[str, Any]) -> "Position":
+        """Read back what `Recorder` put into a checkpoint."""
+        stored = metadata["position"]
+        return Position(**stored | {"best": None if stored["best"] is None else tuple(stored["best"])})
+
+
+class Recorder:
+    """Writes metrics at once and checkpoints when due; a checkpoint and the lines before it always agree.
+
+    The best state is kept in memory until the next checkpoint is due: a killed run goes on from `latest`, plays the
+    evaluation that was best again, and finds it best again. So frequent improvements cost no time.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        config: RunConfig,
+        env: Env,
+        position: Position,
+        display: Display,
+        loggers: list[LineLogger],
+        stop: StopRequest,
+    ) -> None:
+        self._folder, self._config, self._spec = folder, config, env.spec
+        self._display, self._loggers, self._stop = display, loggers, stop
+        self._position = position
+        self._file = folder.metrics.open("ab")
+        self._started = time.monotonic() - position.seconds
+        self._saved_at, self._save_seconds = time.monotonic(), 0.0
+        self._saved_iteration: int | None = None
+        self._best: tuple[TrainState, dict[str, Any]] | None = None
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+        for logger in self._loggers:
+            with contextlib.suppress(Exception):  # A tracker that fails at the end must not hide how the run ended.
+                logger.close()
+
+    def metrics(self, line: dict[str, Any]) -> None:
+        """Append one line, with the wall clock spent so far, and pass it on."""
+        line = line | {"time_elapsed": round(time.monotonic() - self._started, 3)}
+        written = (json.dumps(line, allow_nan=False) + "\n").encode()
+        self._file.write(written)
+        self._file.flush()
+        self._position = dataclasses.replace(
+            self._position,
+            metrics_lines=self._position.metrics_lines + 1,
+            metrics_bytes=self._position.metrics_bytes + len(written),
+        )
+        self._display.show(line)
+        for logger in self._loggers:
+            logger.write(line)
+
+    def after_iteration(self, state: TrainState, evaluated: dict[str, Any] | None) -> bool:
+        """Note the best policy, save when due, and say whether a signal asks to stop."""
+        if evaluated is not None:
+            score = (evaluated["win_rate"], evaluated["return_mean"])
+            if self._position.best is None or score >= self._position.best:
+                self._position = dataclasses.replace(self._position, best=score)
+                self._best = (state, self._metadata(state))
+        waited = time.monotonic() - self._saved_at
+        due = waited >= max(self._config.checkpoint_interval, self._save_seconds / SAVE_SHARE)
+        if due or self._stop or int(state.iteration) == 0:
+            self.save(state)
+        return bool(self._stop)
+
+    def save(self, state: TrainState) -> None:
+        """Write the best policy so far, if it is new, and then `latest`, unless this very state is saved already."""
+        if self._saved_iteration == int(state.iteration):
+            return
+        started = time.monotonic()
+        os.fsync(self._file.fileno())
+        self.save_best()
+        checkpoint.save(self._folder.checkpoints, "latest", state, self._metadata(state))
+        self._saved_at, self._saved_iteration = time.monotonic(), int(state.iteration)
+        self._save_seconds = self._saved_at - started
+
+    def save_best(self) -> None:
+        """Write the best policy so far, if it is not on disk yet."""
+        if self._best is not None:
+            checkpoint.save(self._folder.checkpoints, "best", *self._best)
+            self._best = None
+
+    def _metadata(self, state: TrainState) -> dict[str, Any]:
+        position = dataclasses.replace(self._position, seconds=round(time.monotonic() - self._started, 3))
+        if int(state.iteration) == 0:
+            # The loop evaluates the untrained policy again when it starts from there, so that line is still to come.
+            position = dataclasses.replace(position, metrics_lines=0, metrics_bytes=0)
+        return {
+            "env": self._spec.id,
+            "env_version": self._spec.version,
+            "config": to_dict(self._config),
+            "env_steps": int(state.env_steps),
+            "iteration": int(state.iteration),
+            "position": dataclasses.asdict(position),
+        }

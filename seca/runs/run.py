@@ -1,0 +1,154 @@
+"""Runs from beginning to end: start, save, stop, resume, and compare with the untrained policy."""
+
+import dataclasses
+import datetime
+import json
+import pathlib
+
+import jax
+
+import seca
+from seca.algos.base import Algorithm
+from seca.config import RunConfig
+from seca.errors import RunError, UsageError
+from seca.runs import folder as folders
+from seca.runs import machine, stats
+from seca.runs.display import Display
+from seca.runs.folder import RunFolder
+from seca.runs.load import Built, Kind, build_run, newest_valid
+from seca.runs.loggers import check_installed, open_loggers
+from seca.runs.recorder import Position, Recorder
+from seca.runs.signals import StopRequest, stop_on_signals
+from seca.train import checkpoint
+from seca.train.evaluate import make_evaluate
+from seca.train.loop import NonFiniteError, train
+from seca.train.state import TrainState, init_state
+
+FINAL_EPISODES = 128
+"""Greedy episodes of the comparison at the end of a training."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What a configuration stands for, and the devices it trains on."""
+
+    built: Built
+    devices: list[jax.Device]
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Build environment and algorithm and check that they fit the machine. Raises UsageError; writes nothing."""
+    check_installed(config.loggers)
+    built = build_run(config)
+    devices = machine.choose_devices(config.devices, config.loop.runners)
+    _check_memory(built.algorithm, config, devices)
+    return Prepared(built, devices)
+
+
+def _check_memory(algorithm: Algorithm, config: RunConfig, devices: list[jax.Device]) -> None:
+    needed, free = algorithm.memory(config.loop.runners), machine.free_memory(devices[0])
+    # Host devices share one memory; accelerators have one each, and the runners are split.
+    per_device = needed if devices[0].platform == "cpu" else needed // len(devices)
+    if free is not None and per_device > free:
+        raise UsageError(
+            f"`runners` is {config.loop.runners}: training {config.preset} on {config.env} needs about "
+            f"{per_device / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; choose fewer runners"
+        )
+
+
+def start(config: RunConfig, out: pathlib.Path | None, display: Display) -> int:
+    """Train from the beginning into a new run folder; returns the exit code."""
+    path = out or folders.free_path(config)
+    folders.check_free(path)
+    prepared = prepare(config)
+    with folders.created(path, config) as folder:
+        state = init_state(prepared.built.algorithm, config.seed)
+        return _train(prepared, folder, state, Position(), display)
+
+
+def resume(path: pathlib.Path, kind: Kind, display: Display) -> int:
+    """Go on with a run from its newest checkpoint; returns the exit code."""
+    folder = folders.existing(path)
+    config = folders.read_config(folder.config)
+    with folders.locked(folder):
+        prepared = prepare(config)
+        state, position = init_state(prepared.built.algorithm, config.seed), Position()
+        found = newest_valid(folder, kind, prepared.built)
+        if found is not None:
+            state, position = found
+        elif folder.metrics.is_file() and len(folders.read_metrics(folder)) > 1:
+            raise UsageError(f"`run` is {path}: it has metrics but no {kind} checkpoint to go on from")
+        folders.cut_metrics(folder, position.metrics_lines, position.metrics_bytes)
+        checkpoint.clean(folder.checkpoints)
+        for warning in session_changes(folder, prepared):
+            display.note(warning)
+        display.note(f"resuming {path} at env step {int(state.env_steps):,}")
+        return _train(prepared, folder, state, position, display)
+
+
+def session_changes(folder: RunFolder, prepared: Prepared) -> list[str]:
+    """Warnings, one line each, when this process may not give the numbers of the one before bit for bit."""
+    environment = folders.read_environment(folder)
+    if not environment or not environment["sessions"]:
+        return []
+    before, now = environment["sessions"][-1], machine.session(prepared.devices)
+    compared = ("seca", "commit", "packages", "processor", "cores", "xla_flags", "devices")
+    changed = [
+        f"{name} {json.dumps(before.get(name))} -> {json.dumps(now[name])}"
+        for name in compared
+        if before.get(name) != now[name]
+    ]
+    return [f"warning: not bit for bit the same as without the break: {'; '.join(changed)}"] if changed else []
+
+
+def _train(prepared: Prepared, folder: RunFolder, state: TrainState, position: Position, display: Display) -> int:
+    """Train from `state` to the end of the budget, a signal or a broken number; returns the exit code."""
+    config, devices = prepared.built.config, prepared.devices
+    folders.add_session(
+        folder,
+        prepared.built.env.spec,
+        {"started": _now(), "env_steps": int(state.env_steps)} | machine.session(devices),
+    )
+    display.note(
+        f"seca {seca.__version__}, jax {jax.__version__}, {len(devices)} x {devices[0].device_kind} "
+        f"({devices[0].platform}); {config.preset} on {config.env}, seed {config.seed}, run folder {folder.path}"
+    )
+    with stop_on_signals(lambda: _how_to_resume(folder)) as stop:
+        loggers = open_loggers(config, folder.path, int(state.env_steps))
+        with Recorder(folder, config, prepared.built.env, position, display, loggers, stop) as recorder:
+            try:
+                with display.running():
+                    state = train(prepared.built.env, prepared.built.algorithm, state, config.loop, recorder, devices)
+            except NonFiniteError as error:
+                recorder.save_best()
+                raise RunError(f"{error}; the checkpoints in {folder.checkpoints} are good") from None
+            recorder.save(state)
+        if not stop:
+            report_result(prepared, folder, state, display)
+    return _ended(folder, stop, display)
+
+
+def _ended(folder: RunFolder, stop: StopRequest, display: Display) -> int:
+    display.note(_how_to_resume(folder) if stop else f"run folder: {folder.path}")
+    return stop.exit_code
+
+
+def _how_to_resume(folder: RunFolder) -> str:
+    return f"stopped; go on with: seca resume {folder.path}"
+
+
+def report_result(prepared: Prepared, folder: RunFolder, state: TrainState, display: Display) -> None:
+    """Play the trained and the untrained policy greedily in the same battles; print both and write `result.json`."""
+    evaluate = make_evaluate(prepared.built.env, prepared.built.algorithm, FINAL_EPISODES, prepared.devices)
+    key = stats.evaluation_key(prepared.built.config.seed)
+    trained = stats.summary(evaluate(state, key))
+    untrained = stats.summary(evaluate(init_state(prepared.built.algorithm, prepared.built.config.seed), key))
+    result = {"env_steps": int(state.env_steps), "greedy": True, "trained": trained, "untrained": untrained}
+    folders.write_atomically(folder.result, json.dumps(result, indent=1) + "\n")
+    display.note(f"greedy win rate over {FINAL_EPISODES} episodes:")
+    display.note(f"  trained    {stats.sentence(trained)}")
+    display.note(f"  untrained  {stats.sentence(untrained)}")
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,59 @@
+"""Small statistics of evaluations."""
+
+import math
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+_EVALUATION_STREAM = 0x5ECA
+"""Keeps keys of evaluations after training apart from those used inside it."""
+
+
+def evaluation_key(seed: int) -> PRNGKeyArray:
+    """Key of the battles of an evaluation after training; trained and untrained policy share it."""
+    return jax.random.fold_in(jax.random.key(seed), _EVALUATION_STREAM)
+
+
+def wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's score interval of a proportion, 95 % by default.
+
+    (p + z²/2n ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n); always inside [0, 1]. Wilson 1927. Raises ValueError without
+    trials.
+    """
+    if trials < 1 or not 0 <= successes <= trials:
+        raise ValueError(f"`successes` is {successes} of `trials` {trials}: no proportion")
+    p, spread = successes / trials, z * z / trials
+    centre = (p + spread / 2) / (1 + spread)
+    half = z * math.sqrt(p * (1 - p) / trials + spread / (4 * trials)) / (1 + spread)
+    # At the ends the bound is the proportion itself; rounding must not push it past.
+    low = 0.0 if successes == 0 else centre - half
+    high = 1.0 if successes == trials else centre + half
+    return low, high
+
+
+def summary(results: dict[str, np.ndarray]) -> dict[str, Any]:
+    """JSON-ready numbers of one evaluation: means, interval, and every episode."""
+    won = np.asarray(results["won"]).astype(int)
+    low, high = wilson(int(won.sum()), won.size)
+    return {
+        "episodes": int(won.size),
+        "win_rate": float(won.mean()),
+        "win_rate_low": low,
+        "win_rate_high": high,
+        "return_mean": float(np.mean(results["return"])),
+        "length_mean": float(np.mean(results["length"])),
+        "episode_won": won.tolist(),
+        "episode_return": np.asarray(results["return"], dtype=np.float64).round(6).tolist(),
+        "episode_length": np.asarray(results["length"]).astype(int).tolist(),
+    }
+
+
+def sentence(numbers: dict[str, Any]) -> str:
+    """One line on one evaluation, for people."""
+    return (
+        f"win rate {100 * numbers['win_rate']:5.1f} % (95 % interval {100 * numbers['win_rate_low']:.1f} to "
+        f"{100 * numbers['win_rate_high']:.1f}), return {numbers['return_mean']:.2f}, "
+        f"length {numbers['length_mean']:.1f}"
+    )

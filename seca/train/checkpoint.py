@@ -1,0 +1,164 @@
+"""Checkpoints: one folder each, complete or not there, and refused when a single bit of them has changed.
+
+A checkpoint folder holds `arrays/` (written by orbax), `metadata.json` and `manifest.json` with the SHA-256 of every
+other file. It is written under a temporary name, flushed to disk and renamed, so that a process killed at any moment
+leaves either the whole of it or none. Names end in a running number: `latest-000012`, `best-000009`; the highest is
+the newest.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from seca.types import PyTree
+
+FORMAT = 1
+"""Version of the layout of a checkpoint folder."""
+
+_ARRAYS, _METADATA, _MANIFEST, _TEMPORARY = "arrays", "metadata.json", "manifest.json", ".tmp-"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is absent, damaged or of another kind; one line that says which file and what is wrong."""
+
+
+def save(folder: pathlib.Path, kind: str, state: PyTree, metadata: dict[str, Any]) -> None:
+    """Write `state` as the newest checkpoint of `kind` ("latest", "best"), then delete the older ones of that kind."""
+    folder.mkdir(exist_ok=True)
+    number = 1 + max((_number(path) for path in folder.iterdir()), default=0)
+    written = folder / f"{_TEMPORARY}{number:06d}"
+    written.mkdir()
+    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+        checkpointer.save((written / _ARRAYS).absolute(), args=ocp.args.StandardSave(_named_arrays(state)))
+    (written / _METADATA).write_text(json.dumps({"format": FORMAT} | metadata, indent=1) + "\n")
+    (written / _MANIFEST).write_text(json.dumps(_digests(written), indent=1) + "\n")
+    _flush_tree(written)
+    os.rename(written, folder / f"{kind}-{number:06d}")
+    _flush(folder)
+    for old in find(folder, kind)[1:]:
+        shutil.rmtree(old)
+
+
+def find(folder: pathlib.Path, kind: str) -> list[pathlib.Path]:
+    """Checkpoints of one kind, newest first; they may be damaged."""
+    if not folder.is_dir():
+        return []
+    pattern = re.compile(re.escape(kind) + r"-\d{6,}")
+    return sorted((path for path in folder.iterdir() if pattern.fullmatch(path.name)), key=_number, reverse=True)
+
+
+def clean(folder: pathlib.Path) -> None:
+    """Delete what a killed process left half-written."""
+    if folder.is_dir():
+        for path in folder.glob(f"{_TEMPORARY}*"):
+            shutil.rmtree(path)
+
+
+def read_metadata(path: pathlib.Path) -> dict[str, Any]:
+    """Metadata of a checkpoint, after checking every file of it against the manifest. Raises CheckpointError."""
+    expected = _read_object(path / _MANIFEST)
+    for name, digest in expected.items():
+        if not (path / name).is_file():
+            raise CheckpointError(f"checkpoint {path} is damaged: {name} is missing")
+        if _digest(path / name) != digest:
+            raise CheckpointError(f"checkpoint {path} is damaged: {name} is not what was written (SHA-256 differs)")
+    if _METADATA not in expected:
+        raise CheckpointError(f"checkpoint {path} is damaged: {_MANIFEST} does not list {_METADATA}")
+    metadata = _read_object(path / _METADATA)
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"checkpoint {path} has format {metadata.get('format')}: this version of seca reads format {FORMAT}"
+        )
+    return metadata
+
+
+def load(path: pathlib.Path, template: PyTree) -> PyTree:
+    """The state stored in a checkpoint, in the structure of `template` (arrays, or just their shapes and types).
+
+    Call `read_metadata` first: it checks the files. Raises CheckpointError when an array is missing, unknown or of
+    another shape than in `template`.
+    """
+    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+        stored = checkpointer.restore((path / _ARRAYS).absolute())
+    leaves, structure = jax.tree_util.tree_flatten_with_path(template)
+    wanted = {jax.tree_util.keystr(where): leaf for where, leaf in leaves}
+    for name in sorted(wanted.keys() ^ stored.keys()):
+        where = "is not in it" if name in wanted else "is not part of this configuration"
+        raise CheckpointError(f"checkpoint {path} does not fit: array {name} {where}")
+    for name, leaf in wanted.items():
+        plain = jax.eval_shape(_plain, leaf)
+        if (plain.shape, plain.dtype) != (stored[name].shape, stored[name].dtype):
+            raise CheckpointError(
+                f"checkpoint {path} does not fit: array {name} is {stored[name].dtype}{list(stored[name].shape)}, "
+                f"this configuration needs {plain.dtype}{list(plain.shape)}"
+            )
+    return jax.tree.unflatten(structure, [_like(leaf, stored[name]) for name, leaf in wanted.items()])
+
+
+def _named_arrays(tree: PyTree) -> dict[str, np.ndarray]:
+    """Every array of a tree on the host, by its path in the tree."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(where): np.asarray(_plain(leaf)) for where, leaf in leaves}
+
+
+def _plain(leaf: jax.Array) -> jax.Array:
+    """The numbers of an array; those behind a PRNG key if it holds keys."""
+    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+
+def _like(leaf: Any, stored: np.ndarray) -> jax.Array:
+    """Stored numbers as the kind of array that `leaf` is."""
+    array = jnp.asarray(stored)
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))
+    return array
+
+
+def _number(path: pathlib.Path) -> int:
+    found = re.search(r"-(\d{6,})", path.name)
+    return int(found.group(1)) if found else 0
+
+
+def _read_object(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise CheckpointError(f"checkpoint {path.parent} is damaged: {path.name} is missing") from None
+    except ValueError:  # Not JSON, or not even text.
+        raise CheckpointError(f"checkpoint {path.parent} is damaged: {path.name} cannot be read") from None
+    if not isinstance(data, dict):
+        raise CheckpointError(f"checkpoint {path.parent} is damaged: {path.name} does not hold an object")
+    return data
+
+
+def _digests(folder: pathlib.Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): _digest(path) for path in files}
+
+
+def _digest(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush_tree(folder: pathlib.Path) -> None:
+    """Force a folder and all it holds to the disk, so that the rename that follows cannot overtake the content."""
+    for path in [*folder.rglob("*"), folder]:
+        _flush(path)
+
+
+def _flush(path: pathlib.Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
