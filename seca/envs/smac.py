@@ -1,6 +1,5 @@
 """SMAC battles as an environment."""
 
-import dataclasses
 import functools
 from typing import Any
 
@@ -30,11 +29,12 @@ def make(map_name: str, **options: Any) -> Env:
     Raises:
         ValueError: unknown map, unknown option, or a value it cannot take.
     """
-    known = [field.name for field in dataclasses.fields(scenario.Options)]
-    for name in options:
-        if name not in known:
-            raise ValueError(f"`options` must be among {', '.join(known)}; got {name!r}")
-    return from_scenario(scenario.load(map_name), scenario.Options(**options))
+    return from_scenario(scenario.load(map_name), scenario.read_options(options))
+
+
+def list_maps() -> list[str]:
+    """Names that `make` takes."""
+    return list(scenario.map_names())
 
 
 def from_scenario(battlefield: scenario.Scenario, options: scenario.Options, opponent: Opponent = SCRIPTED) -> Env:

@@ -117,7 +117,8 @@ def _move_features(
 ) -> Float[Array, "agents features batch"]:
     """Available moves, then pathing and height around the agent where asked for. Off the map both are 1."""
     a = scenario.n_agents
-    x, y = units.x[:a, None], units.y[:a, None]
+    # SMAC counts from the cell's corner, not from the unit.
+    x, y = jnp.trunc(units.x[:a, None]), jnp.trunc(units.y[:a, None])
     px, py = x + AROUND[None, :, :1], y + AROUND[None, :, 1:]
     parts = [avail[:, 2:MOVES].astype(jnp.float32)]
     if options.obs_pathing_grid:

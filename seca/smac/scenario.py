@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-LOOPS_PER_SECOND = 16
+LOOPS_PER_SECOND = 16.0
 LOOPS_PER_STEP = 8
 MAP_SIZE = 32
 STATE_DIVISOR = 32.0
@@ -18,6 +18,10 @@ SHOOT_RANGE = 6.0
 MOVE_AMOUNT = 2.0
 MOVES = 6
 """Actions before the first target: no-op, stop, north, south, east, west."""
+
+
+PROFILES = ("smac",)
+"""Sets of unit statistics."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,11 +70,6 @@ class Options:
     """Unit statistics: `smac` is what the SMAC maps run."""
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            kinds = (bool,) if field.type is bool else (str,) if field.type is str else (int, float)
-            if not isinstance(value, kinds) or (field.type is float and isinstance(value, bool)):
-                raise ValueError(f"`{field.name}` must be of type {field.type.__name__}, got {value!r}")
         if self.profile not in PROFILES:
             raise ValueError(f"`profile` must be one of {', '.join(PROFILES)}; got {self.profile!r}")
         if self.reward_scale and not self.reward_scale_rate > 0:
@@ -82,7 +81,24 @@ class Options:
         return tuple(sorted((name, value) for name, value, default in pairs if value != default))
 
 
-PROFILES = ("smac",)
+def read_options(values: dict[str, Any]) -> Options:
+    """Options from names and values; whole numbers do for fractions.
+
+    Raises:
+        ValueError: no such option, or a value it cannot take.
+    """
+    fields = {field.name: field for field in dataclasses.fields(Options)}
+    checked = {}
+    for name, value in values.items():
+        if name not in fields:
+            raise ValueError(f"`options` must be among {', '.join(fields)}; got {name!r}")
+        kind = fields[name].type
+        number = kind is float and isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number and not isinstance(value, kind):
+            choices = "True or False" if kind is bool else {float: "a number", str: "a name"}[kind]
+            raise ValueError(f"`{name}` must be {choices}, got {value!r}")
+        checked[name] = float(value) if number else value
+    return Options(**checked)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -248,4 +264,4 @@ def load(map_name: str) -> Scenario:
 def damage_per_hit(attacker: dict[str, Any], defender: dict[str, Any]) -> float:
     """Damage of one hit before armor, bonus against the defender's attributes included."""
     bonus = attacker.get("bonus", {})
-    return attacker["damage"] + sum(bonus.get(attribute, 0) for attribute in defender["attributes"])
+    return float(attacker["damage"] + sum(bonus.get(attribute, 0) for attribute in defender["attributes"]))
