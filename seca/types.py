@@ -2,7 +2,8 @@
 
 Axis names, the only ones used in signatures:
     batch    runners, or episodes collected by them
-    time     environment steps of one episode, t = 0 .. L-1; ``time+1`` adds the row of the final observation
+    time     environment steps of one episode, t = 0 .. L-1; ``time+1``, or ``time1`` where ``time`` is not bound in
+             the same signature, adds the row of the final observation
     agents   agents of the team
     actions  discrete actions of one agent
     obs      one agent's observation vector

@@ -6,7 +6,7 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from seca.algos.actor_step import Acting, actor_gradient, masked_log_probs, unroll
 from seca.algos.base import Acted, Algorithm
@@ -127,7 +127,7 @@ def act(
     params: RecurrentAgent,
     carry: Carry,
     time_step: TimeStep,
-    keys: PRNGKeyArray,
+    keys: Key[Array, " batch"],
     env_steps: Array,
     greedy: bool,
     spec: EnvSpec,
@@ -214,7 +214,7 @@ def _step_critic(
     return eqx.apply_updates(learner.critic, steps), critic_opt, regressed
 
 
-def _episode_keys(key: PRNGKeyArray, episodes: Episodes, axis: str | None) -> PRNGKeyArray:
+def _episode_keys(key: PRNGKeyArray, episodes: Episodes, axis: str | None) -> Key[Array, " batch"]:
     """One key per episode, whatever the number of devices."""
     batch = episodes.valid.shape[0]
     first = 0 if axis is None else jax.lax.axis_index(axis) * batch

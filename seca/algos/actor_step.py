@@ -23,9 +23,9 @@ BLOCK = 8
 class Acting(eqx.Module):
     """What acting recorded of each row, or a re-unroll computed."""
 
-    hidden: Float[Array, "batch time+1 agents hidden"]
+    hidden: Float[Array, "batch time1 agents hidden"]
     """Recurrent state before the row (zeros at t = 0)."""
-    probs: Float[Array, "batch time+1 agents actions"]
+    probs: Float[Array, "batch time1 agents actions"]
     """Masked policy."""
 
 
@@ -46,7 +46,7 @@ def masked_log_probs(
     return jax.nn.log_softmax(jnp.where(avail, logits, MASKED))
 
 
-def last_actions(actions: Int[Array, "batch time+1 agents"], n_actions: int, dtype: jnp.dtype) -> Array:
+def last_actions(actions: Int[Array, "batch time1 agents"], n_actions: int, dtype: jnp.dtype) -> Array:
     """One-hot of the action before each row; zeros at t = 0."""
     taken = jax.nn.one_hot(actions[:, :-1], n_actions, dtype=dtype)
     return jnp.concatenate([jnp.zeros_like(taken[:, :1]), taken], axis=1)
@@ -122,10 +122,10 @@ def actor_gradient(
 class Rows(eqx.Module):
     """What the loss of a row depends on besides its logits."""
 
-    avail: Bool[Array, "batch time+1 agents actions"]
-    actions: Int[Array, "batch time+1 agents"]
-    advantage: Float[Array, "batch time+1 agents"]
-    valid: Bool[Array, "batch time+1 1"]
+    avail: Bool[Array, "batch time1 agents actions"]
+    actions: Int[Array, "batch time1 agents"]
+    advantage: Float[Array, "batch time1 agents"]
+    valid: Bool[Array, "batch time1 1"]
 
 
 class Scale(eqx.Module):

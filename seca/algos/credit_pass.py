@@ -10,7 +10,7 @@ import functools
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key
 
 from seca.algos.config import ActorCriticConfig
 from seca.algos.optim import global_sum
@@ -39,13 +39,13 @@ class Judged(eqx.Module):
 def judge(
     critic: MixingCritic,
     episodes: Episodes,
-    probs: Float[Array, "batch time+1 agents actions"],
+    probs: Float[Array, "batch time1 agents actions"],
     packed: Packed,
     chunk: int,
     config: ActorCriticConfig,
     fixed_order: Int[Array, " agents"],
     previous: Float[Array, " agents"],
-    keys: PRNGKeyArray,
+    keys: Key[Array, " batch"],
     axis: str | None,
 ) -> Judged:
     """Order of every step and the advantages it leads to, by the critic as it is now.
@@ -145,7 +145,7 @@ def _descending_orders(contribution: Array, team_mean: Array, previous: Array, o
 
 
 def _simple_orders(
-    episodes: Episodes, probs: Array, config: ActorCriticConfig, fixed_order: Array, keys: PRNGKeyArray
+    episodes: Episodes, probs: Array, config: ActorCriticConfig, fixed_order: Array, keys: Key[Array, " batch"]
 ) -> Int[Array, "batch time agents"]:
     n_agents = probs.shape[2]
     shape = (*episodes.valid.shape, n_agents)
@@ -172,7 +172,7 @@ def _second_pass(
     config: ActorCriticConfig,
     mixed: Mixed,
     order: Array,
-    keys: PRNGKeyArray,
+    keys: Key[Array, " batch"],
 ) -> Float[Array, "batch time agents"]:
     """Advantages of all steps under the given orders."""
     batch, time, n_agents = order.shape

@@ -22,7 +22,7 @@ class CriticGradient(eqx.Module):
     targets: Float[Array, "batch time"]
     taken: Float[Array, "batch time"]
     """f(s_t, u_t) before the step."""
-    target_values: Float[Array, "batch time+1"]
+    target_values: Float[Array, "batch time1"]
 
 
 def critic_gradient(

@@ -37,7 +37,7 @@ def measure(
     choices = (episodes.avail[:, :-1].sum(axis=-1) > 1).astype(regressed.targets.dtype)
     return {
         "critic_loss": regressed.loss,
-        "critic_gradient_norm": optax.global_norm(regressed.gradient),
+        "critic_gradient_norm": optax.tree.norm(regressed.gradient),
         "critic_mean": q_mean,
         "critic_std": jnp.sqrt(mean((regressed.taken - q_mean) ** 2)),
         "target_mean": y_mean,
@@ -46,7 +46,7 @@ def measure(
         "critic_explained": 1 - regressed.loss / jnp.maximum(y_variance, 1e-12),
         "actor_loss": slope.loss,
         "actor_policy_loss": slope.policy_part,
-        "actor_gradient_norm": optax.global_norm(slope.gradient),
+        "actor_gradient_norm": optax.tree.norm(slope.gradient),
         "entropy": slope.entropy,
         "advantage_mean": mean(judged.advantage).mean(),
         "advantage_abs": mean(jnp.abs(judged.advantage)).mean(),

@@ -13,7 +13,7 @@ def clip_by_norm(limit: float) -> optax.GradientTransformation:
 
     def update(grads: PyTree, state: PyTree, params: PyTree | None = None) -> tuple[PyTree, PyTree]:
         del params
-        factor = jnp.minimum(1, limit / (optax.global_norm(grads) + 1e-6))
+        factor = jnp.minimum(1, limit / (optax.tree.norm(grads) + 1e-6))
         return jax.tree.map(lambda g: g * factor, grads), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

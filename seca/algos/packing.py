@@ -22,7 +22,7 @@ class Packed(eqx.Module):
     """Position in the flattened `[batch * (time + 1)]` axis; entries from `count` on are fillers."""
     count: Int[Array, ""]
     """Number of real rows: the sum of L + 1."""
-    row_of: Int[Array, "batch time+1"]
+    row_of: Int[Array, "batch time1"]
     """Row of each step; meaningless on padding."""
 
 

@@ -1,29 +1,18 @@
 """What a credit method is: one function of one step."""
 
-from typing import Protocol
+from collections.abc import Callable
 
 import jax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+QFn = Callable[[Float[Array, "agents actions"]], Float[Array, ""]]
+"""Joint value with the state closed over; each agent's row is the one-hot of an action, or a policy."""
 
-class QFn(Protocol):
-    """Joint value with the state closed over; each agent's row is the one-hot of an action or a policy."""
-
-    def __call__(self, inputs: Float[Array, "agents actions"], /) -> Float[Array, ""]: ...
-
-
-class CreditFn(Protocol):
-    """Credit of each agent, in agent slots, for the joint action taken in one step."""
-
-    def __call__(
-        self,
-        q_fn: QFn,
-        probs: Float[Array, "agents actions"],
-        action: Int[Array, " agents"],
-        order: Int[Array, " agents"],
-        key: PRNGKeyArray,
-        /,
-    ) -> Float[Array, " agents"]: ...
+CreditFn = Callable[
+    [QFn, Float[Array, "agents actions"], Int[Array, " agents"], Int[Array, " agents"], PRNGKeyArray],
+    Float[Array, " agents"],
+]
+"""`credit(q_fn, probs, action, order, key)`: credit of each agent, in agent slots, for the joint action of one step."""
 
 
 def one_hot(action: Int[Array, " agents"], probs: Float[Array, "agents actions"]) -> Float[Array, "agents actions"]:

@@ -5,7 +5,7 @@ import functools
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key
 
 from seca.envs.base import Env
 from seca.types import EnvSpec, PyTree, TimeStep
@@ -73,7 +73,7 @@ def _time_step(spec: EnvSpec, reward: Float[Array, " batch"], done: Array, won: 
     )
 
 
-def _reset(spec: EnvSpec, keys: PRNGKeyArray) -> tuple[PyTree, TimeStep]:
+def _reset(spec: EnvSpec, keys: Key[Array, " batch"]) -> tuple[PyTree, TimeStep]:
     batch = keys.shape[0]
     no = jnp.zeros(batch, bool)
     return (no, no), _time_step(spec, jnp.zeros(batch, jnp.float32), no, no)

@@ -33,7 +33,7 @@ class Sweep(eqx.Module):
 def backward(
     agent: RecurrentAgent,
     inputs_of: Callable[[Int[Array, ""]], Float[Array, "batch block agents inputs"]],
-    hidden: Float[Array, "batch time+1 agents hidden"],
+    hidden: Float[Array, "batch time1 agents hidden"],
     logit_loss: LogitLoss,
     reported: PyTree,
     length: Int[Array, ""],

@@ -99,8 +99,8 @@ def by_stage(
 
 def by_contribution(
     critic: CriticAt,
-    state: Float[Array, "time+1 state"],
-    probs: Float[Array, "time+1 agents actions"],
+    state: Float[Array, "time1 state"],
+    probs: Float[Array, "time1 agents actions"],
     valid: Bool[Array, " time"],
     options: GradientOrder,
 ) -> tuple[Int[Array, "time agents"], Float[Array, "time agents"]]:

@@ -5,7 +5,7 @@ import functools
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from seca.algos.base import Algorithm
 from seca.envs.base import Env
@@ -27,14 +27,14 @@ class Playing(eqx.Module):
     env_state: PyTree
     time_step: TimeStep
     carry: PyTree
-    act_keys: PRNGKeyArray
+    act_keys: Key[Array, " batch"]
     played: Played
     episodes: Episodes | None
     """Buffers, or None when nothing is kept."""
 
 
 def collect(
-    env: Env, algorithm: Algorithm, params: PyTree, keys: PRNGKeyArray, env_steps: Array
+    env: Env, algorithm: Algorithm, params: PyTree, keys: Key[Array, " batch"], env_steps: Array
 ) -> tuple[Episodes, Played]:
     """One whole episode per runner, sampled from the policy.
 
@@ -53,14 +53,14 @@ def collect(
     return episodes, playing.played
 
 
-def play(env: Env, algorithm: Algorithm, params: PyTree, keys: PRNGKeyArray) -> Played:
+def play(env: Env, algorithm: Algorithm, params: PyTree, keys: Key[Array, " batch"]) -> Played:
     """One whole greedy episode per key; keeps outcomes only."""
     playing = _start(env, algorithm, params, keys)
     step = functools.partial(_step, env, algorithm, params, jnp.zeros((), jnp.uint32), True)
     return jax.lax.while_loop(functools.partial(_unfinished, env), step, playing).played
 
 
-def _start(env: Env, algorithm: Algorithm, params: PyTree, keys: PRNGKeyArray) -> Playing:
+def _start(env: Env, algorithm: Algorithm, params: PyTree, keys: Key[Array, " batch"]) -> Playing:
     del params
     reset_keys, act_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
     env_state, time_step = env.reset(reset_keys)

@@ -1,0 +1,208 @@
+"""SeCA's update against the authors' release: one batch with frozen weights, and five updates in a row."""
+
+import dataclasses
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from reference import Numbers, actor, assert_close, assert_trees_close, at, critic, episodes, float64_fixture, load
+
+from seca.algos.actor_critic import Learner, actor_critic
+from seca.algos.actor_step import actor_gradient, unroll
+from seca.algos.config import ActorCriticConfig
+from seca.algos.credit_pass import judge
+from seca.algos.critic_step import critic_gradient
+from seca.algos.optim import clipped_adam
+from seca.algos.packing import pack
+from seca.order.gradients import GradientOrder
+from seca.types import EnvSpec
+
+_ = float64_fixture
+CHUNK = 5  # Smaller than a batch and no divisor of it, so that chunks meet episode ends everywhere.
+
+
+def config_of(numbers: Numbers, **changes: object) -> ActorCriticConfig:
+    config = ActorCriticConfig(
+        gamma=float(numbers["gamma"]),
+        td_lambda=float(numbers["td_lambda"]),
+        entropy_coef=float(numbers["entropy_coef"]),
+        path=GradientOrder(points=int(numbers["ig_points_per_step"])),
+    )
+    return dataclasses.replace(config, **changes)
+
+
+@pytest.fixture(name="numbers", params=["seca_update_equal", "seca_update_padded"])
+def numbers_fixture(request: pytest.FixtureRequest, golden_dir: pathlib.Path) -> Numbers:
+    return load(golden_dir, request.param)
+
+
+def judged_by(numbers: Numbers, order: str, credit: str = "swept"):
+    batch, online = episodes(numbers), critic(numbers)
+    acting = unroll(actor(numbers), batch)
+    n_agents = batch.actions.shape[2]
+    return judge(
+        online,
+        batch,
+        acting.probs,
+        pack(batch.valid, CHUNK),
+        CHUNK,
+        config_of(numbers, order=order, credit=credit),
+        jnp.arange(n_agents),
+        jnp.zeros(n_agents),
+        jax.random.split(jax.random.key(0), batch.valid.shape[0]),
+        None,
+    )
+
+
+def test_policies(numbers: Numbers, float64: None) -> None:
+    batch = episodes(numbers)
+    filled = numbers["filled"] > 0
+    assert_close(unroll(actor(numbers), batch).probs, numbers["action_probs"], filled)
+
+
+def test_critic_gradient(numbers: Numbers, float64: None) -> None:
+    batch = episodes(numbers)
+    found = critic_gradient(
+        critic(numbers),
+        critic(numbers, "target_critic_"),
+        batch,
+        pack(batch.valid, CHUNK),
+        CHUNK,
+        float(numbers["gamma"]),
+        float(numbers["td_lambda"]),
+        False,
+        None,
+    )
+    mask = numbers["mask"] > 0
+    assert_close(found.target_values, numbers["target_critic_values"], numbers["filled"] > 0)
+    assert_close(found.targets, numbers["td_lambda_targets"], mask)
+    assert_close(found.taken, numbers["critic_values_taken"], mask)
+    assert_close(found.loss, numbers["critic_loss"])
+    assert_trees_close(found.gradient, critic(numbers, "critic_gradient_"))
+
+
+def test_order_and_contributions(numbers: Numbers, float64: None) -> None:
+    judged = judged_by(numbers, "gradients")
+    np.testing.assert_array_equal(np.asarray(judged.order)[:, 0], numbers["ig_order"])
+    np.testing.assert_array_equal(judged.order, np.broadcast_to(judged.order[:, :1], judged.order.shape))
+    assert_close(judged.contribution[:, 0], numbers["ig_contributions"])
+    assert_close(-judged.contribution[:, 0], numbers["ig_contributions_eq18_sign"])
+
+
+@pytest.mark.parametrize(("order", "name"), [("identity", "identity_order"), ("gradients", "ig_order")])
+def test_advantages_and_actor_gradient(numbers: Numbers, order: str, name: str, float64: None) -> None:
+    mask = numbers["mask"] > 0
+    judged = judged_by(numbers, order)
+    assert_close(judged.advantage, numbers[f"advantage_{name}"], mask)
+    batch, agent = episodes(numbers), actor(numbers)
+    gradient_of = functools.partial(actor_gradient, agent, batch, unroll(agent, batch), judged.advantage)
+    whole = gradient_of(float(numbers["entropy_coef"]), "batch_mean", None)
+    assert_close(whole.entropy, numbers["entropy_batch_mean"])
+    assert_close(whole.loss, numbers[f"actor_loss_{name}"])
+    assert_close(whole.policy_part, numbers[f"actor_loss_policy_part_{name}"])
+    assert_trees_close(whole.gradient, actor(numbers, f"actor_gradient_{name}_"))
+    policy_only = gradient_of(0.0, "batch_mean", None)
+    assert_trees_close(policy_only.gradient, actor(numbers, f"actor_gradient_policy_part_{name}_"))
+
+
+def spec_of(numbers: Numbers) -> EnvSpec:
+    _, _, time, n_agents, obs_size = numbers["obs"].shape
+    return EnvSpec("golden", "1", n_agents, numbers["avail_actions"].shape[-1], obs_size, numbers["state"].shape[-1], time)
+
+
+def learner_of(numbers: Numbers, config: ActorCriticConfig) -> Learner:
+    agent, online = actor(numbers), critic(numbers)
+    n_agents = numbers["obs"].shape[3]
+    return Learner(
+        actor=agent,
+        critic=online,
+        target=online,
+        actor_opt=clipped_adam(config.actor_lr, config.clip_norm).init(agent),
+        critic_opt=clipped_adam(config.critic_lr, config.clip_norm).init(online),
+        critic_steps=jnp.zeros((), jnp.int32),
+        fixed_order=jnp.arange(n_agents),
+        contributions=jnp.zeros(n_agents),
+    )
+
+
+def consecutive_config(numbers: Numbers) -> ActorCriticConfig:
+    return config_of(
+        numbers,
+        actor_lr=float(numbers["actor_learning_rate"]),
+        critic_lr=float(numbers["critic_learning_rate"]),
+        clip_norm=float(numbers["gradient_clip_norm"]),
+        target_interval=int(numbers["target_update_interval"]),
+        actor_hidden=numbers["actor_gru_weight_hh"].shape[1],
+        critic_embed=numbers["critic_b1_bias"].shape[0],
+        critic_width=None,
+    )
+
+
+def replay(numbers: Numbers, tolerance: float) -> None:
+    """Run all updates through the shipped `update` and compare everything that the file holds."""
+    config = consecutive_config(numbers)
+    algorithm = actor_critic("seca", spec_of(numbers), config)
+    learner = learner_of(numbers, config)
+    for k in range(numbers["rewards"].shape[0]):
+        batch = episodes(numbers, k)
+        version = int(numbers["target_critic_version_before"][k])
+        expected = critic(numbers) if version == 0 else critic(at(numbers, "critic_after_", version - 1), "critic_after_")
+        assert_trees_close(learner.target, expected, tolerance)
+        probs = unroll(learner.actor, batch).probs
+        assert_close(probs, numbers["action_probs"][k], tolerance=tolerance)
+        learner, metrics = algorithm.update(learner, batch, jax.random.key(k), None)
+        assert_close(metrics["critic_loss"], numbers["critic_loss"][k], tolerance=tolerance)
+        assert_close(metrics["critic_gradient_norm"], numbers["critic_gradient_norm"][k], tolerance=tolerance)
+        assert_close(metrics["entropy"], numbers["entropy_batch_mean"][k], tolerance=tolerance)
+        assert_close(metrics["actor_loss"], numbers["actor_loss_ig_order"][k], tolerance=tolerance)
+        assert_close(metrics["actor_gradient_norm"], numbers["actor_gradient_norm_ig_order"][k], tolerance=tolerance)
+        assert_close(
+            metrics["contribution_mean"], numbers["ig_contributions"][k].mean(axis=0), tolerance=tolerance
+        )
+        assert_trees_close(learner.critic, critic(at(numbers, "critic_after_", k), "critic_after_"), tolerance)
+        assert_trees_close(learner.actor, actor(at(numbers, "actor_after_", k), "actor_after_"), tolerance)
+
+
+def test_consecutive_updates(golden_dir: pathlib.Path, float64: None) -> None:
+    """What comes before what: stepped critic, clipping, target copies, masked means."""
+    numbers = load(golden_dir, "seca_consecutive_updates")
+    assert numbers["critic_clipped"].any() and not numbers["critic_clipped"].all()
+    assert numbers["target_copied"].any()
+    replay(numbers, 1e-8)
+
+
+def test_consecutive_updates_float32(golden_dir: pathlib.Path) -> None:
+    numbers = load(golden_dir, "seca_consecutive_updates")
+    halved = {k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in numbers.items()}
+    replay(halved, 1e-5)
+
+
+def test_consecutive_orders_and_advantages(golden_dir: pathlib.Path, float64: None) -> None:
+    """Orders, prefix values and advantages of each update, by the critic after its step."""
+    numbers = load(golden_dir, "seca_consecutive_updates")
+    config = consecutive_config(numbers)
+    agent = actor(numbers)
+    for k in range(numbers["rewards"].shape[0]):
+        batch = episodes(numbers, k)
+        stepped = critic(at(numbers, "critic_after_", k), "critic_after_")
+        n_agents = batch.actions.shape[2]
+        judged = judge(
+            stepped,
+            batch,
+            unroll(agent, batch).probs,
+            pack(batch.valid, CHUNK),
+            CHUNK,
+            config,
+            jnp.arange(n_agents),
+            jnp.zeros(n_agents),
+            jax.random.split(jax.random.key(0), batch.valid.shape[0]),
+            None,
+        )
+        mask = numbers["mask"][k] > 0
+        assert_close(judged.contribution[:, 0], numbers["ig_contributions"][k])
+        np.testing.assert_array_equal(np.asarray(judged.order)[:, 0], numbers["ig_order"][k])
+        assert_close(judged.advantage, numbers["advantage_ig_order"][k], mask)
+        agent = actor(at(numbers, "actor_after_", k), "actor_after_")
