@@ -6,7 +6,7 @@ It knows no folders: what it produces goes to the `Sinks` it is handed.
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -18,6 +18,7 @@ from seca.train.iterate import make_iterate
 from seca.train.state import TrainState
 
 
+@runtime_checkable
 class Sinks(Protocol):
     """Where the loop's products go; the run folder implements it."""
 
