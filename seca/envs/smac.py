@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Int, Key
 
 from seca.envs.base import Env
 from seca.smac import actions, observe, scenario, state, tick
@@ -55,7 +55,7 @@ def from_scenario(battlefield: scenario.Scenario, options: scenario.Options, opp
 
 
 def _reset(
-    battlefield: scenario.Scenario, options: scenario.Options, opponent: Opponent, keys: PRNGKeyArray
+    battlefield: scenario.Scenario, options: scenario.Options, opponent: Opponent, keys: Key[Array, " batch"]
 ) -> tuple[state.Battle, TimeStep]:
     seed = jax.vmap(lambda key: jax.random.bits(key, (), jnp.uint32))(keys)
     battle = opponent.init(battlefield, state.spawn(battlefield, seed))

@@ -32,9 +32,9 @@ def fire(scenario: Scenario, battle: Battle) -> Battle:
     shot = engaged & (starts | swinging) & (swing == 0)
     cooldown = jnp.where(shot, ready + scenario.period - scenario.windup + w.jitter, ready)
 
-    landing = (w.late > 0) & (w.late <= 1)
+    landing = (w.late > 0) & (w.late <= 1.5)  # The loop nearest to the true time.
     flight = scenario.late_delay + scenario.flight_per_unit * jnp.maximum(battle.intent.gap, 0.1)
-    late = jnp.where(shot, flight, jnp.maximum(w.late - 1.0, 0.0))
+    late = jnp.where(shot, flight, jnp.where(landing, 0.0, jnp.maximum(w.late - 1.0, 0.0)))
     lands = landing & (alive | (scenario.flight_per_unit > 0))
     hitting = (shot & (scenario.hits_at_once > 0)) | lands
     # A shot never comes before the last one has landed: every delay is shorter than the period.

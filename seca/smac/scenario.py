@@ -208,13 +208,18 @@ def load(map_name: str) -> Scenario:
     Raises:
         ValueError: the map is unknown.
     """
-    maps, units = read_data("maps"), read_data("units")
-    if map_name not in maps["maps"]:
-        raise ValueError(f"`map_name` must be one of {', '.join(maps['maps'])}; got {map_name!r}")
-    data = maps["maps"][map_name]
-    terrain = maps["terrains"][data["terrain"]]
+    maps = read_data("maps")["maps"]
+    if map_name not in maps:
+        raise ValueError(f"`map_name` must be one of {', '.join(maps)}; got {map_name!r}")
+    return build(map_name, maps[map_name])
+
+
+def build(name: str, data: dict[str, Any]) -> Scenario:
+    """Build a scenario from an entry like those of maps.toml."""
+    units = read_data("units")
+    terrain = read_data("maps")["terrains"][data["terrain"]]
     walkable = np.array([[c == "_" for c in row] for row in terrain["rows"]])[::-1].T
-    separation = {name: unit["separation"] for name, unit in units.items()}
+    separation = {unit: numbers["separation"] for unit, numbers in units.items()}
     allies = pack_spawns(data["allies"], separation, walkable, ahead=1)
     allies.sort(key=lambda unit: (data["types"].index(unit[0]), unit[1], unit[2]))
     enemies = pack_spawns(data["enemies"], separation, walkable, ahead=-1)
@@ -222,15 +227,15 @@ def load(map_name: str) -> Scenario:
     n_agents, n_enemies = len(allies), len(enemies)
 
     def column(field: str, scale: float = 1.0) -> np.ndarray:
-        return np.array([[units[name].get(field, 0.0) * scale] for name in names], np.float32)
+        return np.array([[units[unit].get(field, 0.0) * scale] for unit in names], np.float32)
 
     missile_speed = column("missile_speed")
     flight = np.divide(LOOPS_PER_SECOND, missile_speed, out=np.zeros_like(missile_speed), where=missile_speed > 0)
     type_bits = np.zeros((len(names), len(data["types"]) if "ally_bits" in data else 0), np.float32)
-    for i, name in enumerate(names if type_bits.size else ()):
-        type_bits[i, data["ally_bits" if i < n_agents else "enemy_bits"][name]] = 1.0
+    for i, unit in enumerate(names if type_bits.size else ()):
+        type_bits[i, data["ally_bits" if i < n_agents else "enemy_bits"][unit]] = 1.0
     return Scenario(
-        name=map_name,
+        name=name,
         limit=data["limit"],
         n_agents=n_agents,
         n_enemies=n_enemies,
