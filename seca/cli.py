@@ -307,20 +307,22 @@ def _parse(kind: type[Options], command: str, arguments: Sequence[str]) -> Optio
 
 
 def _one_line(box: str, command: str) -> str:
-    """First paragraph of tyro's box and the spelling it suggests, without the frame."""
-    inside = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
-    paragraphs = [" ".join(part).split(" Got errors:")[0].strip() for part in _split_at_rules(inside)]
-    suggestions = [part for part in paragraphs[1:] if part.startswith("Perhaps")]
-    return ". ".join([paragraphs[0], *suggestions, f"See `seca {command} --help`"]) if paragraphs else box
+    """First paragraph of tyro's box, and the spelling it suggests, without frame and title."""
+    lines = [line.strip("│╰─╯ ") for line in box.splitlines()[1:]]
+    paragraphs = [" ".join(part).split(" Got errors:")[0].rstrip(". ") for part in _split_at_rules(lines)]
+    message = [part for part in paragraphs if part][:1]
+    suggestions = [part.split(" (default")[0].rstrip(". ") for part in paragraphs if part.startswith("Perhaps")]
+    return ". ".join([*message, *suggestions, f"See `seca {command} --help`"])
 
 
 def _split_at_rules(lines: list[str]) -> list[list[str]]:
+    """Paragraphs of a box; what is left of a rule, of dashes where the terminal has no better, is nearly nothing."""
     parts: list[list[str]] = [[]]
     for line in lines:
-        if line and not line.strip("─"):
-            parts.append([])
-        else:
+        if line.strip("-"):
             parts[-1].append(line)
+        else:
+            parts.append([])
     return parts
 
 

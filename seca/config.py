@@ -5,7 +5,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from tyro.conf import Suppress, arg
@@ -43,7 +43,8 @@ class RunConfig:
     algorithm: Annotated[AlgorithmConfig, arg(name="")] = PRESETS["seca"].config
     """Options of the algorithm; the preset's unless given."""
     checkpoint_interval: float = 60.0
-    """Longest time between two checkpoints, in seconds; stretched only where saving would take over 2 % of the time."""
+    """Seconds between checkpoints, stretched only where saving would take over 2 % of the time; 0 saves after every
+    iteration whatever it takes."""
     devices: int = 0
     """Devices to split the runners over; 0 takes all accelerators, or as many CPU cores as divide the runners."""
     loggers: tuple[Logger, ...] = ()
@@ -57,7 +58,7 @@ class RunConfig:
         for name in ("runners", "eval_interval", "eval_episodes"):
             whole(name, getattr(self.loop, name), 1)
         whole("devices", self.devices, 0)
-        real("checkpoint_interval", self.checkpoint_interval, above=0.0)
+        real("checkpoint_interval", self.checkpoint_interval, least=0.0)
         if self.devices and self.loop.runners % self.devices:
             raise UsageError(
                 f"`runners` is {self.loop.runners} and `devices` is {self.devices}: runners are split evenly, "
@@ -93,14 +94,14 @@ def divisors(number: int) -> list[int]:
     return [candidate for candidate in range(1, number + 1) if number % candidate == 0]
 
 
-def one_of(name: str, value: str, choices: typing.Iterable[str]) -> None:
+def one_of(name: str, value: str, choices: Iterable[str]) -> None:
     """Raise UsageError unless `value` is among `choices`."""
     known = list(choices)
     if value not in known:
         raise UsageError(f"`{name}` is '{value}': choose one of {_listed(known)}")
 
 
-def _listed(values: typing.Iterable[object]) -> str:
+def _listed(values: Iterable[object]) -> str:
     return ", ".join(str(value) for value in values)
 
 

@@ -1,6 +1,10 @@
 """Shared set-up of the tests: shapes are checked in every signature, and there are four host devices."""
 
 import pathlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 
 import jax
 import pytest
@@ -10,6 +14,7 @@ from jaxtyping import install_import_hook
 install_import_hook("seca", "beartype.beartype")
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
+assert jax.device_count() == 4  # Starts the backend, so that no command called in this process can change the number.
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,3 +31,45 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def golden_dir(request: pytest.FixtureRequest) -> pathlib.Path:
     """The folder of reference numbers."""
     return request.config.getoption("--golden")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
+    """A compilation cache of the session's own: runs in other processes share it, the user's is left alone."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SECA_CACHE_DIR", str(folder))
+        yield folder
+
+
+Seca = Callable[..., subprocess.CompletedProcess[str]]
+
+SMALL_RUN = ["seca", "--env", "matrix/focus-fire", "--steps", "160", "--runners", "4", "--eval-interval", "40"]
+"""Arguments of `seca train` that give a run of 40 iterations in seconds."""
+
+
+@pytest.fixture(scope="session")
+def seca(cache_dir: pathlib.Path) -> Seca:
+    """`seca("train", ..., cwd=folder)`: the command in a process of its own, output captured as text."""
+    del cache_dir  # Set in the environment, which the process inherits.
+
+    def call(*arguments: object, cwd: pathlib.Path | None = None) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "seca", *map(str, arguments)]
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def finished_run(seca: Seca, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A finished small run. For reading only; `copied_run` may be changed."""
+    path = tmp_path_factory.mktemp("runs") / "finished"
+    ended = seca("train", *SMALL_RUN, "--out", path)
+    assert ended.returncode == 0, ended.stderr
+    return path
+
+
+@pytest.fixture
+def copied_run(finished_run: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
+    """A copy of the finished small run, to damage."""
+    return pathlib.Path(shutil.copytree(finished_run, tmp_path / "copied"))

@@ -18,7 +18,7 @@ from seca.train.iterate import make_iterate
 from seca.train.state import init_state
 
 WARM_UP = 2
-"""Iterations left out: the first compiles, the second may once more, for arrays now spread over the devices."""
+"""Iterations left out: the first compiles, and the second may still pay for it."""
 MIN_ITERATIONS = 30
 
 
@@ -47,7 +47,7 @@ def bench_training(env_id: str, preset: str, runners: int, seconds: float) -> di
     prepared = prepare(config)
     built, devices = prepared.built, prepared.devices
     iterate = make_iterate(built.env, built.algorithm, runners, devices)
-    state = init_state(built.algorithm, config.seed)
+    state = machine.spread(init_state(built.algorithm, config.seed), devices)
     durations, rates = [], []
     began = time.perf_counter()
     while len(rates) < WARM_UP + MIN_ITERATIONS or time.perf_counter() - began < seconds:

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
@@ -58,6 +58,7 @@ class Meter:
         return self.status
 
 
+@runtime_checkable
 class Display(Protocol):
     """Where progress is shown."""
 

@@ -3,7 +3,7 @@
 import importlib.util
 import pathlib
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from seca.config import Logger, RunConfig, to_dict
 from seca.errors import UsageError
@@ -12,6 +12,7 @@ MODULES: dict[str, str] = {"tensorboard": "tensorboardX", "wandb": "wandb"}
 """Module each logger needs; the extra has the logger's name."""
 
 
+@runtime_checkable
 class LineLogger(Protocol):
     """Takes the same lines as `metrics.jsonl`."""
 

@@ -95,11 +95,16 @@ class Recorder:
             if self._position.best is None or score >= self._position.best:
                 self._position = dataclasses.replace(self._position, best=score)
                 self._best = (state, self._metadata(state))
-        waited = time.monotonic() - self._saved_at
-        due = waited >= max(self._config.checkpoint_interval, self._save_seconds / SAVE_SHARE)
-        if due or self._stop or int(state.iteration) == 0:
+        if self._due() or self._stop or int(state.iteration) == 0:
             self.save(state)
         return bool(self._stop)
+
+    def _due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        interval = self._config.checkpoint_interval
+        if interval == 0:
+            return True
+        return time.monotonic() - self._saved_at >= max(interval, self._save_seconds / SAVE_SHARE)
 
     def save(self, state: TrainState) -> None:
         """Write the best policy so far, if it is new, and then `latest`, unless this very state is saved already."""
