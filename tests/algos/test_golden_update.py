@@ -146,6 +146,7 @@ def replay(numbers: Numbers, tolerance: float) -> None:
     config = consecutive_config(numbers)
     algorithm = actor_critic("seca", spec_of(numbers), config)
     learner = learner_of(numbers, config)
+    update = jax.jit(functools.partial(algorithm.update, axis=None))
     for k in range(numbers["rewards"].shape[0]):
         batch = episodes(numbers, k)
         version = int(numbers["target_critic_version_before"][k])
@@ -153,7 +154,7 @@ def replay(numbers: Numbers, tolerance: float) -> None:
         assert_trees_close(learner.target, expected, tolerance)
         probs = unroll(learner.actor, batch).probs
         assert_close(probs, numbers["action_probs"][k], tolerance=tolerance)
-        learner, metrics = algorithm.update(learner, batch, jax.random.key(k), None)
+        learner, metrics = update(learner, batch, jax.random.key(k))
         assert_close(metrics["critic_loss"], numbers["critic_loss"][k], tolerance=tolerance)
         assert_close(metrics["critic_gradient_norm"], numbers["critic_gradient_norm"][k], tolerance=tolerance)
         assert_close(metrics["entropy"], numbers["entropy_batch_mean"][k], tolerance=tolerance)
