@@ -119,7 +119,7 @@ def _like(leaf: Any, stored: np.ndarray) -> jax.Array:
     """Stored numbers as the kind of array that `leaf` is."""
     array = jnp.asarray(stored)
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))
+        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(jnp.empty((0,), leaf.dtype)))
     return array
 
 

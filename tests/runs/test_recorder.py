@@ -1,0 +1,152 @@
+"""Metrics, checkpoints and the best policy, with a loop of our own instead of a training."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax.numpy as jnp
+import pytest
+
+from seca.config import RunConfig
+from seca.envs import registry
+from seca.runs import recorder as recorders
+from seca.runs.display import PlainDisplay
+from seca.runs.folder import RunFolder, cut_metrics, read_metrics
+from seca.runs.recorder import Position, Recorder
+from seca.runs.signals import StopRequest
+from seca.train import checkpoint
+from seca.train.state import TrainState
+
+
+def _state(iteration: int) -> TrainState:
+    return TrainState(
+        learner={"weight": jnp.full((2,), float(iteration))},
+        seed_key=jnp.zeros(2, jnp.uint32),
+        iteration=jnp.int32(iteration),
+        episodes=jnp.int32(iteration),
+        env_steps=jnp.uint32(iteration * 10),
+    )
+
+
+@contextmanager
+def _recording(
+    path: pathlib.Path, interval: float, position: Position | None = None, stop: StopRequest | None = None
+) -> Iterator[Recorder]:
+    config = RunConfig(env="matrix/focus-fire", checkpoint_interval=interval)
+    env = registry.make("matrix/focus-fire", {})
+    arguments = (PlainDisplay(100), [], StopRequest() if stop is None else stop)
+    with Recorder(RunFolder(path), config, env, position or Position(), *arguments) as recorder:
+        yield recorder
+
+
+def _train_line(iteration: int) -> dict[str, Any]:
+    return {"kind": "train", "env_steps": iteration * 10, "return_mean": 0.5}
+
+
+def _evaluation(iteration: int, win_rate: float, mean: float) -> dict[str, Any]:
+    return {"kind": "eval", "env_steps": iteration * 10, "win_rate": win_rate, "return_mean": mean}
+
+
+def _iterate(recorder: Recorder, iteration: int, score: tuple[float, float] | None = None) -> bool:
+    evaluated = None if score is None else _evaluation(iteration, *score)
+    recorder.metrics(_train_line(iteration) if evaluated is None else evaluated)
+    return recorder.after_iteration(_state(iteration), evaluated)
+
+
+def _stored(path: pathlib.Path, kind: str) -> dict[str, Any]:
+    return checkpoint.read_metadata(checkpoint.find(path / "checkpoints", kind)[0])
+
+
+def test_best_is_win_rate_then_return_then_later(tmp_path: pathlib.Path) -> None:
+    scores = [(0.0, 1.0), (0.5, 0.0), (0.4, 9.0), (0.5, 2.0), (0.5, 1.0), (0.5, 2.0), (0.5, 1.9)]
+    expected = [0, 1, 1, 3, 3, 5, 5]
+    with _recording(tmp_path, interval=0.0) as recorder:
+        for iteration, (score, best) in enumerate(zip(scores, expected, strict=True)):
+            _iterate(recorder, iteration, score)
+            assert _stored(tmp_path, "best")["iteration"] == best
+            assert _stored(tmp_path, "latest")["iteration"] == iteration
+
+
+def test_best_waits_for_the_next_checkpoint(tmp_path: pathlib.Path) -> None:
+    with _recording(tmp_path, interval=3600.0) as recorder:
+        _iterate(recorder, 0, (0.0, 0.0))
+        _iterate(recorder, 1, (0.7, 0.0))
+        _iterate(recorder, 2, (0.6, 0.0))
+        assert _stored(tmp_path, "best")["iteration"] == 0
+        recorder.save(_state(2))
+        assert _stored(tmp_path, "best")["iteration"] == 1
+        assert _stored(tmp_path, "best")["position"]["metrics_lines"] == 2
+        assert _stored(tmp_path, "latest")["position"]["best"] == [0.7, 0.0]
+
+
+def test_saving_takes_a_small_share_of_the_time(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a save of 0.1 s, the interval of 1 s becomes 5 s."""
+    now = [0.0]
+    monkeypatch.setattr(recorders.time, "monotonic", lambda: now[0])
+    saved: list[float] = []
+
+    def slow_save(*arguments: object) -> None:
+        now[0] += 0.1
+        saved.append(now[0])
+
+    monkeypatch.setattr(checkpoint, "save", slow_save)
+    with _recording(tmp_path, interval=1.0) as recorder:
+        for iteration in range(200):
+            now[0] += 0.1
+            _iterate(recorder, iteration)
+    assert 0.1 * len(saved) <= recorders.SAVE_SHARE * now[0] + 0.2
+    assert len(saved) >= 4
+
+
+def test_a_signal_saves_and_stops(tmp_path: pathlib.Path) -> None:
+    stop = StopRequest()
+    with _recording(tmp_path, interval=3600.0, stop=stop) as recorder:
+        assert not _iterate(recorder, 0, (0.0, 0.0))
+        assert not _iterate(recorder, 1)
+        assert _stored(tmp_path, "latest")["iteration"] == 0
+        stop.signal = 15
+        assert _iterate(recorder, 2)
+    assert _stored(tmp_path, "latest")["iteration"] == 2
+    assert stop.exit_code == 143
+
+
+def test_metrics_are_cut_to_what_the_checkpoint_knows(tmp_path: pathlib.Path) -> None:
+    folder = RunFolder(tmp_path)
+    with _recording(tmp_path, interval=3600.0) as recorder:
+        _iterate(recorder, 0, (0.0, 0.0))
+        _iterate(recorder, 1)
+        recorder.save(_state(1))
+        _iterate(recorder, 2)
+    position = Position.from_metadata(_stored(tmp_path, "latest"))
+    assert (position.metrics_lines, position.best) == (2, (0.0, 0.0))
+    with folder.metrics.open("a") as file:
+        file.write('{"kind": "tra')  # Cut by a kill.
+    assert len(read_metrics(folder)) == 3
+    cut_metrics(folder, position.metrics_lines, position.metrics_bytes)
+    with _recording(tmp_path, 3600.0, position) as recorder:
+        _iterate(recorder, 2)
+    lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    assert [line["env_steps"] for line in lines] == [0, 10, 20]
+    assert lines[-1]["time_elapsed"] >= lines[1]["time_elapsed"]
+
+
+def test_the_untrained_policy_is_evaluated_again_after_a_kill(tmp_path: pathlib.Path) -> None:
+    """The loop evaluates at iteration 0 whenever it starts there: that line must not be kept twice."""
+    with _recording(tmp_path, interval=3600.0) as recorder:
+        _iterate(recorder, 0, (0.0, 0.0))
+    assert Position.from_metadata(_stored(tmp_path, "latest")).metrics_lines == 0
+
+
+def test_position_survives_the_file() -> None:
+    position = Position(3, 400, 1.5, (0.5, 2.0))
+    stored = json.loads(json.dumps({"position": dataclasses.asdict(position)}))
+    assert Position.from_metadata(stored) == position
+
+
+def test_metrics_refuse_what_is_not_json(tmp_path: pathlib.Path) -> None:
+    with _recording(tmp_path, interval=0.0) as recorder, pytest.raises(ValueError, match="not JSON compliant"):
+        recorder.metrics({"kind": "train", "env_steps": 1, "return_mean": float("nan")})
+    assert read_metrics(RunFolder(tmp_path)) == []

@@ -1,0 +1,107 @@
+"""Modules import only what stands to their left, and `import seca` stays light."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parent.parent / "seca"
+
+# Part of the package -> parts it may import besides itself. A module straight in `seca/` is a part of its own.
+_CORE = {"types", "credit", "order", "returns", "nets"}
+_LEARN = _CORE | {"algos", "smac", "envs", "train"}
+_RUNS = _LEARN | {"errors", "presets", "config"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "types": set(),
+    "credit": {"types"},
+    "order": {"types"},
+    "returns": {"types"},
+    "nets": {"types", "credit", "order", "returns"},
+    "algos": _CORE,
+    "smac": {"types"},
+    "envs": {"types", "smac"},
+    "train": _CORE | {"algos", "envs"},
+    "presets": _LEARN,
+    "config": _LEARN | {"errors", "presets"},
+    "runs": _RUNS | {"__init__"},
+    "report": _RUNS | {"runs"},
+    "replay": _RUNS | {"runs"},
+    "cli": _RUNS | {"runs", "report", "replay", "__init__"},
+    "__main__": {"cli"},
+    "__init__": {"envs", "runs"},
+}
+
+
+def _part(module: str) -> str:
+    """`seca.runs.folder` -> `runs`; `seca` -> `__init__`."""
+    names = module.split(".")
+    return names[1] if len(names) > 1 else "__init__"
+
+
+def _imported(path: pathlib.Path) -> set[str]:
+    """Parts of the package that a file imports anywhere, inside functions too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {_part(name.name) for name in node.names if name.name.split(".")[0] == "seca"}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            if node.module == "seca":
+                parts = {name.name for name in node.names}
+                found |= {
+                    part if (PACKAGE / part).is_dir() or (PACKAGE / f"{part}.py").exists() else "__init__"
+                    for part in parts
+                }
+            elif node.module and node.module.startswith("seca."):
+                found.add(_part(node.module))
+    return found
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def test_the_rules_know_every_part() -> None:
+    parts = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES}
+    assert parts - MAY_IMPORT.keys() == set()
+    assert "smac" not in MAY_IMPORT["algos"] | MAY_IMPORT["nets"]
+    assert "envs" not in MAY_IMPORT["algos"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_left(path: pathlib.Path) -> None:
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert _imported(path) - {part} - MAY_IMPORT[part] == set()
+
+
+def test_import_is_light_and_sets_nothing_of_jax() -> None:
+    code = (
+        "import sys, seca; assert 'jax' not in sys.modules and 'tyro' not in sys.modules; "
+        "import seca.runs.load, jax, jax._src.xla_bridge as bridge; "
+        "assert jax.config.jax_compilation_cache_dir is None; assert not bridge.backends_are_initialized()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PATH": ""})
+
+
+def test_version_and_help_do_not_load_jax() -> None:
+    code = (
+        "import sys; from seca.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as stop: assert stop.code == 0\n"
+        "assert 'jax' not in sys.modules"
+    )
+    for argument in ("--version", "--help"):
+        subprocess.run([sys.executable, "-c", code, argument], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_no_pickle_anywhere() -> None:
+    for path in FILES:
+        names = {
+            name.name
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Import)
+            for name in node.names
+        }
+        assert names & {"pickle", "cloudpickle", "dill"} == set(), path
