@@ -2,14 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-RUN ?= runs/seca-2s3z
 STEPS ?= 2e6
 SEED ?= 0
+# Empty: a free name under runs/, so that a second `make train` never meets the first.
+RUN ?=
 
 .PHONY: train test test-fast lint lock wheel install clean
 
 train: $(STAMP)  ## Train SeCA on smac/2s3z with a live display (RUN=, STEPS=, SEED= to change).
-	$(BIN)/seca train seca --env smac/2s3z --seed $(SEED) --steps $(STEPS) --out $(RUN)
+	$(BIN)/seca train seca --env smac/2s3z --seed $(SEED) --steps $(STEPS) $(if $(RUN),--out $(RUN))
 
 test: $(STAMP)  ## The whole suite.
 	$(BIN)/python -m pytest tests
@@ -17,12 +18,12 @@ test: $(STAMP)  ## The whole suite.
 test-fast: $(STAMP)  ## The inner loop: under 5 minutes on 2 cores.
 	$(BIN)/python -m pytest tests -m "not slow"
 
-lint: $(STAMP)
+lint: $(STAMP)  ## Format, lint and types.
 	$(BIN)/ruff format --check seca tests benchmarks
 	$(BIN)/ruff check seca tests benchmarks
 	$(BIN)/pyrefly check
 
-wheel: $(STAMP)
+wheel: $(STAMP)  ## dist/seca-*.whl, without network.
 	$(BIN)/python -m hatchling build -t wheel
 
 lock:  ## Remake requirements.lock from pyproject.toml (needs uv).
@@ -31,7 +32,9 @@ lock:  ## Remake requirements.lock from pyproject.toml (needs uv).
 
 install: $(STAMP)
 
+# The stamp comes last, so that an installation cut short is taken up again.
 $(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("seca needs Python 3.11 or newer: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -1,0 +1,106 @@
+"""Learning curves: the numbers, the warnings, the files."""
+
+import csv
+import dataclasses
+import pathlib
+
+import numpy as np
+import pytest
+
+from seca.report import curves
+from seca.report.curves import Curve
+
+
+def _curve(steps: list[float], wins: list[float], **changes: object) -> Curve:
+    won = np.array(wins, dtype=np.float64)
+    curve = Curve(
+        run="runs/x",
+        preset="seca",
+        seed=0,
+        budget=100,
+        interval=10,
+        episodes=32,
+        env="smac/2s3z version smac-1",
+        steps=np.array(steps, dtype=np.float64),
+        values={"win_rate": won, "return_mean": won * 20},
+    )
+    return dataclasses.replace(curve, **changes)
+
+
+def test_stepwise_takes_the_latest_evaluation_not_after() -> None:
+    at = np.array([0.0, 9.0, 10.0, 11.0, 25.0, 99.0])
+    read = curves.stepwise(np.array([0.0, 10.0, 25.0]), np.array([1.0, 2.0, 3.0]), at)
+    np.testing.assert_array_equal(read, [1, 1, 2, 2, 3, 3])
+
+
+def test_band_on_points_that_differ_between_runs() -> None:
+    """Worked by hand: at 11 the runs show 0.2, 0.6 and the value of their latest evaluation, 0.4."""
+    runs = [
+        _curve([0, 10, 20], [0.0, 0.2, 0.4]),
+        _curve([0, 11, 21], [0.0, 0.6, 0.8]),
+        _curve([0, 10.5, 22], [0.0, 0.4, 1.0]),
+    ]
+    drawn = curves.band(runs, "win_rate")
+    np.testing.assert_array_equal(drawn.steps, [0, 10, 10.5, 11, 20, 21, 22])
+    np.testing.assert_allclose(drawn.median, [0, 0, 0.2, 0.4, 0.4, 0.4, 0.8])
+    np.testing.assert_allclose(drawn.low, [0, 0, 0.1, 0.3, 0.4, 0.4, 0.6])
+    np.testing.assert_allclose(drawn.high, [0, 0.1, 0.3, 0.5, 0.5, 0.6, 0.9])
+
+
+def test_band_of_one_run_is_the_run() -> None:
+    drawn = curves.band([_curve([0, 10, 20], [0.0, 0.5, 0.25])], "return_mean")
+    for quartile in (drawn.low, drawn.median, drawn.high):
+        np.testing.assert_array_equal(quartile, [0, 10, 5])
+
+
+def test_band_ends_soon_after_the_shortest_run() -> None:
+    long = _curve(list(range(0, 110, 10)), [0.5] * 11)
+    short = _curve([0, 10, 20], [0.0, 0.0, 0.0])
+    assert curves.band([long, short], "win_rate").steps[-1] == 30
+
+
+def test_caption_says_how_it_was_made() -> None:
+    five = [_curve([0, 10], [0, 1], seed=seed) for seed in range(5)]
+    text = curves.caption(five)
+    assert "Median and quartiles over runs (seca 5)" in text
+    assert "32 greedy episodes per point" in text
+    assert "evaluation not counted" in text
+    assert "Warning" not in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "fragment"),
+    [
+        ({"seed": 3}, "seca has the same seed more than once"),
+        ({"budget": 200}, "mixed budgets: 100; 200"),
+        ({"episodes": 16}, "mixed evaluation episodes: 16; 32"),
+        ({"interval": 20}, "mixed evaluation intervals: 10; 20"),
+        ({"env": "smac/2s3z version smac-2"}, "mixed environments: smac/2s3z version smac-1; smac/2s3z version smac-2"),
+    ],
+    ids=lambda part: str(part)[:30],
+)
+def test_warnings(changes: dict[str, object], fragment: str) -> None:
+    runs = [_curve([0, 10], [0, 1], seed=seed) for seed in range(5)]
+    mixed = [*runs, dataclasses.replace(runs[0], **({"seed": 5} | changes))]
+    assert any(fragment in warning for warning in curves.warnings(mixed))
+    assert curves.warnings(runs) == []
+
+
+def test_few_seeds_are_named_per_preset() -> None:
+    runs = [_curve([0, 10], [0, 1], seed=seed) for seed in range(5)]
+    other = _curve([0, 10], [0, 1], preset="indadv")
+    assert curves.warnings([*runs, other]) == ["only 1 of 5 seeds for indadv"]
+
+
+def test_files_of_a_real_run(finished_run: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    written = curves.plot([finished_run], tmp_path / "new" / "lr-0.5")
+    assert [path.name for path in written] == ["lr-0.5.png", "lr-0.5.svg", "lr-0.5.csv"]
+    assert written[0].read_bytes().startswith(b"\x89PNG")
+    assert b"<svg" in written[1].read_bytes()
+    with written[2].open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["env_steps"]) for row in rows if row["metric"] == "win_rate"] == [0, 40, 80, 120, 160]
+    assert {row["curve"] for row in rows} == {"seca"}
+    again = curves.plot([finished_run], tmp_path / "again")
+    assert again[1].read_bytes() == written[1].read_bytes()
+    assert again[2].read_bytes() == written[2].read_bytes()

@@ -1,0 +1,179 @@
+"""The commands do what the README says."""
+
+import json
+import pathlib
+import re
+
+import jax
+import numpy as np
+import pytest
+
+import seca as package
+from seca import cli
+from seca.config import from_json, from_preset
+from seca.envs import registry
+from seca.presets import PRESETS
+
+
+def _run(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """Output of a command that succeeds."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    assert stopped.value.code == 0, captured.err
+    return captured.out
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(capsys, "--version") == f"seca {package.__version__}\n"
+    usage = _run(capsys, "--help")
+    assert usage == _run(capsys)
+    assert all(command in usage for command in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"usage: seca {command}" in _run(capsys, command, "--help")
+
+
+def test_algos_and_envs_list_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    algos = _run(capsys, "algos").splitlines()
+    assert [line.split()[0] for line in algos] == list(PRESETS)
+    envs = _run(capsys, "envs").splitlines()[1:]
+    assert [line.split()[0] for line in envs] == registry.list_envs()
+    row = next(line.split() for line in envs if line.startswith("smac/2s3z"))
+    assert row[1:6] == ["5", "11", "80", "120", "120"]
+
+
+def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
+    report = _run(capsys, "doctor")
+    for fragment in ("seca", "jaxlib", "devices", "cpu", "cache", "tensorboard", "wandb"):
+        assert fragment in report
+
+
+def test_options_reach_the_config(finished_run: pathlib.Path, seca, tmp_path: pathlib.Path) -> None:
+    """Options given on the command line are in config.json, the preset's others unchanged; it can be repeated."""
+    config = from_json((finished_run / "config.json").read_text())
+    assert config.env == "matrix/focus-fire"
+    assert (config.loop.steps, config.loop.runners, config.loop.eval_interval) == (160, 4, 40)
+    assert config.algorithm == from_preset("seca").algorithm
+    again = seca("train", "--config", finished_run / "config.json", "--out", tmp_path / "again")
+    assert again.returncode == 0, again.stderr
+    assert _hash(tmp_path / "again") == _hash(finished_run)
+
+
+@pytest.mark.slow
+def test_another_seed_another_curve(finished_run: pathlib.Path, seca, tmp_path: pathlib.Path) -> None:
+    other = seca("train", "--config", finished_run / "config.json", "--seed", 1, "--out", tmp_path / "other")
+    assert other.returncode == 0, other.stderr
+    assert _hash(tmp_path / "other") != _hash(finished_run)
+
+
+def _hash(run: pathlib.Path) -> int:
+    """Hash of all that a run measured."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    kept = [{name: value for name, value in line.items() if not name.startswith("time_")} for line in lines]
+    return hash(json.dumps(kept))
+
+
+def test_whole_numbers_have_many_spellings() -> None:
+    for text, value in (("2e6", 2_000_000), ("12", 12), ("1.5e3", 1500), ("2_000", 2000), ("-1", -1)):
+        assert cli.parse_whole_number(text) == value
+    for text in ("1.5", "1e-3", "nan", "inf", "", "two"):
+        with pytest.raises(ValueError, match="not a whole number"):
+            cli.parse_whole_number(text)
+
+
+def test_a_finished_run_is_complete(finished_run: pathlib.Path) -> None:
+    lines = [json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()]
+    evaluations = [line for line in lines if line["kind"] == "eval"]
+    training = [line for line in lines if line["kind"] == "train"]
+    assert [line["env_steps"] for line in evaluations] == [0, 40, 80, 120, 160]
+    assert [line["iteration"] for line in training] == list(range(1, 41))
+    assert all(len(line["episode_won"]) == 8 for line in evaluations)
+    names = {"env_steps", "episodes", "gradient_steps", "time_elapsed", "entropy", "actor_loss", "critic_loss"}
+    names |= {"actor_gradient_norm", "critic_gradient_norm", "critic_mean", "rank_mean", "contribution_mean"}
+    assert names - training[0].keys() == set()
+    assert len(training[0]["rank_mean"]) == 2
+    environment = json.loads((finished_run / "environment.json").read_text())
+    assert environment["env"]["version"] == "matrix-1"
+    assert len(environment["sessions"]) == 1
+    result = json.loads((finished_run / "result.json").read_text())
+    assert result["trained"]["episodes"] == result["untrained"]["episodes"] == 128
+
+
+def test_end_of_training_says_how_it_went(seca, small_run: list[str], tmp_path: pathlib.Path) -> None:
+    """Plain lines without a terminal; both policies and the run folder at the end; a second call takes a free name."""
+    for name in ("seca-focus-fire-seed0", "seca-focus-fire-seed0-1"):
+        ended = seca("train", *small_run, "--steps", 8, cwd=tmp_path)
+        assert ended.returncode == 0, ended.stderr
+        printed = ended.stdout.splitlines()
+        assert f"jax {jax.__version__}" in printed[0]
+        assert re.match(
+            r"0 of 8 env steps \| - steps/s \| ETA - \| train return - \| test win rate [\d.]+ %", printed[1]
+        )
+        assert printed[-4] == "greedy win rate over 128 episodes:"
+        assert printed[-3].startswith("  trained ")
+        assert printed[-2].startswith("  untrained ")
+        assert printed[-1] == f"run folder: runs/{name}"
+        assert (tmp_path / "runs" / name / "config.json").is_file()
+
+
+def test_evaluate_is_repeatable(finished_run: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = _run(capsys, "evaluate", finished_run, "--episodes", 16)
+    assert re.search(r"16 greedy episodes, seed 0: win rate +[\d.]+ % \(95 % interval [\d.]+ to [\d.]+\), return", text)
+    assert "latest checkpoint at 160 env steps" in text
+    first = json.loads(_run(capsys, "evaluate", finished_run, "--episodes", 16, "--json"))
+    assert first == json.loads(_run(capsys, "evaluate", finished_run, "--episodes", 16, "--json"))
+    assert len(first["episode_won"]) == 16
+    best = json.loads(_run(capsys, "evaluate", finished_run, "--episodes", 16, "--checkpoint", "best", "--json"))
+    assert best["checkpoint"] == "best"
+
+
+def test_evaluate_agrees_with_the_result_of_the_run(
+    finished_run: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluated = json.loads(_run(capsys, "evaluate", finished_run, "--episodes", 128, "--json"))
+    trained = json.loads((finished_run / "result.json").read_text())["trained"]
+    assert {name: evaluated[name] for name in trained} == trained
+
+
+def test_plot(finished_run: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = _run(capsys, "plot", finished_run, finished_run, "--out", tmp_path / "c")
+    assert text.splitlines()[:3] == [str(tmp_path / f"c.{suffix}") for suffix in ("png", "svg", "csv")]
+    assert "same seed more than once" in text
+
+
+@pytest.mark.slow
+def test_bench_json(seca) -> None:
+    ended = seca("bench", "--env", "matrix/focus-fire", "--runners", 4, "--batch", 64, "--seconds", 0.1, "--json")
+    assert ended.returncode == 0, ended.stderr
+    measured = json.loads(ended.stdout)
+    training, simulator = measured["training"], measured["simulator"]
+    assert (training["env"], training["preset"], training["runners"]) == ("matrix/focus-fire", "seca", 4)
+    assert training["iterations"] >= 30
+    assert training["env_steps_per_s"] == pytest.approx(4 / training["iteration_s"], rel=0.2)
+    assert (simulator["env"], simulator["batch"]) == ("matrix/focus-fire", 64)
+    assert simulator["env_steps_per_s"] > training["env_steps_per_s"]
+    assert measured["hardware"]["jax"] == jax.__version__
+
+
+def test_python_in_a_few_lines(finished_run: pathlib.Path) -> None:
+    env = package.make("matrix/focus-fire")
+    run = package.load(finished_run)
+    _, time_step = env.reset(jax.random.split(jax.random.key(0), 3))
+    actions = run.act(time_step)
+    assert actions.shape == (3, env.spec.n_agents)
+    np.testing.assert_array_equal(run.act(time_step, greedy=True)[0], run.act(time_step, greedy=True)[1])
+    run.reset()
+    np.testing.assert_array_equal(run.act(time_step), actions)
+
+
+def test_sampled_actions_are_available(finished_run: pathlib.Path) -> None:
+    run = package.load(finished_run, checkpoint="best", seed=4)
+    _, time_step = run.env.reset(jax.random.split(jax.random.key(0), 64))
+    actions = run.act(time_step, greedy=False)
+    chosen = np.take_along_axis(np.asarray(time_step.avail), np.asarray(actions)[..., None], axis=-1)
+    assert chosen.all()
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        package.nothing  # noqa: B018
