@@ -73,9 +73,7 @@ def _step(
     return battle, _show(battlefield, options, battle, reward)
 
 
-def _show(
-    battlefield: scenario.Scenario, options: scenario.Options, battle: state.Battle, reward: Array
-) -> TimeStep:
+def _show(battlefield: scenario.Scenario, options: scenario.Options, battle: state.Battle, reward: Array) -> TimeStep:
     units, a = battle.units, battlefield.n_agents
     avail = actions.available(battlefield, units)
     obs = observe.observe(battlefield, options, units, avail, battle.last_action, battle.steps)

@@ -37,7 +37,9 @@ def measure(env: Env, batch: int, seconds: float = 3.0, devices: int = 1) -> dic
         raise ValueError(f"`batch` must be a positive multiple of `devices` = {devices}, got {batch}")
     if not seconds > 0:
         raise ValueError(f"`seconds` must be positive, got {seconds}")
-    mesh = jax.make_mesh((devices,), ("batch",), devices=jax.devices()[:devices], axis_types=(jax.sharding.AxisType.Auto,))
+    mesh = jax.make_mesh(
+        (devices,), ("batch",), devices=jax.devices()[:devices], axis_types=(jax.sharding.AxisType.Auto,)
+    )
     by_lane = PartitionSpec("batch")
 
     def shard(fn, out_specs):

@@ -32,9 +32,7 @@ def available(scenario: Scenario, units: Units) -> Bool[Array, "agents actions b
     return jnp.concatenate([~alive, alive, moves & alive, targets & alive], axis=1)
 
 
-def command(
-    scenario: Scenario, battle: Battle, actions: Int[Array, "agents batch"]
-) -> Battle:
+def command(scenario: Scenario, battle: Battle, actions: Int[Array, "agents batch"]) -> Battle:
     """Turn the agents' actions into orders of their units.
 
     An unavailable action becomes stop (no-op for the dead). Anything but attacking the same target again breaks off a

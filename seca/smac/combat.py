@@ -116,7 +116,7 @@ def draw(options: Options, battle: Battle) -> Battle:
     else:
         z = jnp.broadcast_to(unit, battle.units.x.shape)
         jitter = jnp.zeros_like(battle.units.x)
-    side = jnp.where((z & 1) == 0, 1.0, -1.0)
+    side = jnp.where(battle.intent.passing, battle.intent.side, jnp.where((z & 1) == 0, 1.0, -1.0))
     return eqx.tree_at(lambda b: (b.weapons.jitter, b.intent.side), battle, (jitter, side))
 
 

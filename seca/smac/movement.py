@@ -5,20 +5,28 @@ tangent, on the side it is heading to already, and what still overlaps is pushed
 melee units surround, columns file past, nobody is pushed by an enemy.
 """
 
+import functools
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from seca.smac.opponent import RANGE_SLOP
 from seca.smac.scenario import Scenario
-from seca.smac.state import Battle, Intent, is_walkable, parked
+from seca.smac.state import Battle, is_walkable, parked
 
-MARGIN = 0.3
-"""Free space below which a unit turns away from what it is about to run into."""
-DEAD_AHEAD = 1e-3
-"""Sideways step per loop below which a unit has no lean of its own."""
+SKIN = 0.1
+"""Free space a unit keeps to what it would otherwise run into in this loop."""
+COMMITMENT = 0.9
+"""A unit that is passing something changes its side only for a lean above this part of its speed."""
+UNDECIDED = 1e-2
+"""The same for a unit that is not passing anything yet."""
+HEMMED_IN = 2.0
+"""Turns in one loop after which a unit stands still instead."""
+YIELD = 0.02
+"""Push in the last loop above which a unit does not walk against it."""
 MAX_PUSH = 0.15
 """Longest displacement by pushing apart in one loop."""
 UNROLLED_UNITS = 16
@@ -50,57 +58,99 @@ def plan(scenario: Scenario, battle: Battle) -> Battle:
     length = jnp.sqrt(gx * gx + gy * gy)
     moves = alive & jnp.where(orders.target >= 0, has_target & ~engaged, orders.walking)
     scale = jnp.where(moves, jnp.minimum(scenario.speed / jnp.maximum(length, 1e-6), 1.0), 0.0)
-    intent = Intent(engaged=engaged, gap=gap, vx=gx * scale, vy=gy * scale, side=battle.intent.side)
-    return eqx.tree_at(lambda b: b.intent, battle, intent)
+    wanted = (engaged, gap, gx * scale, gy * scale)
+    return eqx.tree_at(lambda b: (b.intent.engaged, b.intent.gap, b.intent.vx, b.intent.vy), battle, wanted)
 
 
-def advance(scenario: Scenario, battle: Battle) -> Battle:
-    """Move every unit by one loop: steer round blockers, add the push, stop at walls axis by axis (so units slide)."""
-    u = scenario.n_units
-    units, intent = battle.units, battle.intent
-    px, py = parked(units)
-    still = jnp.where((intent.vx == 0) & (intent.vy == 0), 1.0, 0.0)
+def steer(scenario: Scenario, battle: Battle) -> Battle:
+    """Turn wanted steps away from whatever would be run into, and do not walk against the last push."""
+    intent = battle.intent
+    px, py = parked(battle.units)
     speed = jnp.sqrt(intent.vx * intent.vx + intent.vy * intent.vy)
-    zero = jnp.zeros_like(px)
-
-    def meet(j, carry):
-        return _meet(j, carry, px, py, intent, still, speed, battle.orders.target, jnp.asarray(scenario.separation))
-
-    unroll = u if u <= UNROLLED_UNITS else 1
-    vx, vy, push_x, push_y = jax.lax.fori_loop(0, u, meet, (intent.vx, intent.vy, zero, zero), unroll=unroll)
-
-    push = jnp.sqrt(push_x * push_x + push_y * push_y)
-    shorten = jnp.minimum(1.0, MAX_PUSH / jnp.maximum(push, 1e-6))
-    alive = units.alive
-    to_x = jnp.where(alive, units.x + vx + push_x * shorten, units.x)
-    to_y = jnp.where(alive, units.y + vy + push_y * shorten, units.y)
-    x = jnp.where(is_walkable(scenario, to_x, units.y), to_x, units.x)
-    y = jnp.where(is_walkable(scenario, x, to_y), to_y, units.y)
-    return eqx.tree_at(lambda b: (b.units.x, b.units.y), battle, (x, y))
+    pairs = functools.partial(_avoid, px, py, intent, speed, battle.orders.target, jnp.asarray(scenario.separation))
+    bias = intent.side * jnp.where(intent.passing, COMMITMENT, UNDECIDED)
+    vx, vy, side = _over_units(scenario, pairs, (intent.vx, intent.vy, bias))
+    pushed = intent.push_x * intent.push_x + intent.push_y * intent.push_y
+    against = jnp.minimum(vx * intent.push_x + vy * intent.push_y, 0.0)
+    yielded = jnp.where(pushed > YIELD**2, against / jnp.maximum(pushed, 1e-6), 0.0)
+    vx, vy = vx - yielded * intent.push_x, vy - yielded * intent.push_y
+    steered = (vx, vy, jnp.where(side >= 0, 1.0, -1.0), jnp.abs(side) >= 1.0)
+    return eqx.tree_at(lambda b: (b.intent.vx, b.intent.vy, b.intent.side, b.intent.passing), battle, steered)
 
 
-def _meet(j, carry, px, py, intent, still, speed, target, separation):
-    """What unit `j` does to the steps of all units.
+def _avoid(px, py, intent, speed, target, separation, j, carry):
+    """Make all units avoid unit `j`.
 
-    With n from j to i and g the free space between them: push by max(0, -g) n, shared half and half between two movers
-    or two standing units and borne by the mover alone otherwise. If g < margin, the two approach, and i itself walks
-    toward j, which is not its target: i walks along the tangent instead, at full speed, to the side it leans to.
+    With n from j to i: if the two would touch in this loop, and i itself walks toward j, which is not its target, then
+    i walks along the tangent instead, at full speed. The first such j decides on the side, by where i leans and where
+    it went before; all others are passed on the same side, which leads out of pockets and round a ring of fighters to
+    its open end. A unit turned too often in one loop is hemmed in and waits. (|side| below 1 is a bias, from 1 on it
+    counts turns.)
     """
-    vx, vy, push_x, push_y = carry
+    vx, vy, side = carry
     dx, dy = px - px[j], py - py[j]
     distance = jnp.sqrt(dx * dx + dy * dy + 1e-12)
     nx, ny = dx / distance, dy / distance
-    gap = distance - separation - separation[j]
-
-    push = jnp.maximum(-gap, 0.0) * (0.5 + 0.5 * (still[j] - still))
     inward = vx * nx + vy * ny
     approach = inward - (intent.vx[j] * nx + intent.vy[j] * ny)
-    turn = (gap < MARGIN) & (approach < -1e-3) & (inward < -1e-3) & (target != j)
-    lean = vy * nx - vx * ny + DEAD_AHEAD * intent.side
-    along = jnp.where(lean >= 0, speed, -speed)
+    touches = distance + approach < separation + separation[j] + SKIN
+    turn = touches & (approach < -1e-3) & (inward < -1e-3) & (target != j)
+    lean = vy * nx - vx * ny + speed * side
+    decided = jnp.where(jnp.where(jnp.abs(side) >= 1.0, side, lean) >= 0, 1.0, -1.0)
+    times = jnp.floor(jnp.abs(side))
+    along = jnp.where(times < HEMMED_IN, speed * decided, 0.0)
     return (
         jnp.where(turn, -ny * along, vx),
         jnp.where(turn, nx * along, vy),
-        push_x + push * nx,
-        push_y + push * ny,
+        jnp.where(turn, decided * (times + 1), side),
     )
+
+
+def walk(scenario: Scenario, battle: Battle) -> Battle:
+    """Take the steps."""
+    return _displace(scenario, battle, battle.intent.vx, battle.intent.vy)
+
+
+def push_apart(scenario: Scenario, battle: Battle) -> Battle:
+    """Undo overlaps, half and half between two movers or two standing units, else by the mover alone.
+
+    So nobody is pushed by walkers while it fights. One round settles small teams; crowds get three.
+    """
+    for _ in range(1 if scenario.n_units <= UNROLLED_UNITS else 3):
+        battle = _push_once(scenario, battle)
+    return battle
+
+
+def _push_once(scenario: Scenario, battle: Battle) -> Battle:
+    px, py = parked(battle.units)
+    still = jnp.where((battle.intent.vx == 0) & (battle.intent.vy == 0), 1.0, 0.0)
+    pairs = functools.partial(_push, px, py, still, jnp.asarray(scenario.separation))
+    dx, dy = _over_units(scenario, pairs, (jnp.zeros_like(px), jnp.zeros_like(px)))
+    shorten = jnp.minimum(1.0, MAX_PUSH / jnp.maximum(jnp.sqrt(dx * dx + dy * dy), 1e-6))
+    battle = eqx.tree_at(lambda b: (b.intent.push_x, b.intent.push_y), battle, (dx, dy))
+    return _displace(scenario, battle, dx * shorten, dy * shorten)
+
+
+def _push(px, py, still, separation, j, carry):
+    """Add what unit `j` pushes all units by: w max(0, overlap) n."""
+    push_x, push_y = carry
+    dx, dy = px - px[j], py - py[j]
+    distance = jnp.sqrt(dx * dx + dy * dy + 1e-12)
+    overlap = jnp.maximum(separation + separation[j] - distance, 0.0)
+    share = overlap * (0.5 + 0.5 * (still[j] - still)) / distance
+    return push_x + share * dx, push_y + share * dy
+
+
+def _over_units(scenario: Scenario, pairs: Callable[[int, tuple], tuple], carry: tuple) -> tuple:
+    """Fold `pairs` over all units."""
+    u = scenario.n_units
+    return jax.lax.fori_loop(0, u, pairs, carry, unroll=u if u <= UNROLLED_UNITS else 1)
+
+
+def _displace(scenario: Scenario, battle: Battle, dx: Array, dy: Array) -> Battle:
+    """Move living units; stop at walls axis by axis, so that they slide along them."""
+    units, alive = battle.units, battle.units.alive
+    to_x, to_y = units.x + dx, units.y + dy
+    x = jnp.where(alive & is_walkable(scenario, to_x, units.y), to_x, units.x)
+    y = jnp.where(alive & is_walkable(scenario, x, to_y), to_y, units.y)
+    return eqx.tree_at(lambda b: (b.units.x, b.units.y), battle, (x, y))

@@ -11,7 +11,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from seca.smac.scenario import LOOPS_PER_SECOND, Scenario
 from seca.smac.state import NOBODY, Battle, parked
@@ -20,6 +19,8 @@ RANGE_SLOP = 1.0
 """How far out of range a target may get before a swing at it is broken off."""
 GRUDGE_LOOPS = 2.0 * LOOPS_PER_SECOND
 """How long a unit without a target goes after whoever hit it."""
+ARRIVED = 0.75
+"""Units stop within this distance of their goal, times the root of their number: the space a crowd takes."""
 LEASH = 21.0
 """How far away that attacker may be."""
 
@@ -47,7 +48,7 @@ def attack_move(scenario: Scenario, battle: Battle, first: int, last: int) -> Ba
     """Choose targets for units `first` .. `last - 1` among all others, and walk to the goal when there is none.
 
     Kept: a living target within range (and slop, in a swing). Else the closest within the scan radius; else who hit me
-    in the last two seconds, within the leash; else nobody. A unit near its goal stands still, nearer the fewer they are.
+    in the last two seconds, within the leash; else nobody. A unit near its goal stands still.
     """
     foes = range(last, scenario.n_units) if first == 0 else range(first)
     mine = slice(first, last)
@@ -69,7 +70,7 @@ def attack_move(scenario: Scenario, battle: Battle, first: int, last: int) -> Ba
     target = jnp.where(keep, old, found)
 
     gx, gy = battle.orders.goal_x[mine] - x, battle.orders.goal_y[mine] - y
-    near_goal = np.float32(0.45 * np.sqrt(last - first))
+    near_goal = np.float32(ARRIVED * np.sqrt(last - first))
     walking = gx * gx + gy * gy > near_goal**2
     swing = jnp.where(target == old, w.swing[mine], 0.0)
     return eqx.tree_at(

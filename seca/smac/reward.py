@@ -23,9 +23,7 @@ def outcome(scenario: Scenario, units: Units) -> Outcome:
     return Outcome(won=allies & ~enemies, lost=~allies & enemies, over=~allies | ~enemies)
 
 
-def reward(
-    scenario: Scenario, options: Options, before: Units, after: Units, end: Outcome
-) -> Float[Array, " batch"]:
+def reward(scenario: Scenario, options: Options, before: Units, after: Units, end: Outcome) -> Float[Array, " batch"]:
     """Reward of one step, SMAC's `reward_battle` and the bonus of the end.
 
         delta_enemy = sum_j (h_j + s_j)_t - alive_tp1 (h_j + s_j)_tp1,    deaths = 10 * kills

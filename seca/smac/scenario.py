@@ -103,7 +103,7 @@ def read_options(values: dict[str, Any]) -> Options:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scenario:
-    """One map: constants of its units (allies first, then enemies), as float32 columns `[units, 1]`, and its terrain."""
+    """One map: constants of its units (allies, then enemies) as float32 columns `[units, 1]`, and its terrain."""
 
     name: str
     limit: int

@@ -1,6 +1,7 @@
 """The state of a batch of battles, as arrays with the batch last.
 
-Beside the names of `seca.types`, signatures here use ``units``: allies in agent order, then enemies. A unit is dead when its health is 0; its place keeps the last living values.
+Beside the names of `seca.types`, signatures here use ``units``: allies in agent order, then enemies. A unit is dead
+when its health is 0; its place keeps the last living values.
 """
 
 import equinox as eqx
@@ -52,7 +53,12 @@ class Intent(eqx.Module):
     vy: Float[Array, "units batch"]
     """Wanted displacement of this loop."""
     side: Float[Array, "units batch"]
-    """1 or -1: which way round, left or right, if what is in the way is dead ahead. Drawn in each env step."""
+    """1 or -1: on which side, right or left, to pass what is in the way. Drawn in each env step unless `passing`."""
+    passing: Bool[Array, "units batch"]
+    """Something was in the way in the last loop."""
+    push_x: Float[Array, "units batch"]
+    push_y: Float[Array, "units batch"]
+    """By how much overlaps pushed the unit in the last loop."""
 
 
 class Weapons(eqx.Module):
@@ -101,9 +107,13 @@ def spawn(scenario: Scenario, seed: UInt[Array, " batch"]) -> Battle:
     zero, never = full(0.0), jnp.zeros(shape, bool)
     nobody = jnp.full(shape, NOBODY, jnp.int32)
     return Battle(
-        units=Units(full(scenario.spawn_x), full(scenario.spawn_y), full(scenario.health_max), full(scenario.shield_max), zero),
+        units=Units(
+            full(scenario.spawn_x), full(scenario.spawn_y), full(scenario.health_max), full(scenario.shield_max), zero
+        ),
         orders=Orders(target=nobody, walking=never, goal_x=full(scenario.spawn_x), goal_y=full(scenario.spawn_y)),
-        intent=Intent(engaged=never, gap=zero, vx=zero, vy=zero, side=full(1.0)),
+        intent=Intent(
+            engaged=never, gap=zero, vx=zero, vy=zero, side=full(1.0), passing=never, push_x=zero, push_y=zero
+        ),
         weapons=Weapons(
             swing=zero, late=zero, victim=nobody, hitting=never, quiet=full(LONG_AGO), struck_by=nobody, jitter=zero
         ),
@@ -122,9 +132,7 @@ def parked(units: Units) -> tuple[Float[Array, "units batch"], Float[Array, "uni
     return jnp.where(units.alive, units.x, far), jnp.where(units.alive, units.y, far)
 
 
-def is_walkable(
-    scenario: Scenario, x: Float[Array, "*shape"], y: Float[Array, "*shape"]
-) -> Bool[Array, "*shape"]:
+def is_walkable(scenario: Scenario, x: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Bool[Array, "*shape"]:
     """Whether the cells of these points exist and are walkable. Coordinates are cut toward 0, as SMAC's `int()`."""
     cell_x, cell_y = x.astype(jnp.int32), y.astype(jnp.int32)
     inside = (cell_x >= 0) & (cell_x < MAP_SIZE) & (cell_y >= 0) & (cell_y < MAP_SIZE)

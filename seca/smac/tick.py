@@ -17,7 +17,9 @@ STAGES: tuple[Callable[[Scenario, Battle], Battle], ...] = (
     combat.fire,
     combat.hurt,
     combat.regenerate,
-    movement.advance,
+    movement.steer,
+    movement.walk,
+    movement.push_apart,
 )
 """What happens in a game loop after the opponent has given its orders."""
 

@@ -43,7 +43,7 @@ def test_duels(golden_dir):
 
 
 def test_periods_are_exact_on_average():
-    """Fractions of a loop are carried on: 20 marine attacks take 19 * 13.7728 loops, and each cooldown shows in the state."""
+    """Fractions of a loop are carried on: 20 marine attacks take 19 * 13.7728 loops."""
     field = smac_lab.field(["marine"], ["zealot"])
     field = dataclasses.replace(field, health_max=field.health_max * 100)
     battle = smac_lab.at(field, [(10, 16), (14, 16)], smac_lab.PASSIVE)
