@@ -1,0 +1,336 @@
+"""The packed update: equal to its plain twin, blind to padding, the same on any number of devices."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, PartitionSpec
+from reference import assert_trees_close, float64_fixture, with_record
+
+from seca.algos.actor_critic import Learner, actor_critic, chunk_rows, init, memory
+from seca.algos.actor_step import actor_gradient, masked_log_probs, unroll
+from seca.algos.config import ActorCriticConfig
+from seca.algos.credit_pass import judge
+from seca.algos.packing import Chunk, over_chunks, pack, room_for, unpack, write
+from seca.credit.counterfactual import counterfactual, independent
+from seca.credit.sequential import exact, swept
+from seca.nets.agents import agent_inputs
+from seca.order.gradients import GradientOrder, by_contribution
+from seca.order.simple import entropy
+from seca.types import Episodes, EnvSpec
+
+_ = float64_fixture
+SPEC = EnvSpec("test", "1", n_agents=3, n_actions=4, obs_size=5, state_size=6, episode_limit=7)
+CONFIG = ActorCriticConfig(actor_hidden=8, critic_embed=8, critic_width=16)
+LENGTHS = (7, 3, 1, 5, 7, 2, 6, 4)
+
+
+def random_episodes(seed: int = 0, garbage: float = 0.0) -> Episodes:
+    """Episodes of unequal lengths: some terminated, some truncated short of the padding; dead agents at the end."""
+    rng = np.random.default_rng(seed)
+    batch, time = len(LENGTHS), SPEC.episode_limit
+    length = np.array(LENGTHS)
+    valid = np.arange(time) < length[:, None]
+    last = np.arange(time) == length[:, None] - 1
+    terminated = last & (np.arange(batch) % 2 == 0)[:, None]
+    avail = rng.random((batch, time + 1, SPEC.n_agents, SPEC.n_actions)) < 0.6
+    avail[..., 0], avail[..., 1] = False, True
+    dead = (np.arange(time + 1) > length[:, None] // 2)[..., None] & (np.arange(SPEC.n_agents) == 1)
+    avail[dead] = np.arange(SPEC.n_actions) == 0
+    weights = avail * rng.random(avail.shape)
+    filled = np.arange(time + 1) <= length[:, None]
+
+    def pad(array: np.ndarray) -> jax.Array:
+        rows = filled if array.shape[1] == time + 1 else valid
+        mask = rows.reshape(rows.shape + (1,) * (array.ndim - 2))
+        noise = garbage * rng.normal(size=array.shape)
+        return jnp.asarray(np.where(mask, array, noise).astype(array.dtype))
+
+    return Episodes(
+        reward=pad(rng.normal(size=(batch, time))),
+        terminated=jnp.asarray(terminated),
+        truncated=jnp.asarray(last & ~terminated),
+        valid=jnp.asarray(valid),
+        obs=pad(rng.normal(size=(batch, time + 1, SPEC.n_agents, SPEC.obs_size))),
+        state=pad(rng.normal(size=(batch, time + 1, SPEC.state_size))),
+        avail=jnp.asarray(avail),
+        actions=jnp.asarray(weights.argmax(axis=-1)),
+    )
+
+
+def learner_of(config: ActorCriticConfig) -> Learner:
+    learner = init(jax.random.key(1), SPEC, config)
+    # A target that differs from the critic.
+    moved = dataclasses.replace(learner, target=jax.tree.map(lambda x: 0.9 * x, learner.critic))
+    return jax.tree.map(lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, moved)
+
+
+@functools.lru_cache
+def compiled(config: ActorCriticConfig):
+    return jax.jit(functools.partial(actor_critic("test", SPEC, config).update, axis=None))
+
+
+def plain_actor_loss(agent, episodes: Episodes, advantage, coef: float, form: str) -> jax.Array:
+    """Eq. 13 to 16 over the whole padded batch, differentiated through the unrolled network."""
+    taken = jnp.moveaxis(jax.nn.one_hot(episodes.actions, SPEC.n_actions), 1, 0)
+    hidden, last, logits = jnp.zeros((len(LENGTHS), SPEC.n_agents, 8)), jnp.zeros_like(taken[0]), []
+    for t in range(SPEC.episode_limit + 1):
+        hidden, row = agent(agent_inputs(episodes.obs[:, t], last), hidden)
+        logits.append(row)
+        last = taken[t]
+    log_probs = masked_log_probs(jnp.stack(logits, axis=1), episodes.avail)[:, :-1]
+    chosen = jnp.take_along_axis(log_probs, episodes.actions[:, :-1, :, None], axis=-1)[..., 0]
+    mask = episodes.valid[..., None]
+    samples = episodes.valid.sum() * SPEC.n_agents
+    policy = -jnp.where(mask, chosen * advantage, 0).sum() / samples
+    entropies = entropy(jnp.exp(log_probs))
+    choice = mask & (episodes.avail[:, :-1].sum(axis=-1) > 1)
+    if form == "per_sample":  # xi log H has the gradient of Eq. 14.
+        return policy - coef * jnp.where(choice, jnp.log(jnp.where(choice, entropies, 1)), 0).sum() / samples
+    counted = choice if form == "alive_only" else jnp.broadcast_to(mask, entropies.shape)
+    mean = jnp.where(counted, entropies, 0).sum() / counted.sum()
+    return policy - coef * mean / jax.lax.stop_gradient(mean)
+
+
+@pytest.mark.parametrize("form", ["batch_mean", "per_sample", "alive_only"])
+def test_actor_gradient_equals_plain_autodiff(form: str, float64: None) -> None:
+    """T7 for each form: the adaptive entropy's gradient is that of xi H / sg(H), or of xi log H per sample."""
+    agent, episodes = learner_of(CONFIG).actor, random_episodes(garbage=1.0)
+    advantage = jnp.asarray(np.random.default_rng(5).normal(size=(len(LENGTHS), SPEC.episode_limit, SPEC.n_agents)))
+    found = jax.jit(
+        lambda a: actor_gradient(a, episodes, unroll(a, episodes), advantage, 0.3, form, None).gradient
+    )(agent)
+    expected = jax.jit(jax.grad(plain_actor_loss), static_argnums=4)(agent, episodes, advantage, 0.3, form)
+    assert_trees_close(found, expected, 1e-10)
+
+
+def judge_with(config: ActorCriticConfig, chunk: int, episodes: Episodes):
+    learner = learner_of(config)
+    return jax.jit(
+        lambda critic, probs: judge(
+            critic,
+            episodes,
+            probs,
+            pack(episodes.valid, chunk),
+            chunk,
+            config,
+            jnp.array([2, 0, 1]),
+            jnp.array([0.1, 0.3, 0.2]),
+            jax.random.split(jax.random.key(0), len(LENGTHS)),
+            None,
+        )
+    )(learner.critic, unroll(learner.actor, episodes).probs)
+
+
+PATHS = {
+    "episode": GradientOrder(),
+    "midpoint": GradientOrder(points=2, rule="midpoint"),
+    "eq18": GradientOrder(sign="eq18"),
+    "step": GradientOrder(stage=1),
+    "blocks": GradientOrder(stage=3),
+    "sliding": GradientOrder(stage=3, window="sliding"),
+    "last_step": GradientOrder(end="last_step"),
+}
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_packed_order_and_advantages_equal_the_plain_functions(name: str, float64: None) -> None:
+    """The packed closed-form pass against autodiff integrated gradients and `swept`, one step at a time."""
+    config = dataclasses.replace(CONFIG, path=PATHS[name])
+    episodes, learner = random_episodes(), learner_of(config)
+    judged = judge_with(config, 5, episodes)
+    probs = unroll(learner.actor, episodes).probs
+
+    def critic(state, inputs):
+        return learner.critic.weights(state, SPEC.n_agents).value(inputs)
+
+    order, contribution = jax.jit(jax.vmap(lambda s, p, v: by_contribution(critic, s, p, v, PATHS[name])))(
+        episodes.state, probs, episodes.valid
+    )
+    mask = np.asarray(episodes.valid)
+    np.testing.assert_allclose(np.asarray(judged.contribution)[mask], np.asarray(contribution)[mask], atol=1e-10)
+    np.testing.assert_array_equal(np.asarray(judged.order)[mask], np.asarray(order)[mask])
+
+    def credit(state, pi, action, sequence):
+        return swept(lambda v: critic(state, v), pi, action, sequence, jax.random.key(0))
+
+    plain = jax.jit(jax.vmap(jax.vmap(credit)))(
+        episodes.state[:, :-1], probs[:, :-1], episodes.actions[:, :-1], order
+    )
+    np.testing.assert_allclose(np.asarray(judged.advantage)[mask], np.asarray(plain)[mask], atol=1e-10)
+    assert (np.asarray(judged.advantage)[~mask] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("credit", "plain"), [("counterfactual", counterfactual), ("independent", independent), ("exact", exact)]
+)
+def test_other_credits_equal_the_plain_functions(credit: str, plain, float64: None) -> None:
+    config = dataclasses.replace(CONFIG, credit=credit, order="fixed")
+    episodes, learner = random_episodes(), learner_of(config)
+    judged = judge_with(config, 5, episodes)
+    probs = unroll(learner.actor, episodes).probs
+
+    def one(state, pi, action):
+        weights = learner.critic.weights(state, SPEC.n_agents)
+        return plain(weights.value, pi, action, jnp.array([2, 0, 1]), jax.random.key(0))
+
+    expected = jax.jit(jax.vmap(jax.vmap(one)))(episodes.state[:, :-1], probs[:, :-1], episodes.actions[:, :-1])
+    mask = np.asarray(episodes.valid)
+    np.testing.assert_allclose(np.asarray(judged.advantage)[mask], np.asarray(expected)[mask], atol=1e-10)
+
+
+def test_orders_shared_by_the_batch(float64: None) -> None:
+    """`batch_mean` gives all episodes the order of the mean contribution; `previous` that of the batch before."""
+    episodes = random_episodes()
+    same = judge_with(dataclasses.replace(CONFIG, path=GradientOrder(reduce="batch_mean")), 5, episodes)
+    own = judge_with(CONFIG, 5, episodes)
+    np.testing.assert_allclose(same.team_mean, np.asarray(own.contribution)[:, 0].mean(axis=0), atol=1e-12)
+    assert (np.asarray(same.order) == np.argsort(-np.asarray(same.team_mean))).all()
+    before = GradientOrder(reduce="batch_mean", source="previous")
+    earlier = judge_with(dataclasses.replace(CONFIG, path=before), 5, episodes)
+    assert (np.asarray(earlier.order) == np.array([1, 2, 0])).all()
+
+
+@pytest.mark.parametrize("order", ["probability", "entropy", "fixed", "identity", "random"])
+def test_simple_orders_are_permutations(order: str, float64: None) -> None:
+    judged = judge_with(dataclasses.replace(CONFIG, order=order), 5, random_episodes())
+    found = np.asarray(judged.order)
+    assert (np.sort(found, axis=-1) == np.arange(SPEC.n_agents)).all()
+    if order == "fixed":
+        assert (found == [2, 0, 1]).all()
+    if order == "identity":
+        assert (found == [0, 1, 2]).all()
+    if order == "random":
+        assert (found == found[:, :1]).all() and len({tuple(row) for row in found[:, 0]}) > 1
+
+
+def test_chunk_size_does_not_matter(float64: None) -> None:
+    episodes = random_episodes()
+    small, large = judge_with(CONFIG, 3, episodes), judge_with(CONFIG, 64, episodes)
+    assert_trees_close(small, large, 1e-12)
+
+
+def test_padding_does_not_matter(float64: None) -> None:
+    """T10: garbage in the padding changes neither parameters nor metrics."""
+    update, learner = compiled(CONFIG), learner_of(CONFIG)
+    clean = update(learner, random_episodes(), jax.random.key(0))
+    garbage = update(learner, random_episodes(garbage=50.0), jax.random.key(0))
+    assert_trees_close(garbage, clean, 1e-12)
+
+
+def test_recorded_hidden_states_serve_as_the_forward_pass(float64: None) -> None:
+    """What acting recorded gives the update that a re-unroll gives."""
+    learner, episodes = learner_of(CONFIG), random_episodes()
+    again = compiled(CONFIG)(learner, episodes, jax.random.key(0))
+    recorded = compiled(CONFIG)(learner, with_record(learner.actor, episodes), jax.random.key(0))
+    assert_trees_close(recorded, again, 1e-12)
+
+
+@pytest.mark.parametrize("n_devices", [2, 4])
+def test_any_number_of_devices_gives_the_same_update(n_devices: int, float64: None) -> None:
+    """Losses, entropy means and clip norms are global; episode lengths are unequal within and between devices."""
+    config = dataclasses.replace(CONFIG, clip_norm=0.01, entropy="alive_only")
+    learner, episodes = learner_of(config), random_episodes()
+    update = functools.partial(actor_critic("test", SPEC, config).update, axis="runners")
+    split, everywhere = PartitionSpec("runners"), PartitionSpec()
+    mesh = Mesh(jax.devices()[:n_devices], ("runners",))
+    shared = jax.jit(
+        jax.shard_map(
+            update, mesh=mesh, in_specs=(everywhere, split, everywhere), out_specs=everywhere, check_vma=False
+        )
+    )
+    alone = compiled(config)(learner, episodes, jax.random.key(0))
+    assert_trees_close(shared(learner, episodes, jax.random.key(0)), alone, 1e-10)
+
+
+def test_dead_agents_move_nothing(float64: None) -> None:
+    """T8: an agent with one possible action has no credit, and its rows give the actor no gradient."""
+    learner, episodes = learner_of(CONFIG), random_episodes()
+    only = jnp.broadcast_to(jnp.arange(SPEC.n_actions) == 0, episodes.avail.shape)
+    dead = dataclasses.replace(episodes, avail=only, actions=jnp.zeros_like(episodes.actions))
+    stepped, metrics = compiled(CONFIG)(learner, dead, jax.random.key(0))
+    assert float(metrics["advantage_abs"]) == 0.0
+    assert float(metrics["actor_gradient_norm"]) == 0.0
+    assert float(metrics["alive_share"]) == 0.0
+    assert_trees_close(stepped.actor, learner.actor, 0.0)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(metrics))
+
+
+def test_time_limit_option(float64: None) -> None:
+    """`bootstrap` uses the last state of a truncated episode, `terminal` does not; terminated ones are alike."""
+    episodes, learner = random_episodes(), learner_of(CONFIG)
+    terminal = dataclasses.replace(CONFIG, time_limit="terminal")
+    ended = dataclasses.replace(
+        episodes, terminated=episodes.terminated | episodes.truncated, truncated=jnp.zeros_like(episodes.truncated)
+    )
+    as_end = compiled(CONFIG)(learner, ended, jax.random.key(0))
+    assert_trees_close(compiled(terminal)(learner, episodes, jax.random.key(0)), as_end, 1e-12)
+    bootstrapped = compiled(CONFIG)(learner, episodes, jax.random.key(0))
+    assert abs(float(bootstrapped[1]["critic_loss"] - as_end[1]["critic_loss"])) > 1e-3
+
+
+def test_target_is_copied_on_schedule(float64: None) -> None:
+    config = dataclasses.replace(CONFIG, target_interval=2)
+    learner, episodes = learner_of(config), random_episodes()
+    first, _ = compiled(config)(learner, episodes, jax.random.key(0))
+    assert_trees_close(first.target, learner.target, 0.0)
+    second, _ = compiled(config)(first, episodes, jax.random.key(0))
+    assert_trees_close(second.target, second.critic, 0.0)
+
+
+def test_packing_visits_each_real_row_once() -> None:
+    episodes = random_episodes()
+    packed = pack(episodes.valid, 5)
+    assert int(packed.count) == sum(length + 1 for length in LENGTHS)
+
+    def visit(buffers, rows: Chunk):
+        seen, following = buffers
+        return seen.at[rows.index].add(rows.real.astype(jnp.int32)), write(following, rows.next_index, rows)
+
+    width = SPEC.episode_limit + 1
+    init_buffers = (jnp.zeros(len(LENGTHS) * width, jnp.int32), room_for(packed, (), jnp.dtype("int32")))
+    seen, following = over_chunks(packed, 5, visit, init_buffers)
+    filled = np.arange(width) <= np.array(LENGTHS)[:, None]
+    np.testing.assert_array_equal(seen.reshape(filled.shape), filled)
+    # Row r + 1 is the next step of the same episode for every step that has one.
+    position = np.asarray(unpack(following, packed))[:, :-1]
+    expected = np.arange(len(LENGTHS))[:, None] * width + np.arange(width - 1) + 1
+    np.testing.assert_array_equal(position[np.asarray(episodes.valid)], expected[np.asarray(episodes.valid)])
+
+
+BAD = [
+    ({"actor_lr": 0.0}, "`actor_lr` is 0.0"),
+    ({"critic_lr": -1.0}, "`critic_lr` is -1.0"),
+    ({"gamma": 1.5}, "`gamma` is 1.5"),
+    ({"td_lambda": -0.1}, "`td_lambda` is -0.1"),
+    ({"entropy_coef": -1.0}, "`entropy_coef` is -1.0"),
+    ({"target_interval": 0}, "`target_interval` is 0"),
+    ({"critic_width": 0}, "`critic_width` is 0"),
+    ({"path": GradientOrder(points=0)}, "`path.points` is 0"),
+    ({"path": GradientOrder(stage=0)}, "`path.stage` is 0"),
+    ({"path": GradientOrder(stage=3, reduce="batch_mean")}, "`path.stage` is 3"),
+    ({"path": GradientOrder(source="previous")}, "`path.source` previous"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD)
+def test_bad_options_are_refused_in_words(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        actor_critic("test", SPEC, dataclasses.replace(CONFIG, **changes))
+
+
+def test_exact_credit_refuses_large_teams() -> None:
+    large = EnvSpec("large", "1", n_agents=5, n_actions=11, obs_size=80, state_size=120, episode_limit=120)
+    with pytest.raises(ValueError, match=r"`credit` exact enumerates 11\^5 joint actions of large"):
+        actor_critic("test", large, dataclasses.replace(CONFIG, credit="exact"))
+
+
+def test_memory_estimate_grows_with_the_critic() -> None:
+    large = EnvSpec("large", "1", n_agents=10, n_actions=18, obs_size=176, state_size=322, episode_limit=180)
+    compact = memory(32, large, ActorCriticConfig())
+    wide = memory(32, large, ActorCriticConfig(critic_width=None))
+    assert compact < 2**32 < wide  # The wide critic of MMM2 has 137M parameters, each held seven times.
+    assert chunk_rows(large, ActorCriticConfig(critic_width=None)) >= 512

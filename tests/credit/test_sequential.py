@@ -1,0 +1,324 @@
+"""Sequential, counterfactual and independent advantages: identities, Proposition 1, and agreement of all forms."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import naive
+import numpy as np
+import pytest
+from games import orders, random_game, random_weights, table_q
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import Numbers, float64_fixture, load
+
+from seca.credit.counterfactual import counterfactual, independent
+from seca.credit.sequential import exact, monte_carlo, swept
+
+_ = float64_fixture
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(autouse=True)
+def _double(float64: None) -> None:
+    """Identities are exact: double precision throughout."""
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def over_joints(credit, game, table, probs, joints, order):
+    """Credits of all joint actions at once; `game` makes a QFn of the table."""
+    return jax.vmap(lambda u: credit(game(table), probs, u, order, KEY))(joints)
+
+
+def multilinear(table):
+    def q_fn(inputs):
+        result = table
+        for agent in reversed(range(table.ndim)):
+            result = result @ inputs[agent]
+        return result
+
+    return q_fn
+
+
+def all_credits(credit, table, probs, order) -> tuple[np.ndarray, np.ndarray, list]:
+    """Credit of every joint action, its probability, and the joint actions."""
+    joints = naive.joint_actions(table)
+    values = over_joints(credit, multilinear, jnp.asarray(table), jnp.asarray(probs), jnp.asarray(joints), jnp.asarray(order))
+    weights = np.array([naive.joint_probability(probs, joint) for joint in joints])
+    return np.asarray(values), weights, joints
+
+
+def variances(credit, table, probs, order) -> np.ndarray:
+    values, weights, _joints = all_credits(credit, table, probs, order)
+    mean = weights @ values
+    return weights @ values**2 - mean**2
+
+
+GAMES = ["agents2_actions2", "agents2_actions3", "agents3_actions2", "agents3_actions3", "agents4_actions2", "agents4_actions3"]
+
+
+@pytest.fixture(name="game", params=GAMES)
+def game_fixture(request: pytest.FixtureRequest, golden_dir) -> Numbers:
+    numbers = load(golden_dir, "exact_games")
+    prefix = f"{request.param}_"
+    return {key.removeprefix(prefix): value for key, value in numbers.items() if key.startswith(prefix)}
+
+
+def test_reference_games(game: Numbers) -> None:
+    """Advantages and their variances in all orders against brute force from elsewhere."""
+    table, probs = game["q"], game["policies"]
+    n_agents = table.ndim
+    for number, order in enumerate(game["orders"]):
+        shaped = (*table.shape, n_agents)
+        found = all_credits(exact, table, probs, order)[0].reshape(shaped)
+        np.testing.assert_allclose(found, game["sequential_advantage"][number], atol=1e-8)
+        np.testing.assert_allclose(
+            variances(exact, table, probs, order), game["sequential_variance"][number], atol=1e-8
+        )
+    identity = np.arange(n_agents)
+    for credit, name in [(counterfactual, "coma"), (independent, "independent")]:
+        found = all_credits(credit, table, probs, identity)[0].reshape(shaped)
+        np.testing.assert_allclose(found, game[f"{name}_advantage"], atol=1e-8)
+        np.testing.assert_allclose(variances(credit, table, probs, identity), game[f"{name}_variance"], atol=1e-8)
+
+
+def test_mean_over_orders_is_the_shapley_value(game: Numbers) -> None:
+    table, probs = game["q"], game["policies"]
+    mean = np.mean([all_credits(exact, table, probs, order)[0] for order in game["orders"]], axis=0)
+    np.testing.assert_allclose(mean.reshape(game["shapley_value"].shape), game["shapley_value"], atol=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_exact_equals_its_slow_twin(seed: int) -> None:
+    table, probs = random_game(seed)
+    for order in orders(3):
+        values, _weights, joints = all_credits(exact, table, probs, order)
+        for joint, value in zip(joints, values, strict=True):
+            np.testing.assert_allclose(value, naive.sequential_advantage(table, probs, joint, order), atol=1e-12)
+
+
+@pytest.mark.parametrize("credit", [exact, swept])
+def test_credits_sum_to_the_joint_advantage(credit) -> None:
+    """T1: sum_i A_i = Q(u) - E Q in every order."""
+    table, probs = random_game(3)
+    for order in orders(3):
+        values, weights, joints = all_credits(credit, table, probs, order)
+        q = np.array([table[joint] for joint in joints])
+        np.testing.assert_allclose(values.sum(axis=1), q - weights @ q, atol=1e-12)
+
+
+def test_sequential_is_the_conditional_mean_of_counterfactual() -> None:
+    """T2 (this is Proposition 1): A_seq = E[A_cf | u of agents judged so far], and the variances differ by the gap."""
+    table, probs = random_game(4)
+    order = np.array([2, 0, 1])
+    sequential, weights, joints = all_credits(exact, table, probs, order)
+    against = all_credits(counterfactual, table, probs, order)[0]
+    for position, agent in enumerate(order):
+        judged = order[: position + 1]
+        for number, joint in enumerate(joints):
+            same = np.array([all(other[i] == joint[i] for i in judged) for other in joints])
+            mean = (weights * same) @ against[:, agent] / (weights @ same)
+            np.testing.assert_allclose(sequential[number, agent], mean, atol=1e-12)
+    gap = weights @ (against - sequential) ** 2
+    np.testing.assert_allclose(
+        variances(counterfactual, table, probs, order), variances(exact, table, probs, order) + gap, atol=1e-12
+    )
+
+
+@given(seed=st.integers(0, 10_000), number=st.integers(0, 5))
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_proposition_1(seed: int, number: int) -> None:
+    """Var A_seq <= Var A_cf for every agent, order and game; and Eq. 4's variance is lower still."""
+    table, probs = random_game(seed)
+    order = orders(3)[number]
+    sequential = variances(exact, table, probs, order)
+    assert (sequential <= variances(counterfactual, table, probs, order) + 1e-10).all()
+    assert (variances(independent, table, probs, order) <= sequential + 1e-10).all()
+
+
+def test_first_and_last_judged() -> None:
+    """T3: the first agent's credit is Eq. 4's, the last one's is Eq. 3's."""
+    table, probs = random_game(5)
+    for order in orders(3):
+        for credit in (exact, swept):
+            values = all_credits(credit, table, probs, order)[0]
+            alone = all_credits(independent, table, probs, order)[0]
+            against = all_credits(counterfactual, table, probs, order)[0]
+            np.testing.assert_allclose(values[:, order[0]], alone[:, order[0]], atol=1e-12)
+            np.testing.assert_allclose(values[:, order[-1]], against[:, order[-1]], atol=1e-12)
+
+
+def test_all_have_the_policy_gradient_as_mean(game: Numbers) -> None:
+    """T4: order and conditioning change the variance of the gradient only, never its mean."""
+    table, probs = game["q"], game["policies"]
+    n_agents, n_actions = probs.shape
+    joints = np.array(naive.joint_actions(table))
+    weights = np.array([naive.joint_probability(probs, joint) for joint in joints])
+    score = np.eye(n_actions)[joints] - probs  # d log pi_i(u_i) / d logits_i
+    for credit in (exact, counterfactual, independent):
+        values = all_credits(credit, table, probs, np.arange(n_agents)[::-1])[0]
+        mean = np.einsum("j,jna,jn->na", weights, score, values)
+        np.testing.assert_allclose(mean, game["policy_gradient"], atol=1e-8)
+
+
+def test_hand_worked_game() -> None:
+    """T5: anti-coordination with p1(1) = .7, p2(1) = .4, worked on paper."""
+    table = 1 - np.eye(2)
+    probs = np.array([[0.3, 0.7], [0.6, 0.4]])
+    order = np.array([0, 1])
+    values, weights, joints = all_credits(exact, table, probs, order)
+    by_joint = dict(zip(joints, values, strict=True))
+    assert np.isclose(weights @ np.array([table[joint] for joint in joints]), 0.54)
+    expected = {(1, 1): (0.06, -0.6), (1, 0): (0.06, 0.4), (0, 1): (-0.14, 0.6), (0, 0): (-0.14, -0.4)}
+    for joint, credit in expected.items():
+        np.testing.assert_allclose(by_joint[joint], credit, atol=1e-12)
+    sequential = variances(exact, table, probs, order)
+    against = variances(counterfactual, table, probs, order)
+    np.testing.assert_allclose([sequential[0], against[0]], [0.0084, 0.21], atol=1e-12)
+    np.testing.assert_allclose([sequential[1], against[1]], [0.24, 0.24], atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_hidden_layer_forms_equal_the_plain_ones(seed: int) -> None:
+    """T6: the O(n) forms from the critic's hidden layer equal n + 1 evaluations of the critic."""
+    weights = random_weights(seed)
+    rng = np.random.default_rng(seed)
+    probs = jnp.asarray(rng.dirichlet(np.ones(5), size=4))
+    action, order = jnp.asarray(rng.integers(5, size=4)), jnp.asarray(rng.permutation(4))
+    mixed = weights.mix(probs, action)
+    for fast, plain in [
+        (mixed.sequential(order), swept),
+        (mixed.counterfactual(), counterfactual),
+        (mixed.independent(), independent),
+    ]:
+        np.testing.assert_allclose(fast, plain(weights.value, probs, action, order, KEY), atol=1e-6)
+
+
+def test_dead_agents_have_no_credit() -> None:
+    """T8: with a single possible action the policy is that action's one-hot, so nothing changes."""
+    weights = random_weights(7)
+    probs = jnp.asarray(np.random.default_rng(0).dirichlet(np.ones(5), size=4)).at[1].set(jnp.eye(5)[0])
+    action, order = jnp.array([3, 0, 2, 1]), jnp.array([2, 1, 0, 3])
+    for credit in (swept, counterfactual, independent, exact):
+        assert float(credit(weights.value, probs, action, order, KEY)[1]) == 0.0
+
+
+@pytest.mark.parametrize("credit", [swept, exact, counterfactual, independent])
+def test_relabelling_agents_permutes_credits(credit) -> None:
+    """T9."""
+    table, probs = random_game(8)
+    action, order = np.array([2, 0, 1]), np.array([1, 2, 0])
+    relabel = np.array([2, 0, 1])  # New agent j is old agent relabel[j].
+    inverse = np.argsort(relabel)
+    plain = credit(table_q(table), jnp.asarray(probs), jnp.asarray(action), jnp.asarray(order), KEY)
+    moved = credit(
+        table_q(table.transpose(relabel)),
+        jnp.asarray(probs[relabel]),
+        jnp.asarray(action[relabel]),
+        jnp.asarray(inverse[order]),
+        KEY,
+    )
+    np.testing.assert_allclose(moved, np.asarray(plain)[relabel], atol=1e-12)
+
+
+def test_equality_cases_of_proposition_1() -> None:
+    """T11: equal variances exactly when u_i does not interact with the agents judged later; strict otherwise."""
+    rng = np.random.default_rng(9)
+    probs = rng.dirichlet(np.ones(3), size=3)
+    g, h = rng.normal(size=(3, 3)), rng.normal(size=(3, 3))
+    # Order <0, 1, 2>: agent 1 enters with agent 0 only, so nothing it does interacts with agent 2.
+    table = g[:, :, None] + h[:, None, :]
+    order = np.array([0, 1, 2])
+    sequential, against = variances(exact, table, probs, order), variances(counterfactual, table, probs, order)
+    np.testing.assert_allclose(sequential[1:], against[1:], atol=1e-12)
+    assert sequential[0] < against[0] - 1e-3  # Agent 0 interacts with both.
+    interacting = table + rng.normal(size=(1, 3, 3))
+    assert variances(exact, interacting, probs, order)[1] < variances(counterfactual, interacting, probs, order)[1] - 1e-3
+
+
+def test_one_sided_game() -> None:
+    """T14: when only agent 0's action matters, agent 1 has no credit in either order."""
+    table = np.array([[1.0, 1], [4, 4]])
+    probs = np.array([[0.5, 0.5], [0.2, 0.8]])
+    for credit in (exact, swept):
+        forward = all_credits(credit, table, probs, np.array([0, 1]))[0]
+        backward = all_credits(credit, table, probs, np.array([1, 0]))[0]
+        np.testing.assert_allclose(forward[:, 1], 0, atol=1e-12)
+        np.testing.assert_allclose(forward, backward, atol=1e-12)
+
+
+def test_swept_equals_exact_for_multilinear_critics_only() -> None:
+    table, probs = random_game(10)
+    order = np.array([1, 0, 2])
+    np.testing.assert_allclose(
+        all_credits(swept, table, probs, order)[0], all_credits(exact, table, probs, order)[0], atol=1e-12
+    )
+    weights = random_weights(11)
+    pi = jnp.asarray(np.random.default_rng(11).dirichlet(np.ones(5), size=4))
+    action, sequence = jnp.array([0, 1, 2, 3]), jnp.array([3, 1, 0, 2])
+    apart = swept(weights.value, pi, action, sequence, KEY) - exact(weights.value, pi, action, sequence, KEY)
+    assert float(jnp.abs(apart).max()) > 1e-3  # Jensen gap of the ReLU.
+
+
+def test_swept_can_violate_proposition_1() -> None:
+    """The bound is proved for expectations; a critic that is nonlinear inside the simplex need not respect it.
+
+    Q rises by 4 only while agent 1's row is strictly mixed, which no joint action shows. Judged first, agent 0 is
+    credited with that rise: its swept credit varies, its exact and counterfactual ones do not.
+    """
+
+    def q_fn(inputs):
+        mixedness = jnp.minimum(inputs[1, 0], inputs[1, 1])
+        return inputs[0, 0] * 8 * mixedness
+
+    probs, order = jnp.full((2, 2), 0.5), jnp.array([0, 1])
+    joints = [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+    def spread(credit) -> float:
+        return float(np.var([credit(q_fn, probs, jnp.array(u), order, KEY)[0] for u in joints]))
+
+    assert spread(counterfactual) < 1e-12
+    assert spread(exact) < 1e-12
+    assert spread(swept) > 1.0
+
+
+def test_monte_carlo_is_unbiased_and_telescopes() -> None:
+    """Common random numbers: credits sum to Q(u) minus the sampled mean, and average to the exact ones."""
+    table, probs = random_game(12)
+    q_fn, action, order = table_q(table), jnp.array([1, 2, 0]), jnp.array([2, 0, 1])
+    estimate = functools.partial(monte_carlo, samples=4)
+    keys = jax.random.split(jax.random.key(1), 20_000)
+    draws = jax.jit(jax.vmap(lambda key: estimate(q_fn, jnp.asarray(probs), action, order, key)))(keys)
+    truth = exact(q_fn, jnp.asarray(probs), action, order, KEY)
+    error = np.asarray(draws.std(axis=0)) / np.sqrt(len(keys))
+    assert (np.abs(np.asarray(draws.mean(axis=0)) - np.asarray(truth)) < 5 * error + 1e-9).all()
+    # The last prefix is the joint action itself, the first the same sample for all: the sum varies with it alone.
+    many = monte_carlo(q_fn, jnp.asarray(probs), action, order, KEY, samples=50_000)
+    assert abs(float(many.sum()) - float(truth.sum())) < 0.02
+
+
+def test_exact_refuses_large_games() -> None:
+    probs = jnp.full((8, 5), 0.2)
+    with pytest.raises(ValueError, match=r"`credit` exact enumerates 5\^8 joint actions"):
+        exact(lambda inputs: inputs.sum(), probs, jnp.zeros(8, jnp.int32), jnp.arange(8), KEY)
+
+
+@pytest.mark.parametrize("credit", [swept, exact, monte_carlo, counterfactual, independent])
+def test_same_eager_jitted_and_vmapped(credit) -> None:
+    table, probs = random_game(13)
+    q_fn, pi = table_q(table), jnp.asarray(probs)
+    action, order = jnp.array([1, 2, 0]), jnp.array([2, 0, 1])
+    eager = credit(q_fn, pi, action, order, KEY)
+    jitted = jax.jit(lambda p, u, o: credit(q_fn, p, u, o, KEY))(pi, action, order)
+    vmapped = jax.vmap(lambda p, u, o: credit(q_fn, p, u, o, KEY))(pi[None], action[None], order[None])[0]
+    np.testing.assert_allclose(jitted, eager, atol=1e-12)
+    np.testing.assert_allclose(vmapped, eager, atol=1e-12)
+
+
+def test_dtype_follows_the_policies() -> None:
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("strict"):
+        weights = random_weights(14)
+        probs = jnp.full((4, 5), 0.2, jnp.float32)
+        for credit in (swept, exact, monte_carlo, counterfactual, independent):
+            found = credit(weights.value, probs, jnp.zeros(4, jnp.int32), jnp.arange(4, dtype=jnp.int32), KEY)
+            assert found.dtype == jnp.float32

@@ -1,0 +1,43 @@
+"""Table games and critics for credit tests."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from seca.credit.base import QFn
+from seca.nets.critics import MixingCritic, MixingWeights
+
+
+def table_q(table: np.ndarray) -> QFn:
+    """The table as a function linear in each agent's row: one-hot rows read an entry, policies average."""
+    values = jnp.asarray(table)
+
+    def q_fn(inputs: Array) -> Array:
+        result = values
+        for agent in reversed(range(table.ndim)):
+            result = result @ inputs[agent].astype(result.dtype)
+        return result
+
+    return q_fn
+
+
+def random_game(seed: int, n_agents: int = 3, n_actions: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """A random table and random policies."""
+    rng = np.random.default_rng(seed)
+    table = rng.normal(size=(n_actions,) * n_agents)
+    return table, rng.dirichlet(np.ones(n_actions), size=n_agents)
+
+
+def random_weights(seed: int, n_agents: int = 4, n_actions: int = 5, embed: int = 16) -> MixingWeights:
+    """A random nonlinear critic at one state."""
+    critic = MixingCritic.init(jax.random.key(seed), n_agents, n_actions, 7, embed, 32)
+    scaled = jax.tree.map(lambda x: 3 * x, critic)
+    return scaled.weights(jax.random.normal(jax.random.key(seed + 1), (7,), jnp.float32), n_agents)
+
+
+def orders(n_agents: int) -> list[np.ndarray]:
+    """All n! orders."""
+    return [np.array(order) for order in itertools.permutations(range(n_agents))]

@@ -1,0 +1,128 @@
+"""The mixing critic and the recurrent agent: golden numbers, slow twins, closed forms against autodiff."""
+
+import jax
+import jax.numpy as jnp
+import naive
+import numpy as np
+import pytest
+from reference import actor, assert_close, assert_trees_close, critic, float64_fixture, load
+
+from seca.credit.counterfactual import counterfactual
+from seca.nets.agents import RecurrentAgent, agent_inputs
+from seca.nets.critics import MixingCritic
+from seca.nets.recurrent import backward
+
+_ = float64_fixture
+
+
+@pytest.mark.parametrize("kind", ["onehot", "probs", "mixed"])
+def test_critic_golden(golden_dir, kind: str, float64: None) -> None:
+    numbers = load(golden_dir, "seca_critic")
+    inputs = jnp.asarray(numbers[f"action_input_{kind}"])
+    weights = critic(numbers).weights(jnp.asarray(numbers["states"]), inputs.shape[2])
+    assert_close(weights.value(inputs), numbers[f"f_{kind}"])
+    assert_close(weights.input_gradient(inputs), numbers[f"df_daction_input_{kind}"])
+    if kind == "onehot":
+        assert_close(weights.taken_value(inputs.argmax(axis=-1)), numbers["f_onehot"])
+
+
+def test_coma_newarchi_golden(golden_dir, float64: None) -> None:
+    numbers = load(golden_dir, "coma_newarchi")
+    probs = jnp.asarray(numbers["action_probs"])
+    taken = jnp.asarray(numbers["actions_onehot"]).argmax(axis=-1)
+    weights = critic(numbers).weights(jnp.asarray(numbers["states"]), probs.shape[2])
+    mixed = weights.mix(probs, taken)
+    assert_close(mixed.value(mixed.policy), numbers["f_policy"])
+    assert_close(mixed.counterfactual(), numbers["advantage"])
+    one_step = jax.tree.map(lambda x: x[0, 0], weights)
+    plain = counterfactual(one_step.value, probs[0, 0], taken[0, 0], jnp.arange(probs.shape[2]), jax.random.key(0))
+    assert_close(plain, numbers["advantage"][0, 0])
+
+
+def test_critic_equals_its_slow_twin(float64: None) -> None:
+    module = MixingCritic.init(jax.random.key(0), 3, 4, 5, 6, 7)
+    weights = module.weights(jax.random.normal(jax.random.key(1), (5,), jnp.float32), 3)
+    inputs = np.random.default_rng(0).dirichlet(np.ones(4), size=3)
+    parts = {name: np.asarray(getattr(weights, name), np.float64) for name in ("w1", "b1", "w2", "b2")}
+    found = weights.value(jnp.asarray(inputs, jnp.float32))
+    np.testing.assert_allclose(found, naive.critic_value(parts, inputs), atol=1e-6)
+
+
+def test_closed_form_gradient_equals_autodiff(float64: None) -> None:
+    module = jax.tree.map(lambda x: x.astype(jnp.float64), MixingCritic.init(jax.random.key(2), 3, 4, 5, 6, None))
+    weights = module.weights(jax.random.normal(jax.random.key(3), (5,)), 3)
+    inputs = jnp.asarray(np.random.default_rng(1).dirichlet(np.ones(4), size=3))
+    np.testing.assert_allclose(weights.input_gradient(inputs), jax.grad(weights.value)(inputs), atol=1e-12)
+
+
+@pytest.mark.parametrize(("width", "expected"), [(64, 64), (None, 64 * 5 * 11)])
+def test_critic_sizes(width: int | None, expected: int) -> None:
+    """The hypernetwork of W1 is 64 wide by default and embed * agents * actions wide as the authors have it."""
+    shapes = jax.eval_shape(lambda key: MixingCritic.init(key, 5, 11, 120, 64, width), jax.random.key(0))
+    assert shapes.w1.hidden.weight.shape == (expected, 120)
+    assert shapes.w1.out.weight.shape == (3520, expected)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    assert (12.7e6 if width is None else 0.26e6) < parameters < (13e6 if width is None else 0.28e6)
+
+
+@pytest.mark.parametrize("block", [1, 3, 8])
+@pytest.mark.parametrize("length", [1, 5, 8])
+def test_backward_equals_autodiff(block: int, length: int, float64: None) -> None:
+    """Blocks that divide the length and blocks that do not; rows beyond the length do not count."""
+    rng = np.random.default_rng(block)
+    agent = jax.tree.map(lambda x: x.astype(jnp.float64), RecurrentAgent.init(jax.random.key(block), 6, 5, 4))
+    inputs = jnp.asarray(rng.normal(size=(2, 8, 3, 6)))
+    weights = jnp.asarray(rng.normal(size=(2, 8, 3, 4)))
+
+    def unrolled(module: RecurrentAgent) -> tuple[jax.Array, jax.Array]:
+        hidden, states, losses = jnp.zeros((2, 3, 5)), [], 0.0
+        for t in range(8):
+            states.append(hidden)
+            hidden, logits = module(inputs[:, t], hidden)
+            losses = losses + (t < length) * (jnp.sin(logits) * weights[:, t]).sum()
+        return losses, jnp.stack(states, axis=1)
+
+    (loss, hidden), gradient = jax.value_and_grad(unrolled, has_aux=True)(agent)
+
+    def logit_loss(start, logits):
+        rows = jax.lax.dynamic_slice_in_dim(weights, start, block, axis=1)
+        kept = (start + jnp.arange(block) < length)[:, None, None]
+        # The sweep itself masks rows done before; the caller's loss counts each row once.
+        return (jnp.sin(logits) * rows * kept).sum(), (jnp.sin(logits) * rows).sum()
+
+    found, total, _ = backward(
+        agent,
+        lambda start: jax.lax.dynamic_slice_in_dim(inputs, start, block, axis=1),
+        hidden,
+        logit_loss,
+        jnp.zeros(()),
+        jnp.asarray(length),
+        block,
+    )
+    assert_trees_close(found, gradient, 1e-10)
+    if length % block == 0:
+        np.testing.assert_allclose(total, loss, atol=1e-10)
+
+
+def test_agent_inputs_layout() -> None:
+    """[observation, last action, agent index], as the reference controller builds it."""
+    inputs = agent_inputs(jnp.full((2, 3), 7.0), jnp.array([[0.0, 1], [1, 0]]))
+    np.testing.assert_array_equal(inputs, [[7, 7, 7, 0, 1, 1, 0], [7, 7, 7, 1, 0, 0, 1]])
+
+
+def test_agent_inputs_golden(golden_dir) -> None:
+    numbers = load(golden_dir, "seca_update_equal")
+    taken = np.zeros_like(numbers["actions_onehot"])
+    taken[:, 1:] = numbers["actions_onehot"][:, :-1]
+    filled = numbers["filled"] > 0
+    found = np.asarray(agent_inputs(jnp.asarray(numbers["obs"]), jnp.asarray(taken)))
+    assert_close(found, numbers["agent_inputs"], filled, 1e-6)
+    assert actor(numbers).encoder.weight.shape[1] == found.shape[-1]
+
+
+def test_initial_weights_are_bounded_by_fan_in() -> None:
+    agent = RecurrentAgent.init(jax.random.key(0), 96, 64, 11)
+    for layer in (agent.encoder, agent.head):
+        bound = layer.weight.shape[1] ** -0.5
+        assert 0.95 * bound < float(jnp.abs(layer.weight).max()) <= bound
+    assert 0.95 / 8 < float(jnp.abs(agent.cell.weight_ih).max()) <= 1 / 8

@@ -1,0 +1,171 @@
+"""Orders: integrated gradients with their sign, path, stages and ties; the simple orders."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from reference import float64_fixture
+
+from seca.nets.critics import MixingCritic
+from seca.order.gradients import GradientOrder, by_contribution, by_stage, on_path, transition_contribution
+from seca.order.simple import by_entropy, by_probability, descending, entropy, shuffled
+
+_ = float64_fixture
+N_AGENTS, N_ACTIONS, STATE = 3, 4, 6
+
+
+@pytest.fixture(autouse=True)
+def _double(float64: None) -> None:
+    """Completeness is an identity: double precision."""
+
+
+@pytest.fixture(name="path")
+def path_fixture():
+    """A nonlinear critic f(s, v) and one episode of six steps in a padding of eight."""
+    critic = MixingCritic.init(jax.random.key(0), N_AGENTS, N_ACTIONS, STATE, 8, 16)
+    critic = jax.tree.map(lambda x: 2 * x.astype(jnp.float64), critic)
+    rng = np.random.default_rng(0)
+    state = jnp.asarray(rng.normal(size=(9, STATE)))
+    probs = jnp.asarray(rng.dirichlet(np.ones(N_ACTIONS), size=(9, N_AGENTS)))
+    valid = jnp.arange(8) < 6
+    return lambda s, v: critic.weights(s, N_AGENTS).value(v), state, probs, valid
+
+
+def state_contribution(critic, s0, s1, p0, p1, points: int) -> jax.Array:
+    """The state's part of the same path integral, by autodiff."""
+    alphas = (jnp.arange(points) + 0.5) / points
+    slopes = jax.vmap(lambda a: jax.grad(critic)(s0 + a * (s1 - s0), p0 + a * (p1 - p0)))(alphas)
+    return slopes.mean(axis=0) @ (s0 - s1)
+
+
+def test_completeness(path) -> None:
+    """Contributions of all agents and of the state add up to f(start) - f(end) as the points grow."""
+    critic, state, probs, _valid = path
+    ends = (state[0], state[1], probs[0], probs[1])
+    earned = critic(state[0], probs[0]) - critic(state[1], probs[1])
+    errors = []
+    for points in (5, 50, 500):
+        options = GradientOrder(points=points, rule="midpoint")
+        whole = transition_contribution(critic, *ends, options).sum() + state_contribution(critic, *ends, points)
+        errors.append(abs(float(whole - earned)))
+    # First order in 1 / points because of the ReLUs' kinks.
+    assert errors[-1] < 1e-2 * max(1.0, abs(float(earned)))
+    assert errors[-1] < errors[0] / 10
+    # The policies alone do not add up while the state moves.
+    alone = transition_contribution(critic, *ends, GradientOrder(points=500, rule="midpoint")).sum()
+    assert abs(float(alone - earned)) > 1e-2
+
+
+def test_exact_at_any_number_of_points_for_linear_critics() -> None:
+    """With the state at rest and f linear in v one point suffices: c_i = g_i . (pi_0 - pi_1)."""
+    slope = jnp.asarray(np.random.default_rng(1).normal(size=(N_AGENTS, N_ACTIONS)))
+    probs = jnp.asarray(np.random.default_rng(2).dirichlet(np.ones(N_ACTIONS), size=(2, N_AGENTS)))
+    at_rest = jnp.zeros(STATE)
+    for points in (1, 5):
+        found = transition_contribution(
+            lambda s, v: (slope * v).sum() + s.sum(), at_rest, at_rest, *probs, GradientOrder(points=points)
+        )
+        np.testing.assert_allclose(found, (slope * (probs[0] - probs[1])).sum(axis=-1), atol=1e-12)
+
+
+def test_sign(path) -> None:
+    """`earned` is the contribution to f(start) - f(end); Eq. 18 as printed is minus that and reverses the order."""
+    critic, state, probs, valid = path
+    order, earned = by_contribution(critic, state, probs, valid, GradientOrder())
+    reversed_order, printed = by_contribution(critic, state, probs, valid, GradientOrder(sign="eq18"))
+    np.testing.assert_allclose(printed, -earned, atol=1e-12)
+    np.testing.assert_array_equal(reversed_order, order[:, ::-1])
+    assert (np.diff(np.take_along_axis(np.asarray(earned), np.asarray(order), axis=1)) <= 0).all()
+
+
+def test_whole_episode_is_the_sum_of_its_steps(path) -> None:
+    critic, state, probs, valid = path
+    _, whole = by_contribution(critic, state, probs, valid, GradientOrder())
+    _, steps = by_contribution(critic, state, probs, valid, GradientOrder(stage=1))
+    np.testing.assert_allclose(whole[0], steps[:6].sum(axis=0), atol=1e-12)
+    np.testing.assert_allclose(whole, jnp.broadcast_to(whole[0], whole.shape))
+
+
+def test_padding_is_not_on_the_path(path) -> None:
+    """T10 for the order: garbage after row L changes nothing."""
+    critic, state, probs, valid = path
+    garbage = by_contribution(critic, state.at[7:].set(99.0), probs.at[7:].set(0.0), valid, GradientOrder())
+    clean = by_contribution(critic, state, probs, valid, GradientOrder())
+    np.testing.assert_array_equal(garbage[0][:6], clean[0][:6])
+    np.testing.assert_allclose(garbage[1][:6], clean[1][:6], atol=1e-12)
+
+
+def test_path_may_end_at_the_last_step(path) -> None:
+    """`last_step` leaves out the transition into row L, whose state the critic is never trained on."""
+    critic, state, probs, valid = path
+    _, steps = by_contribution(critic, state, probs, valid, GradientOrder(stage=1))
+    _, shorter = by_contribution(critic, state, probs, valid, GradientOrder(end="last_step"))
+    np.testing.assert_allclose(shorter[0], steps[:5].sum(axis=0), atol=1e-12)
+    np.testing.assert_array_equal(on_path(valid, GradientOrder(end="last_step")), np.arange(8) < 5)
+
+
+@pytest.mark.parametrize("stage", [1, 3, 6, 100])
+@pytest.mark.parametrize("window", ["block", "sliding"])
+def test_stages(stage: int, window: str) -> None:
+    rng = np.random.default_rng(stage)
+    contribution, valid = rng.normal(size=(8, 2)), np.arange(8) < 6
+    found = by_stage(jnp.asarray(contribution), jnp.asarray(valid), GradientOrder(stage=stage, window=window))
+    for t in range(6):
+        first = t if window == "sliding" else t // stage * stage
+        np.testing.assert_allclose(found[t], contribution[first : min(first + stage, 6)].sum(axis=0), atol=1e-12)
+
+
+def test_left_and_midpoint_rules() -> None:
+    """f = s v moves its slope along the path: the left rule sees alpha = 0, 1/2, the midpoint rule 1/4, 3/4."""
+    zero, one = jnp.zeros(1), jnp.ones(1)
+    p0, p1 = jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 1.0]])
+
+    def critic(s, v):
+        return s[0] * v[0, 0]
+
+    left = transition_contribution(critic, zero, one, p0, p1, GradientOrder(points=2))
+    middle = transition_contribution(critic, zero, one, p0, p1, GradientOrder(points=2, rule="midpoint"))
+    np.testing.assert_allclose(left, [0.25])
+    np.testing.assert_allclose(middle, [0.5])
+
+
+def test_ties_keep_index_order() -> None:
+    np.testing.assert_array_equal(descending(jnp.array([1.0, 2, 1, 2])), [1, 3, 0, 2])
+    np.testing.assert_array_equal(descending(jnp.zeros(5)), np.arange(5))
+
+
+def test_order_and_rank_are_inverse() -> None:
+    """T13: credits put back into agent slots by the inverse permutation."""
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        order = rng.permutation(7)
+        by_position = rng.normal(size=7)
+        slots = np.empty(7)
+        slots[order] = by_position
+        np.testing.assert_array_equal(np.asarray(by_position)[np.argsort(order)], slots)
+
+
+def test_probability_and_entropy_orders() -> None:
+    probs = jnp.array([[0.5, 0.5, 0.0], [0.9, 0.1, 0.0], [1.0, 0.0, 0.0]])
+    np.testing.assert_array_equal(by_probability(probs, jnp.array([0, 1, 0])), [2, 0, 1])
+    np.testing.assert_array_equal(by_entropy(probs), [2, 1, 0])
+
+
+def test_entropy_of_impossible_actions_is_finite() -> None:
+    """0 log 0 = 0, in value and gradient; the authors' release has NaN here."""
+    probs = jnp.array([1.0, 0.0, 0.0])
+    assert float(entropy(probs)) == 0.0
+    assert np.isfinite(jax.grad(lambda p: entropy(p))(probs)).all()
+    np.testing.assert_allclose(entropy(jnp.full(4, 0.25)), np.log(4), atol=1e-12)
+
+
+def test_random_orders_are_permutations_and_vary() -> None:
+    drawn = np.asarray(jax.vmap(lambda key: shuffled(key, 4))(jax.random.split(jax.random.key(0), 200)))
+    assert (np.sort(drawn, axis=1) == np.arange(4)).all()
+    assert len({tuple(order) for order in drawn}) == 24
+
+
+def test_options_are_plain_data() -> None:
+    assert dataclasses.replace(GradientOrder(), stage=1) == GradientOrder(stage=1)
