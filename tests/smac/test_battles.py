@@ -1,0 +1,184 @@
+"""What holds in every battle, on every map: invariants, repeatability, symmetry, ends."""
+
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seca.envs import smac, throughput
+from seca.smac import actions, opponent, reward, scenario, state, tick
+
+
+@functools.cache
+def player(name: str):
+    """A jitted function that plays random legal actions, and how: `(env, play(keys, steps) -> seen)`."""
+    env = smac.make(name)
+
+    def one(carry, _):
+        battle, shown, noise = carry
+        noise = noise * jnp.uint32(747796405) + jnp.uint32(2891336453)
+        battle, shown = env.step(battle, throughput.random_actions(shown.avail, noise))
+        return (battle, shown, noise), (battle.units, shown)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def play(keys, steps):
+        battle, shown = env.reset(keys)
+        noise = jax.vmap(lambda key: jax.random.bits(key, (env.spec.n_agents,), jnp.uint32))(keys)
+        return jax.lax.scan(one, (battle, shown, noise), None, length=steps)
+
+    return env, play
+
+
+def same(left, right) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True))
+
+
+MAPS = [
+    pytest.param(name, marks=[pytest.mark.slow] * (scenario.load(name).n_units > 20)) for name in scenario.map_names()
+]
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_random_play(name):
+    """Bodies stay within bounds, the dead stay dead, nobody is in a wall or deep in another, ends stay as they are."""
+    env, play = player(name)
+    field, limit = scenario.load(name), env.spec.episode_limit
+    (_, last, _), (units, shown) = play(jax.random.split(jax.random.key(1), 16), limit)
+    units, shown = jax.tree.map(np.asarray, (units, shown))
+    for leaf in jax.tree.leaves((units, shown)):
+        assert np.isfinite(leaf).all()
+    assert (units.health <= field.health_max).all() and (units.health >= 0).all()
+    assert (units.shield <= field.shield_max).all() and (units.shield >= 0).all()
+    alive = units.health > 0
+    assert (alive[1:] <= alive[:-1]).all()
+    assert field.walkable[units.x.astype(int), units.y.astype(int)].all()
+
+    dx, dy = units.x[:, :, None] - units.x[:, None], units.y[:, :, None] - units.y[:, None]
+    both = alive[:, :, None] & alive[:, None] & ~np.eye(field.n_units, dtype=bool)[..., None]
+    room = (field.separation + field.separation.T)[..., None] - np.hypot(dx, dy)
+    overlap = np.where(both, room, 0.0).max(axis=(1, 2))
+    # Small teams hardly ever overlap by 0.1; in a crowd of 57 random walkers some pair of 1596 does, for a moment.
+    assert overlap.max() < 0.35 and (overlap > 0.1).mean() < (0.01 if field.n_units <= 20 else 0.1)
+
+    done = shown.terminated | shown.truncated
+    assert done[-1].all() and not (shown.terminated & shown.truncated).any()
+    assert (done[1:] >= done[:-1]).all()
+    after = done[:-1]
+    assert (shown.reward[1:][after] == 0).all() and (shown.obs[1:][after] == shown.obs[:-1][after]).all()
+    assert (shown.terminated[1:][after] == shown.terminated[:-1][after]).all()
+    assert (shown.truncated.any(axis=0) <= (~shown.info["won"][-1])).all()
+    assert shown.info["dead_enemies"].dtype == np.int32 and last.info["won"].dtype == bool
+    # Random play does not win; 2s3z lasts some 40 to 70 steps.
+    assert shown.info["won"][-1].mean() < 0.1
+    if name == "2s3z":
+        assert 40 <= (~done).sum(axis=0).mean() + 1 <= 75
+
+
+def test_battles_depend_on_their_own_key_only():
+    """Same key, same battle, bit for bit: twice, and in batches of 1, 16 and 32. Other keys differ."""
+    _, play = player("2s3z")
+    keys = jax.random.split(jax.random.key(2), 32)
+    whole = play(keys, 60)[1]
+    assert same(whole, play(keys, 60)[1])
+    units, shown = whole
+    for size in (1, 16):
+        part_units, part_shown = play(keys[:size], 60)[1]
+        assert same(jax.tree.map(lambda x: x[..., :size], units), part_units)  # noqa: B023
+        assert same(jax.tree.map(lambda x: x[:, :size], shown), part_shown)  # noqa: B023
+    assert len({float(x) for x in np.asarray(units.x)[-1, 0]}) > 16
+
+
+def test_time_limit_truncates():
+    """Standing still in peace until the limit ends in truncation, not termination."""
+    env, _ = player("3m")
+    battle, shown = env.reset(jax.random.split(jax.random.key(0), 2))
+    corner = jnp.asarray([[28.0], [28.0], [28.0]]), jnp.asarray([[8.0], [9.0], [10.0]])
+    battle = eqx.tree_at(
+        lambda b: (b.units.x, b.units.y, b.steps),
+        battle,
+        (battle.units.x.at[:3].set(corner[0]), battle.units.y.at[:3].set(corner[1]), battle.steps + 58),
+    )
+    step = jax.jit(env.step)
+    for expected in (False, True, True):
+        battle, shown = step(battle, jnp.ones((2, 3), jnp.int32))
+        assert (shown.truncated == expected).all() and not shown.terminated.any() and not shown.info["won"].any()
+    assert (battle.steps == 60).all()
+
+
+def test_unavailable_actions():
+    """An unavailable action of a living agent is stop, of a dead one nothing; both are remembered as asked."""
+    env, _ = player("3m")
+    battle, _ = env.reset(jax.random.split(jax.random.key(0), 1))
+    dead = eqx.tree_at(lambda b: b.units.health, battle, battle.units.health.at[0].set(0.0))
+    step = jax.jit(env.step)
+    asked, _ = step(dead, jnp.asarray([[2, 8, 0]]))
+    legal, shown = step(dead, jnp.asarray([[0, 1, 1]]))
+    assert same(asked.units, legal.units)
+    assert asked.last_action[:, 0].tolist() == [2, 8, 0]
+    assert shown.avail[0, 0].tolist() == [True] + [False] * 8 and shown.info["dead_allies"][0] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["3m", "8m", "2s3z"])
+def test_mirror_symmetry(name):
+    """12.13: with both teams attack-moving from mirrored places, each side wins half of 2000 fights (draws apart)."""
+    field, a = scenario.load(name), scenario.load(name).n_agents
+
+    def init(field, battle):
+        battle = opponent.order_to_point(field, battle, a, field.n_units, (9.0, 16.0))
+        battle = opponent.order_to_point(field, battle, 0, a, (23.0, 16.0))
+        x, y = battle.units.x, battle.units.y
+        return eqx.tree_at(lambda b: (b.units.x, b.units.y), battle, (x.at[a:].set(32.0 - x[:a]), y.at[a:].set(y[:a])))
+
+    def act(field, battle):
+        return opponent.attack_move(field, opponent.attack_move(field, battle, a, field.n_units), 0, a)
+
+    both = opponent.Opponent(init, act)
+
+    def one(battle, _):
+        after = tick.play(field, scenario.Options(), battle, both)
+        return eqx.tree_at(lambda b: b.steps, after, battle.steps + 1), None
+
+    @jax.jit
+    def fight(seed):
+        return jax.lax.scan(one, both.init(field, state.spawn(field, seed)), None, length=field.limit)[0]
+
+    assert field.unit_names[:a] == field.unit_names[a:]
+    end = reward.outcome(field, fight(jax.random.bits(jax.random.key(5), (2000,), jnp.uint32)).units)
+    assert end.over.mean() > 0.95
+    assert float(end.won.sum() / (end.won | end.lost).sum()) == pytest.approx(0.5, abs=0.03)
+
+
+def nearest_kept(field, battle, avail):
+    """SMAC's heuristic: attack the nearest, keep it while it can be hit, else step along the larger distance."""
+    a, units = field.n_agents, battle.units
+    dx, dy = units.x[None, a:] - units.x[:a, None], units.y[None, a:] - units.y[:a, None]
+    distance = jnp.where(units.alive[None, a:], jnp.hypot(dx, dy), 1e9)
+    nearest = distance.argmin(axis=1)
+    x, y = (jnp.take_along_axis(d, nearest[:, None], axis=1)[:, 0] for d in (dx, dy))
+    step = jnp.where(jnp.abs(x) > jnp.abs(y), jnp.where(x > 0, 4, 5), jnp.where(y > 0, 2, 3))
+    can = lambda act: jnp.take_along_axis(avail, act[:, None], axis=1)[:, 0]  # noqa: E731
+    kept = jnp.maximum(battle.last_action, actions.STOP)
+    fight = jnp.where((kept >= scenario.MOVES) & can(kept), kept, nearest + scenario.MOVES)
+    return jnp.where(can(fight), fight, jnp.where(can(step), step, actions.STOP))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "least", "most"), [("2s3z", 0.5, 1.0), ("3m", 0.05, 1.0), ("8m", 0.05, 1.0), ("5m_vs_6m", 0.0, 0.05)]
+)
+def test_it_is_a_game(name, least, most):
+    """12.14: the heuristic wins a share of the even maps and loses where it is outnumbered."""
+    env, field = smac.make(name), scenario.load(name)
+
+    def one(carry, _):
+        battle, shown = carry
+        avail = jnp.transpose(shown.avail, (1, 2, 0))
+        return env.step(battle, nearest_kept(field, battle, avail).T), None
+
+    play = jax.jit(lambda keys: jax.lax.scan(one, env.reset(keys), None, length=env.spec.episode_limit)[0][1])
+    won = play(jax.random.split(jax.random.key(7), 256)).info["won"].mean()
+    assert least <= won <= most
