@@ -72,4 +72,5 @@ def test_it_trains_in_a_clean_environment(
     del cache_dir  # In the environment of the process.
     printed = _output(clean_bin / "seca", "train", *small_run, "--steps", 8, "--out", "run", cwd=tmp_path)
     assert printed.splitlines()[-1] == "run folder: run"
-    assert "run: " not in _output(clean_bin / "python", "-m", "seca", "evaluate", "run", "--episodes", 8, cwd=tmp_path)
+    evaluated = _output(clean_bin / "python", "-m", "seca", "evaluate", "run", "--episodes", 8, cwd=tmp_path)
+    assert "8 greedy episodes" in evaluated

@@ -4,6 +4,7 @@ import pathlib
 import re
 import shlex
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -47,9 +48,9 @@ def test_commands(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each is carried out on a small finished run; those that take long get as far as the call that would."""
-    called: list[object] = []
+    called: list[tuple[Any, ...]] = []
 
-    def accept(*arguments: object) -> int:
+    def accept(*arguments: Any) -> int:
         called.append(arguments)
         return 0
 
@@ -71,8 +72,12 @@ def test_commands(
         assert (config.env, config.seed, config.loop.steps) == ("smac/2s3z", 0, 2_000_000)
 
 
-def _recorder(called: list[object]) -> Callable[..., dict[str, object]]:
-    return lambda *arguments: called.append(arguments) or {"env_steps_per_s": 1.0}
+def _recorder(called: list[tuple[Any, ...]]) -> Callable[..., dict[str, object]]:
+    def record(*arguments: Any) -> dict[str, object]:
+        called.append(arguments)
+        return {"env_steps_per_s": 1.0}
+
+    return record
 
 
 def test_every_preset_is_in_the_table() -> None:

@@ -111,7 +111,7 @@ def caption(curves: Sequence[Curve]) -> str:
     counts = ", ".join(f"{label} {len(members)}" for label, members in grouped.items())
     episodes = sorted({curve.episodes for curve in curves})
     parts = [
-        f"Median and quartiles over runs ({counts}).",
+        f"Median and quartiles over runs ({counts}), each curve as far as its shortest run.",
         f"{' or '.join(map(str, episodes))} greedy episodes per point; x: training env steps, one per step of each "
         "unfinished battle, evaluation not counted.",
     ]
@@ -162,16 +162,17 @@ def plot(paths: Sequence[pathlib.Path], out: pathlib.Path) -> list[pathlib.Path]
 def draw(curves: Sequence[Curve]) -> plt.Figure:
     """The figure: win rate and return side by side, caption below."""
     figure, panels = plt.subplots(1, len(METRICS), figsize=(10, 4.4))
-    colours = itertools.cycle(plt.get_cmap("tab10").colors)
+    colours = itertools.cycle(f"C{index}" for index in range(10))
     for (label, members), colour in zip(group(curves).items(), colours, strict=False):
         for panel, metric in zip(panels, METRICS, strict=True):
             drawn = band(members, metric)
-            panel.plot(drawn.steps, drawn.median, color=colour, label=label)
-            panel.fill_between(drawn.steps, drawn.low, drawn.high, color=colour, alpha=0.2, linewidth=0)
+            panel.plot(drawn.steps, drawn.median, color=colour, label=label, drawstyle="steps-post")
+            panel.fill_between(drawn.steps, drawn.low, drawn.high, step="post", color=colour, alpha=0.2, linewidth=0)
     for panel, axis_label in zip(panels, METRICS.values(), strict=True):
         panel.set_xlabel("env steps")
         panel.set_ylabel(axis_label)
         panel.grid(alpha=0.3)
+        panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylim(-0.02, 1.02)
     panels[0].legend(loc="best", frameon=False)
     environments = sorted({curve.env for curve in curves})

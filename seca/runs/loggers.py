@@ -1,5 +1,6 @@
 """Optional loggers beside `metrics.jsonl`: TensorBoard and Weights & Biases."""
 
+import importlib
 import importlib.util
 import pathlib
 from collections.abc import Callable
@@ -50,11 +51,10 @@ class TensorBoard:
     """Event files in `tensorboard/` of the run folder."""
 
     def __init__(self, config: RunConfig, folder: pathlib.Path, env_steps: int) -> None:
-        import tensorboardX
-
         del config
+        tensorboard = importlib.import_module(MODULES["tensorboard"])
         # Points after `env_steps` come from a process that was killed; they are about to be written again.
-        self._writer = tensorboardX.SummaryWriter(str(folder / "tensorboard"), purge_step=env_steps)
+        self._writer = tensorboard.SummaryWriter(str(folder / "tensorboard"), purge_step=env_steps)
 
     def write(self, line: dict[str, Any]) -> None:
         """Log one line."""
@@ -70,9 +70,8 @@ class WandB:
     """A run of project `seca` on Weights & Biases; a resumed run goes on under the same id."""
 
     def __init__(self, config: RunConfig, folder: pathlib.Path, env_steps: int) -> None:
-        import wandb
-
         del env_steps
+        wandb = importlib.import_module(MODULES["wandb"])
         marker = folder / "wandb_id"
         if not marker.exists():
             marker.write_text(wandb.util.generate_id())

@@ -122,7 +122,7 @@ def _train(prepared: Prepared, folder: RunFolder, state: TrainState, position: P
                     state = train(prepared.built.env, prepared.built.algorithm, state, config.loop, recorder, devices)
             except NonFiniteError as error:
                 recorder.save_best()
-                raise RunError(f"{error}; the checkpoints in {folder.checkpoints} are good") from None
+                raise RunError(f"{error}, see {folder.checkpoints}") from None
             recorder.save(state)
         if not stop:
             report_result(prepared, folder, state, display)

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import pathlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from seca.report import curves
 from seca.report.curves import Curve
 
 
-def _curve(steps: list[float], wins: list[float], **changes: object) -> Curve:
+def _curve(steps: list[float], wins: list[float], **changes: Any) -> Curve:
     won = np.array(wins, dtype=np.float64)
     curve = Curve(
         run="runs/x",
@@ -62,7 +63,7 @@ def test_band_ends_soon_after_the_shortest_run() -> None:
 def test_caption_says_how_it_was_made() -> None:
     five = [_curve([0, 10], [0, 1], seed=seed) for seed in range(5)]
     text = curves.caption(five)
-    assert "Median and quartiles over runs (seca 5)" in text
+    assert "Median and quartiles over runs (seca 5), each curve as far as its shortest run" in text
     assert "32 greedy episodes per point" in text
     assert "evaluation not counted" in text
     assert "Warning" not in text
@@ -79,9 +80,10 @@ def test_caption_says_how_it_was_made() -> None:
     ],
     ids=lambda part: str(part)[:30],
 )
-def test_warnings(changes: dict[str, object], fragment: str) -> None:
+def test_warnings(changes: dict[str, Any], fragment: str) -> None:
     runs = [_curve([0, 10], [0, 1], seed=seed) for seed in range(5)]
-    mixed = [*runs, dataclasses.replace(runs[0], **({"seed": 5} | changes))]
+    changed: dict[str, Any] = {"seed": 5} | changes
+    mixed = [*runs, dataclasses.replace(runs[0], **changed)]
     assert any(fragment in warning for warning in curves.warnings(mixed))
     assert curves.warnings(runs) == []
 

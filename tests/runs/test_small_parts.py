@@ -96,8 +96,8 @@ def _lines() -> list[dict[str, object]]:
 def test_meter_leaves_out_the_iteration_that_compiles() -> None:
     times = iter([50.0, 52.0])
     meter = Meter(lambda: next(times))
-    for line in _lines():
-        status = meter.update(line)
+    statuses = [meter.update(line) for line in _lines()]
+    status = statuses[-1]
     assert status == Status(env_steps=300, env_steps_per_s=100.0, train_return=4.0, win_rate=0.25)
     assert status.text(7_500) == (
         "300 of 7,500 env steps | 100 steps/s | ETA 0:01:12 | train return 4.00 | test win rate 25.0 %"
