@@ -288,6 +288,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (UsageError, RunError) as error:
         print(f"seca: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except KeyboardInterrupt:  # Outside training, which saves first; there is nothing to save here.
+        sys.exit(130)
     except BrokenPipeError:  # The reader went away, as in `seca envs | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

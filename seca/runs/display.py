@@ -10,6 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+_COMPILING = "compiling: a minute or two, the first time"
+
 
 @dataclasses.dataclass(frozen=True)
 class Status:
@@ -25,13 +27,17 @@ class Status:
         """One line: env steps, rate, time left, latest training return and test win rate."""
         rate = self.env_steps_per_s
         left = _clock_text((steps - self.env_steps) / rate) if rate else "-"
-        rate_text = f"{rate:,.0f}" if rate else "-"
         train_return = "-" if self.train_return is None else f"{self.train_return:.2f}"
         win_rate = "-" if self.win_rate is None else f"{100 * self.win_rate:.1f} %"
         return (
-            f"{self.env_steps:,} of {steps:,} env steps | {rate_text} steps/s | ETA {left} | "
+            f"{self.env_steps:,} of {steps:,} env steps | {_count(rate)} steps/s | ETA {left} | "
             f"train return {train_return} | test win rate {win_rate}"
         )
+
+    def short(self, steps: int) -> str:
+        """The same for one line of a narrow terminal."""
+        whole = self.text(steps).replace(f" of {steps:,} env", "").replace(" steps/s", "/s")
+        return whole.replace("train return", "return").replace("test win rate", "win")
 
 
 class Meter:
@@ -100,10 +106,9 @@ class LiveDisplay:
 
     def __init__(self, console: Console, steps: int) -> None:
         self._steps, self._meter = steps, Meter()
-        self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=20), TaskProgressColumn(), console=console
-        )
-        self._task = self._progress.add_task("compiling (the first time takes a minute or two)", total=steps)
+        bar = BarColumn(bar_width=max(4, min(30, console.width - 76)))  # The numbers come first on a narrow terminal.
+        self._progress = Progress(TextColumn("{task.description}"), bar, TaskProgressColumn(), console=console)
+        self._task = self._progress.add_task(_COMPILING, total=steps)
 
     def note(self, text: str) -> None:
         """Print above the bar."""
@@ -112,10 +117,10 @@ class LiveDisplay:
     def show(self, line: dict[str, Any]) -> None:
         """Move the bar."""
         status = self._meter.update(line)
-        text = status.text(self._steps)
         if line["kind"] == "eval":
-            self.note(text)
-        self._progress.update(self._task, completed=min(status.env_steps, self._steps), description=_short(text))
+            self.note(status.text(self._steps))
+        short = _COMPILING if status.train_return is None else status.short(self._steps)
+        self._progress.update(self._task, completed=min(status.env_steps, self._steps), description=short)
 
     def running(self) -> AbstractContextManager[object]:
         """The live region."""
@@ -130,9 +135,8 @@ def make_display(steps: int) -> Display:
     return PlainDisplay(steps)
 
 
-def _short(text: str) -> str:
-    """The status without what the bar shows already; the names short enough for 100 columns."""
-    return " | ".join(text.split(" | ")[1:]).replace("train return", "return").replace("test win rate", "win rate")
+def _count(rate: float | None) -> str:
+    return f"{rate:,.0f}" if rate else "-"
 
 
 def _clock_text(seconds: float) -> str:

@@ -92,14 +92,16 @@ def newest_valid(folder: RunFolder, kind: Kind, built: Built) -> tuple[TrainStat
     A kill between writing a checkpoint and deleting the one before leaves two, the older one perhaps half deleted, so
     a damaged one is passed over only when another is whole. Raises UsageError otherwise.
     """
-    refused: checkpoint.CheckpointError | None = None
+    refused: Exception | None = None
     for path in checkpoint.find(folder.checkpoints, kind):
         try:
             metadata = checkpoint.read_metadata(path)
             check_fits(path, metadata, built)
             template = jax.eval_shape(functools.partial(init_state, built.algorithm, built.config.seed))
             return checkpoint.load(path, template), Position.from_metadata(metadata)
-        except checkpoint.CheckpointError as error:
+        except (checkpoint.CheckpointError, FileNotFoundError) as error:
+            if not path.exists():  # The run goes on and has just replaced it.
+                return newest_valid(folder, kind, built)
             refused = refused or error
     if refused is not None:
         other = "best" if kind == "latest" else "latest"

@@ -78,9 +78,11 @@ def resume(path: pathlib.Path, kind: Kind, display: Display) -> int:
             state, position = found
         elif folder.metrics.is_file() and len(folders.read_metrics(folder)) > 1:
             raise UsageError(f"`run` is {path}: it has metrics but no {kind} checkpoint to go on from")
+        warnings = session_changes(folder, prepared)
+        # Nothing on disk is touched before everything has been read and found good.
         folders.cut_metrics(folder, position.metrics_lines, position.metrics_bytes)
         checkpoint.clean(folder.checkpoints)
-        for warning in session_changes(folder, prepared):
+        for warning in warnings:
             display.note(warning)
         display.note(f"resuming {path} at env step {int(state.env_steps):,}")
         return _train(prepared, folder, state, position, display)

@@ -122,10 +122,11 @@ def test_live_display_shows_everything() -> None:
     with display.running():
         for line in _lines():
             display.show(line)
+            display._progress.refresh()
         display.note("a [note]")
     text = console.export_text()
     console.file.close()
-    for fragment in ("steps/s", "ETA", "return 4.00", "win rate 25.0 %", "a [note]", "300 of 7,500"):
+    for fragment in ("300 steps |", "/s | ETA", "| return 4.00 | win 25.0 %", "a [note]", "300 of 7,500", "compiling"):
         assert fragment in text
 
 
