@@ -21,11 +21,11 @@ BLOCK = 8
 
 
 class Acting(eqx.Module):
-    """What acting recorded of each row, or a re-unroll computed."""
+    """What acting recorded of each row, or a re-unroll computed; rows are `batch`, or `batch time1` once collected."""
 
-    hidden: Float[Array, "batch time1 agents hidden"]
+    hidden: Float[Array, "*rows agents hidden"]
     """Recurrent state before the row (zeros at t = 0)."""
-    probs: Float[Array, "batch time1 agents actions"]
+    probs: Float[Array, "*rows agents actions"]
     """Masked policy."""
 
 
