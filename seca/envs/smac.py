@@ -69,6 +69,11 @@ def _step(
     battle: state.Battle,
     requested: Int[Array, "batch agents"],
 ) -> tuple[state.Battle, TimeStep]:
+    if requested.shape[0] == 1:
+        # XLA contracts the arithmetic of a single lane differently: as one of two it equals the lane of a larger batch.
+        twice = jax.tree.map(lambda x: jnp.repeat(x, 2, axis=-1), battle)
+        twice, shown = _step(battlefield, options, opponent, twice, jnp.repeat(requested, 2, axis=0))
+        return jax.tree.map(lambda x: x[..., :1], twice), jax.tree.map(lambda x: x[:1], shown)
     battle, reward = tick.step(battlefield, options, battle, requested.T, opponent)
     return battle, _show(battlefield, options, battle, reward)
 

@@ -29,8 +29,8 @@ YIELD = 0.02
 """Push in the last loop above which a unit does not walk against it."""
 MAX_PUSH = 0.15
 """Longest displacement by pushing apart in one loop."""
-UNROLLED_UNITS = 16
-"""Up to this many units a pass over pairs is written out, above it is a loop."""
+CROWD = 17
+"""Number of units from which overlaps are undone in several rounds."""
 
 
 def plan(scenario: Scenario, battle: Battle) -> Battle:
@@ -70,6 +70,8 @@ def steer(scenario: Scenario, battle: Battle) -> Battle:
     pairs = functools.partial(_avoid, px, py, intent, speed, battle.orders.target, jnp.asarray(scenario.separation))
     bias = intent.side * jnp.where(intent.passing, COMMITMENT, UNDECIDED)
     vx, vy, side = _over_units(scenario, pairs, (intent.vx, intent.vy, bias))
+    shorten = jnp.minimum(1.0, speed / jnp.maximum(jnp.sqrt(vx * vx + vy * vy), 1e-6))
+    vx, vy = vx * shorten, vy * shorten
     pushed = intent.push_x * intent.push_x + intent.push_y * intent.push_y
     against = jnp.minimum(vx * intent.push_x + vy * intent.push_y, 0.0)
     yielded = jnp.where(pushed > YIELD**2, against / jnp.maximum(pushed, 1e-6), 0.0)
@@ -85,23 +87,23 @@ def _avoid(px, py, intent, speed, target, separation, j, carry):
     i walks along the tangent instead, at full speed. The first such j decides on the side, by where i leans and where
     it went before; all others are passed on the same side, which leads out of pockets and round a ring of fighters to
     its open end. A unit turned too often in one loop is hemmed in and waits. (|side| below 1 is a bias, from 1 on it
-    counts turns.)
+    counts turns.) Touching, the distance is about the room both need: it stands for it here, to save roots.
     """
     vx, vy, side = carry
     dx, dy = px - px[j], py - py[j]
-    distance = jnp.sqrt(dx * dx + dy * dy + 1e-12)
-    nx, ny = dx / distance, dy / distance
-    inward = vx * nx + vy * ny
-    approach = inward - (intent.vx[j] * nx + intent.vy[j] * ny)
-    touches = distance + approach < separation + separation[j] + SKIN
-    turn = touches & (approach < -1e-3) & (inward < -1e-3) & (target != j)
-    lean = vy * nx - vx * ny + speed * side
+    room = separation + separation[j]
+    away_x, away_y = vx - intent.vx[j], vy - intent.vy[j]
+    next_x, next_y = dx + away_x, dy + away_y
+    touches = next_x * next_x + next_y * next_y < (room + SKIN) * (room + SKIN)
+    closing = (away_x * dx + away_y * dy < -1e-3) & (vx * dx + vy * dy < -1e-3)
+    turn = touches & closing & (target != j)
+    lean = vy * dx - vx * dy + speed * side * room
     decided = jnp.where(jnp.where(jnp.abs(side) >= 1.0, side, lean) >= 0, 1.0, -1.0)
     times = jnp.floor(jnp.abs(side))
-    along = jnp.where(times < HEMMED_IN, speed * decided, 0.0)
+    along = jnp.where(times < HEMMED_IN, speed * decided, 0.0) / room
     return (
-        jnp.where(turn, -ny * along, vx),
-        jnp.where(turn, nx * along, vy),
+        jnp.where(turn, -dy * along, vx),
+        jnp.where(turn, dx * along, vy),
         jnp.where(turn, decided * (times + 1), side),
     )
 
@@ -116,7 +118,7 @@ def push_apart(scenario: Scenario, battle: Battle) -> Battle:
 
     So nobody is pushed by walkers while it fights. One round settles small teams; crowds get three.
     """
-    for _ in range(1 if scenario.n_units <= UNROLLED_UNITS else 3):
+    for _ in range(3 if scenario.n_units >= CROWD else 1):
         battle = _push_once(scenario, battle)
     return battle
 
@@ -143,8 +145,8 @@ def _push(px, py, still, separation, j, carry):
 
 def _over_units(scenario: Scenario, pairs: Callable[[int, tuple], tuple], carry: tuple) -> tuple:
     """Fold `pairs` over all units."""
-    u = scenario.n_units
-    return jax.lax.fori_loop(0, u, pairs, carry, unroll=u if u <= UNROLLED_UNITS else 1)
+    # Not unrolled: written out, every step would be computed again for each array it feeds.
+    return jax.lax.fori_loop(0, scenario.n_units, pairs, carry)
 
 
 def _displace(scenario: Scenario, battle: Battle, dx: Array, dy: Array) -> Battle:
