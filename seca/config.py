@@ -74,18 +74,25 @@ def from_preset(preset: str) -> RunConfig:
     return RunConfig(preset=preset, algorithm=chosen.config, loop=LoopConfig(eval_interval=chosen.eval_interval))
 
 
-def check_algorithm(config: AlgorithmConfig) -> None:
-    """Refuse algorithm options outside the range where their equations mean something."""
-    for name in ("gamma", "td_lambda"):
-        real(name, getattr(config, name), least=0.0, most=1.0)
-    for name in ("actor_lr", "critic_lr", "clip_norm"):
-        real(name, getattr(config, name), above=0.0)
-    real("entropy_coef", config.entropy_coef, least=0.0)
-    for name in ("target_interval", "actor_hidden", "critic_embed", "credit_samples"):
-        whole(name, getattr(config, name), 1)
-    whole("path.points", config.path.points, 1)
-    for name, value in (("critic_width", config.critic_width), ("path.stage", config.path.stage)):
-        if value is not None:
+_RANGES: dict[str, dict[str, float]] = {
+    "gamma": {"least": 0.0, "most": 1.0},
+    "td_lambda": {"least": 0.0, "most": 1.0},
+    "actor_lr": {"above": 0.0},
+    "critic_lr": {"above": 0.0},
+    "clip_norm": {"above": 0.0},
+}
+"""Where the equations mean something; other real options are at least 0, whole ones at least 1."""
+
+
+def check_algorithm(config: Any, prefix: str = "") -> None:
+    """Refuse numbers of an algorithm's options, and of records inside them, that are out of range."""
+    for field in dataclasses.fields(config):
+        name, value = prefix + field.name, getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            check_algorithm(value, f"{name}.")
+        elif isinstance(value, float):
+            real(name, value, **_RANGES.get(field.name, {"least": 0.0}))
+        elif isinstance(value, int) and not isinstance(value, bool):
             whole(name, value, 1)
 
 

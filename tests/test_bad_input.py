@@ -61,6 +61,8 @@ INPUTS: list[tuple[list[str], list[str]]] = [
     ([*TRAIN, "--critic-width", "wide"], ["--critic-width", "wide", "None", "INT"]),
     ([*TRAIN, "--critic-embed", "100000000"], ["GiB"]),
     ([*TRAIN, "--target-interval", "0"], ["`target_interval`", "0"]),
+    ([*TRAIN, "--entropy-coef", "-0.1"], ["`entropy_coef`", "-0.1", "at least 0.0"]),
+    ([*TRAIN, "--clip-norm", "0"], ["`clip_norm`", "0.0", "above 0.0"]),
     ([*TRAIN, "--path.stage", "0"], ["`path.stage`", "0"]),
     ([*TRAIN, "--path.points", "0"], ["`path.points`", "0"]),
     ([*TRAIN, "--loggers", "mlflow"], ["--loggers", "mlflow", "tensorboard", "wandb"]),

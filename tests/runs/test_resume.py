@@ -15,14 +15,14 @@ import pytest
 
 import seca as package
 
-LINES = 60 + 1 + 4 + 1
-"""60 iterations of 4 one-step episodes; evaluations of the untrained policy, at 4 multiples of 52, and at the end."""
+LINES = 30 + 1 + 4 + 1
+"""30 iterations of 4 one-step episodes; evaluations of the untrained policy, at 4 multiples of 28, and at the end."""
 
 
 @pytest.fixture(scope="module")
 def train(small_run: list[str]) -> list[str]:
     """The command whose unbroken run all others must equal; evaluations fall between round numbers."""
-    return ["train", *small_run, "--seed", "3", "--steps", "240", "--eval-interval", "52"]
+    return ["train", *small_run, "--seed", "3", "--steps", "120", "--eval-interval", "28"]
 
 
 def _lines(run: pathlib.Path) -> list[dict[str, object]]:
@@ -91,7 +91,7 @@ def test_kill_at_random_points(
     rng = random.Random(f"kill {interval}")
     run = tmp_path / "run"
     command = [*train, "--checkpoint-interval", interval, "--out", str(run)]
-    points = sorted(rng.sample(range(2, LINES - 8), 3)) if interval == "0" else [1, rng.randrange(2, LINES - 8)]
+    points = sorted(rng.sample(range(2, LINES - 4), 3)) if interval == "0" else [1, rng.randrange(2, LINES - 4)]
     for point in points:
         _kill_after(run, point, rng.uniform(0, 0.15), *command)
         command = ["resume", str(run)]
@@ -112,7 +112,7 @@ def test_stop_and_resume(
 ) -> None:
     run = tmp_path / "run"
     process = _start(run, *train, "--out", str(run))
-    _wait_for_lines(process, run, 20)
+    _wait_for_lines(process, run, 10)
     asked = time.monotonic()
     process.send_signal(number)
     assert process.wait(timeout=10) == code, _log(run)
@@ -120,9 +120,10 @@ def test_stop_and_resume(
     assert _log(run).splitlines()[-1] == f"stopped; go on with: seca resume {run}"
     saved = package.load(run).state
     assert int(saved.env_steps) == _lines(run)[-1]["env_steps"], "the last line is in the checkpoint"
-    ended = seca("resume", run)
-    assert ended.returncode == 0, ended.stderr
-    _assert_same_end(run, unbroken)
+    if number == signal.SIGINT:  # The two differ in nothing that comes after.
+        ended = seca("resume", run)
+        assert ended.returncode == 0, ended.stderr
+        _assert_same_end(run, unbroken)
 
 
 @pytest.mark.slow
