@@ -35,10 +35,22 @@ def at(battlefield: scenario.Scenario, places: list, opponent: Opponent = SCRIPT
     return eqx.tree_at(lambda b: (b.units.x, b.units.y), battle, (x, y))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 4))
+LONGEST = 104
+"""Plans are filled up to this many steps, so that one compiled program serves all of a scenario."""
+
+
 def run(battlefield, opponent, battle, plan, loops_each=8):
     """Follow a plan of actions `[steps, agents]`, without jitter; return the end and all loops (`[steps * 8, ...]`)."""
+    steps = plan.shape[0]
+    assert steps <= LONGEST
+    filled = jnp.concatenate([plan, jnp.broadcast_to(plan[-1:], (LONGEST - steps, plan.shape[1]))])
+    seen = jax.tree.map(np.asarray, _run(battlefield, opponent, battle, filled, loops_each))
+    seen = jax.tree.map(lambda x: x[: steps * loops_each], seen)
+    return jax.tree.map(lambda x: x[-1], seen), seen
 
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 4))
+def _run(battlefield, opponent, battle, plan, loops_each):
     def loop(battle, _):
         battle = tick.tick(battlefield, opponent, battle)
         return battle, battle
@@ -48,8 +60,8 @@ def run(battlefield, opponent, battle, plan, loops_each=8):
         battle = actions.command(battlefield, combat.draw(CALM, battle), lanes)
         return jax.lax.scan(loop, battle, None, length=loops_each)
 
-    end, seen = jax.lax.scan(env_step, battle, plan)
-    return end, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), seen)
+    _, seen = jax.lax.scan(env_step, battle, plan)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), seen)
 
 
 def plan(*rows: list[int], repeat: int = 1) -> jax.Array:
@@ -59,4 +71,4 @@ def plan(*rows: list[int], repeat: int = 1) -> jax.Array:
 
 def body(battle: state.Battle) -> np.ndarray:
     """Health and shield of each unit, `[..., units, batch]`."""
-    return np.asarray(battle.units.health + battle.units.shield)
+    return np.asarray(battle.units.health) + np.asarray(battle.units.shield)
