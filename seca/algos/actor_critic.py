@@ -12,7 +12,8 @@ from seca.algos.actor_step import Acting, actor_gradient, masked_log_probs, unro
 from seca.algos.base import Acted, Algorithm
 from seca.algos.config import ActorCriticConfig
 from seca.algos.credit_pass import judge
-from seca.algos.critic_step import CriticGradient, critic_gradient
+from seca.algos.critic_step import CriticGradient, Regression, critic_gradient, plain_taken_value, regression
+from seca.algos.grouped import taken_value
 from seca.algos.measures import measure
 from seca.algos.optim import clipped_adam
 from seca.algos.packing import Packed, pack
@@ -68,7 +69,7 @@ def check(spec: EnvSpec, config: ActorCriticConfig) -> None:
     for field in ("gamma", "td_lambda"):
         if not 0 <= getattr(config, field) <= 1:
             raise ValueError(f"`{field}` is {getattr(config, field)}; it must lie in [0, 1]")
-    sizes = ("target_interval", "actor_hidden", "critic_embed", "credit_samples")
+    sizes = ("target_interval", "critic_epochs", "actor_hidden", "critic_embed", "credit_samples")
     for field in sizes if config.critic_width is None else (*sizes, "critic_width"):
         if getattr(config, field) < 1:
             raise ValueError(f"`{field}` is {getattr(config, field)}; it must be at least 1")
@@ -158,10 +159,11 @@ def update(
     3. Order and advantages by the critic just stepped; gradient, clipping, Adam step of the actor.
     """
     chunk = chunk_rows(spec, config)
-    packed = pack(episodes.valid, chunk)
-    critic, critic_opt, regressed = _step_critic(learner, episodes, packed, chunk, config, axis)
-    critic_steps = learner.critic_steps + 1
-    copy_now = critic_steps % config.target_interval == 0
+    packed = pack(episodes.valid, max(chunk, CRITIC_CHUNK))
+    critic, critic_opt, goal, regressed = _step_critic(learner, episodes, packed, config, axis)
+    # Counted in critic updates, of which each batch makes `critic_epochs`.
+    critic_steps = learner.critic_steps + config.critic_epochs
+    copy_now = critic_steps // config.target_interval > learner.critic_steps // config.target_interval
     target = jax.tree.map(lambda new, old: jnp.where(copy_now, new, old), critic, learner.target)
 
     acting = unroll(learner.actor, episodes) if episodes.record is None else episodes.record
@@ -192,26 +194,28 @@ def update(
         fixed_order=learner.fixed_order,
         contributions=judged.team_mean,
     )
-    return stepped, measure(episodes, acting, regressed, judged, slope, axis)
+    return stepped, measure(episodes, acting, goal, regressed, judged, slope, axis)
 
 
 def _step_critic(
-    learner: Learner, episodes: Episodes, packed: Packed, chunk: int, config: ActorCriticConfig, axis: str | None
-) -> tuple[MixingCritic, PyTree, CriticGradient]:
-    regressed = critic_gradient(
-        learner.critic,
-        learner.target,
-        episodes,
-        packed,
-        chunk,
-        config.gamma,
-        config.td_lambda,
-        config.time_limit == "terminal",
-        axis,
+    learner: Learner, episodes: Episodes, packed: Packed, config: ActorCriticConfig, axis: str | None
+) -> tuple[MixingCritic, PyTree, Regression, CriticGradient]:
+    """All gradient steps of the critic on one batch; the measures are those of the first."""
+    values = plain_taken_value if is_wide(config) else taken_value
+    terminal = config.time_limit == "terminal"
+    goal = regression(
+        learner.target, episodes, packed, CRITIC_CHUNK, config.gamma, config.td_lambda, terminal, values
     )
     optimiser = clipped_adam(config.critic_lr, config.clip_norm)
-    steps, critic_opt = optimiser.update(regressed.gradient, learner.critic_opt)
-    return eqx.apply_updates(learner.critic, steps), critic_opt, regressed
+
+    def step(critic: MixingCritic, opt: PyTree) -> tuple[MixingCritic, PyTree, CriticGradient]:
+        found = critic_gradient(critic, goal, episodes, packed, CRITIC_CHUNK, axis, values)
+        steps, opt = optimiser.update(found.gradient, opt)
+        return eqx.apply_updates(critic, steps), opt, found
+
+    critic, opt, first = step(learner.critic, learner.critic_opt)
+    critic, opt = jax.lax.fori_loop(1, config.critic_epochs, lambda _, c: step(*c)[:2], (critic, opt))
+    return critic, opt, goal, first
 
 
 def _episode_keys(key: PRNGKeyArray, episodes: Episodes, axis: str | None) -> Key[Array, " batch"]:
@@ -219,6 +223,15 @@ def _episode_keys(key: PRNGKeyArray, episodes: Episodes, axis: str | None) -> Ke
     batch = episodes.valid.shape[0]
     first = 0 if axis is None else jax.lax.axis_index(axis) * batch
     return jax.vmap(functools.partial(jax.random.fold_in, key))(first + jnp.arange(batch))
+
+
+CRITIC_CHUNK = 1024
+"""Rows visited at once by the critic's regression, which groups them by taken action."""
+
+
+def is_wide(config: ActorCriticConfig) -> bool:
+    """Whether the hypernetwork of W1 is too wide to be handled slice by slice."""
+    return config.critic_width is None or config.critic_width > 512
 
 
 def chunk_rows(spec: EnvSpec, config: ActorCriticConfig) -> int:
@@ -229,7 +242,7 @@ def chunk_rows(spec: EnvSpec, config: ActorCriticConfig) -> int:
     row_bytes = 4 * spec.n_agents * spec.n_actions * config.critic_embed
     on_cpu = jax.default_backend() == "cpu"
     rows = max(16, (2**21 if on_cpu else 2**28) // row_bytes)
-    if config.critic_width is None or config.critic_width > 512:
+    if is_wide(config):
         rows = max(rows, 512)
     # A power of two, and no more than the rows a batch can have.
     return 2 ** min(int(math.log2(rows)), 14)

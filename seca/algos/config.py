@@ -25,6 +25,8 @@ class ActorCriticConfig:
     over agents that have a choice."""
     target_interval: int = 200
     """Critic steps between two copies of the critic into its target."""
+    critic_epochs: int = 1
+    """Gradient steps of the critic on each batch, all towards the same targets."""
     clip_norm: float = 10.0
     """Global gradient norm above which the gradient is scaled down, actor and critic apart."""
     actor_hidden: int = 64

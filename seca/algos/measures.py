@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from seca.algos.actor_step import Acting, ActorGradient
 from seca.algos.credit_pass import Judged
-from seca.algos.critic_step import CriticGradient
+from seca.algos.critic_step import CriticGradient, Regression
 from seca.algos.optim import global_sum
 from seca.types import Episodes
 
@@ -14,6 +14,7 @@ from seca.types import Episodes
 def measure(
     episodes: Episodes,
     acting: Acting,
+    goal: Regression,
     regressed: CriticGradient,
     judged: Judged,
     slope: ActorGradient,
@@ -25,16 +26,16 @@ def measure(
     first), `contribution_mean` its mean contribution per episode.
     """
     valid = episodes.valid
-    steps = global_sum(valid.sum(), axis).astype(regressed.targets.dtype)
+    steps = global_sum(valid.sum(), axis).astype(goal.targets.dtype)
 
     def mean(values: Float[Array, "batch time ..."]) -> Array:
         mask = valid.reshape(valid.shape + (1,) * (values.ndim - 2))
         return global_sum(jnp.where(mask, values, 0).sum(axis=(0, 1)), axis) / steps
 
-    q_mean, y_mean = mean(regressed.taken), mean(regressed.targets)
-    y_variance = mean((regressed.targets - y_mean) ** 2)
-    rank = jnp.argsort(judged.order, axis=-1).astype(regressed.targets.dtype)
-    choices = (episodes.avail[:, :-1].sum(axis=-1) > 1).astype(regressed.targets.dtype)
+    q_mean, y_mean = mean(regressed.taken), mean(goal.targets)
+    y_variance = mean((goal.targets - y_mean) ** 2)
+    rank = jnp.argsort(judged.order, axis=-1).astype(goal.targets.dtype)
+    choices = (episodes.avail[:, :-1].sum(axis=-1) > 1).astype(goal.targets.dtype)
     return {
         "critic_loss": regressed.loss,
         "critic_gradient_norm": optax.tree.norm(regressed.gradient),

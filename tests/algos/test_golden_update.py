@@ -14,7 +14,8 @@ from seca.algos.actor_critic import Learner, actor_critic
 from seca.algos.actor_step import actor_gradient, unroll
 from seca.algos.config import ActorCriticConfig
 from seca.algos.credit_pass import judge
-from seca.algos.critic_step import critic_gradient
+from seca.algos.critic_step import critic_gradient, plain_taken_value, regression
+from seca.algos.grouped import taken_value
 from seca.algos.optim import clipped_adam
 from seca.algos.packing import pack
 from seca.order.gradients import GradientOrder
@@ -63,22 +64,17 @@ def test_policies(numbers: Numbers, float64: None) -> None:
     assert_close(unroll(actor(numbers), batch).probs, numbers["action_probs"], filled)
 
 
-def test_critic_gradient(numbers: Numbers, float64: None) -> None:
+@pytest.mark.parametrize("values", [plain_taken_value, taken_value])
+def test_critic_gradient(numbers: Numbers, values, float64: None) -> None:
+    """Values, targets, loss and gradient; by the whole W1 and by the rows that the actions name."""
     batch = episodes(numbers)
-    found = critic_gradient(
-        critic(numbers),
-        critic(numbers, "target_critic_"),
-        batch,
-        pack(batch.valid, CHUNK),
-        CHUNK,
-        float(numbers["gamma"]),
-        float(numbers["td_lambda"]),
-        False,
-        None,
-    )
+    packed = pack(batch.valid, CHUNK)
+    gamma, lam = float(numbers["gamma"]), float(numbers["td_lambda"])
+    goal = regression(critic(numbers, "target_critic_"), batch, packed, CHUNK, gamma, lam, False, values)
+    found = critic_gradient(critic(numbers), goal, batch, packed, CHUNK, None, values)
     mask = numbers["mask"] > 0
-    assert_close(found.target_values, numbers["target_critic_values"], numbers["filled"] > 0)
-    assert_close(found.targets, numbers["td_lambda_targets"], mask)
+    assert_close(goal.target_values, numbers["target_critic_values"], numbers["filled"] > 0)
+    assert_close(goal.targets, numbers["td_lambda_targets"], mask)
     assert_close(found.taken, numbers["critic_values_taken"], mask)
     assert_close(found.loss, numbers["critic_loss"])
     assert_trees_close(found.gradient, critic(numbers, "critic_gradient_"))

@@ -281,6 +281,20 @@ def test_target_is_copied_on_schedule(float64: None) -> None:
     assert_trees_close(second.target, second.critic, 0.0)
 
 
+def test_critic_epochs_share_their_targets(float64: None) -> None:
+    """Two gradient steps on a batch are two steps towards the targets of the first."""
+    twice = dataclasses.replace(CONFIG, critic_epochs=2)
+    learner, episodes = learner_of(CONFIG), random_episodes()
+    once, first = compiled(CONFIG)(learner, episodes, jax.random.key(0))
+    again, _ = compiled(CONFIG)(
+        dataclasses.replace(once, actor=learner.actor), episodes, jax.random.key(0)
+    )  # The target has not moved, so a second update regresses to the same targets.
+    both, metrics = compiled(twice)(learner, episodes, jax.random.key(0))
+    assert_trees_close(both.critic, again.critic, 1e-12)
+    assert_trees_close(metrics["critic_loss"], first["critic_loss"], 1e-12)
+    assert int(both.critic_steps) == 2
+
+
 def test_packing_visits_each_real_row_once() -> None:
     episodes = random_episodes()
     packed = pack(episodes.valid, 5)
