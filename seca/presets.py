@@ -1,6 +1,7 @@
 """Named training settings: `seca` and everything that differs from it in one way."""
 
 import dataclasses
+from typing import Any
 
 from seca.algos.actor_critic import ActorCriticConfig, actor_critic
 from seca.algos.base import Algorithm
@@ -33,7 +34,7 @@ _SECA = "Zang et al. 2023 (AAMAS)"
 _seca = ActorCriticConfig()
 
 
-def _variant(summary: str, paper: str = _SECA, eval_interval: int = 100_000, **changes: object) -> Preset:
+def _variant(summary: str, paper: str = _SECA, eval_interval: int = 100_000, **changes: Any) -> Preset:
     return Preset(summary, paper, dataclasses.replace(_seca, **changes), eval_interval)
 
 
@@ -57,4 +58,3 @@ PRESETS: dict[str, Preset] = {
         "Independent advantage (Eq. 4) on SeCA's critic", "Eq. 4 of the paper; not run there", credit="independent"
     ),
 }
-

@@ -30,9 +30,7 @@ def conditional_value(table: Table, probs: np.ndarray, joint: Sequence[int], mem
     return total
 
 
-def sequential_advantage(
-    table: Table, probs: np.ndarray, joint: Sequence[int], order: Sequence[int]
-) -> np.ndarray:
+def sequential_advantage(table: Table, probs: np.ndarray, joint: Sequence[int], order: Sequence[int]) -> np.ndarray:
     """Eq. 5 by its definition, in agent slots."""
     credit = np.zeros(table.ndim)
     for k, agent in enumerate(order):

@@ -28,9 +28,7 @@ def targets(length: int, time: int, terminated: bool, gamma: float = 0.99, lam: 
 
 
 @pytest.mark.parametrize("time", [3, 6])
-@pytest.mark.parametrize(
-    ("terminated", "expected"), [(True, [3.2857, 2.386, 1.0]), (False, [5.770, 5.522, 4.960])]
-)
+@pytest.mark.parametrize(("terminated", "expected"), [(True, [3.2857, 2.386, 1.0]), (False, [5.770, 5.522, 4.960])])
 def test_worked_vectors(time: int, terminated: bool, expected: list[float]) -> None:
     """gamma .99, lambda .8, r = 1, v = 1, 2, 3, 4, L = 3: terminated, truncated, and truncated short of the padding."""
     found = targets(3, time, terminated)

@@ -21,7 +21,7 @@ from seca.credit.sequential import MAX_JOINT_ACTIONS
 from seca.nets.agents import RecurrentAgent, agent_inputs
 from seca.nets.critics import MixingCritic
 from seca.order.simple import shuffled
-from seca.types import Episodes, EnvSpec, PyTree, TimeStep
+from seca.types import EnvSpec, Episodes, PyTree, TimeStep
 
 
 class Learner(eqx.Module):
@@ -179,9 +179,7 @@ def update(
         _episode_keys(key, episodes, axis),
         axis,
     )
-    slope = actor_gradient(
-        learner.actor, episodes, acting, judged.advantage, config.entropy_coef, config.entropy, axis
-    )
+    slope = actor_gradient(learner.actor, episodes, acting, judged.advantage, config.entropy_coef, config.entropy, axis)
     optimiser = clipped_adam(config.actor_lr, config.clip_norm)
     steps, actor_opt = optimiser.update(slope.gradient, learner.actor_opt)
     stepped = Learner(
@@ -194,7 +192,8 @@ def update(
         fixed_order=learner.fixed_order,
         contributions=judged.team_mean,
     )
-    return stepped, measure(episodes, acting, goal, regressed, judged, slope, axis)
+    counts = {"gradient_steps": critic_steps}
+    return stepped, counts | measure(episodes, acting, goal, regressed, judged, slope, axis)
 
 
 def _step_critic(
@@ -203,9 +202,7 @@ def _step_critic(
     """All gradient steps of the critic on one batch; the measures are those of the first."""
     values = plain_taken_value if is_wide(config) else taken_value
     terminal = config.time_limit == "terminal"
-    goal = regression(
-        learner.target, episodes, packed, CRITIC_CHUNK, config.gamma, config.td_lambda, terminal, values
-    )
+    goal = regression(learner.target, episodes, packed, CRITIC_CHUNK, config.gamma, config.td_lambda, terminal, values)
     optimiser = clipped_adam(config.critic_lr, config.clip_norm)
 
     def step(critic: MixingCritic, opt: PyTree) -> tuple[MixingCritic, PyTree, CriticGradient]:

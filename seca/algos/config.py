@@ -46,4 +46,3 @@ class ActorCriticConfig:
     """Options of order `gradients`."""
     time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
     """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""
-

@@ -14,9 +14,7 @@ from seca.nets.critics import MixingCritic
 from seca.returns import td_lambda
 from seca.types import Episodes, PyTree
 
-TakenValue = Callable[
-    [MixingCritic, Float[Array, "rows state"], Int[Array, "rows agents"]], Float[Array, " rows"]
-]
+TakenValue = Callable[[MixingCritic, Float[Array, "rows state"], Int[Array, "rows agents"]], Float[Array, " rows"]]
 """f(s, u) of many rows: `plain_taken_value`, or `algos.grouped.taken_value`, which is faster and equal."""
 
 

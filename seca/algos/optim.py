@@ -11,10 +11,10 @@ from seca.types import PyTree
 def clip_by_norm(limit: float) -> optax.GradientTransformation:
     """Scale by min(1, limit / (norm + 1e-6)), norm the global L2 norm: PyTorch's rule, 1e-6 included."""
 
-    def update(grads: PyTree, state: PyTree, params: PyTree | None = None) -> tuple[PyTree, PyTree]:
-        del params
-        factor = jnp.minimum(1, limit / (optax.tree.norm(grads) + 1e-6))
-        return jax.tree.map(lambda g: g * factor, grads), state
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: PyTree) -> tuple[PyTree, PyTree]:
+        del params, extra
+        factor = jnp.minimum(1, limit / (optax.tree.norm(updates) + 1e-6))
+        return jax.tree.map(lambda g: g * factor, updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 

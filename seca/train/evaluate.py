@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PRNGKeyArray
 
 from seca.algos.base import Algorithm
@@ -25,23 +25,23 @@ def make_evaluate(env: Env, algorithm: Algorithm, episodes: int, devices: list[j
     """
     # Evaluation batches need not divide evenly: use as many devices as do.
     share = max(n for n in range(1, len(devices) + 1) if episodes % n == 0)
+    mesh = Mesh(devices[:share], (AXIS,))
     body = functools.partial(_play, env, algorithm, episodes // share)
-    if share == 1:
-        compiled = jax.jit(functools.partial(body, axis=None))
-    else:
-        split = PartitionSpec(AXIS)
-        compiled = jax.jit(
-            jax.shard_map(
-                functools.partial(body, axis=AXIS),
-                mesh=Mesh(devices[:share], (AXIS,)),
-                in_specs=(PartitionSpec(), PartitionSpec()),
-                out_specs=split,
-                check_vma=False,
-            )
+    compiled = jax.jit(
+        jax.shard_map(
+            functools.partial(body, axis=AXIS),
+            mesh=mesh,
+            in_specs=(PartitionSpec(), PartitionSpec()),
+            out_specs=PartitionSpec(AXIS),
+            check_vma=False,
         )
+    )
+    # The state may live on all devices: bring it to those that take part.
+    place = NamedSharding(mesh, PartitionSpec())
 
     def evaluate(state: TrainState, key: PRNGKeyArray | None = None) -> dict[str, np.ndarray]:
-        played = jax.device_get(compiled(state, iteration_keys(state)[2] if key is None else key))
+        key = iteration_keys(state)[2] if key is None else key
+        played = jax.device_get(compiled(*jax.device_put((state, key), place)))
         return {
             "won": np.asarray(played.won),
             "return": np.asarray(played.episode_return),
@@ -51,8 +51,6 @@ def make_evaluate(env: Env, algorithm: Algorithm, episodes: int, devices: list[j
     return evaluate
 
 
-def _play(
-    env: Env, algorithm: Algorithm, per_device: int, state: TrainState, key: Array, axis: str | None
-) -> Played:
+def _play(env: Env, algorithm: Algorithm, per_device: int, state: TrainState, key: Array, axis: str) -> Played:
     keys = device_keys(key, per_device, axis)
     return play(env, algorithm, algorithm.policy(state.learner), keys)

@@ -95,7 +95,6 @@ def training_line(state: TrainState, metrics: dict[str, Any], seconds: float, st
         "env_steps": int(state.env_steps),
         "iteration": int(state.iteration),
         "episodes": int(state.episodes),
-        "gradient_steps": int(state.iteration),
         "time_iteration": seconds,
         "time_env_steps_per_s": (int(state.env_steps) - steps_before) / max(seconds, 1e-9),
     }

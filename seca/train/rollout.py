@@ -29,8 +29,8 @@ class Playing(eqx.Module):
     carry: PyTree
     act_keys: Key[Array, " batch"]
     played: Played
-    episodes: Episodes | None
-    """Buffers, or None when nothing is kept."""
+    episodes: PyTree
+    """Buffers of type `Episodes`, or None when nothing is kept."""
 
 
 def collect(
@@ -102,9 +102,7 @@ def _act(algorithm: Algorithm, params: PyTree, playing: Playing, env_steps: Arra
     return acted, keys
 
 
-def _step(
-    env: Env, algorithm: Algorithm, params: PyTree, env_steps: Array, greedy: bool, playing: Playing
-) -> Playing:
+def _step(env: Env, algorithm: Algorithm, params: PyTree, env_steps: Array, greedy: bool, playing: Playing) -> Playing:
     acted, _ = _act(algorithm, params, playing, env_steps, greedy)
     alive = ~playing.time_step.done
     env_state, following = env.step(playing.env_state, acted.actions)

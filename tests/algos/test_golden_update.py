@@ -106,7 +106,9 @@ def test_advantages_and_actor_gradient(numbers: Numbers, order: str, name: str, 
 
 def spec_of(numbers: Numbers) -> EnvSpec:
     _, _, time, n_agents, obs_size = numbers["obs"].shape
-    return EnvSpec("golden", "1", n_agents, numbers["avail_actions"].shape[-1], obs_size, numbers["state"].shape[-1], time)
+    return EnvSpec(
+        "golden", "1", n_agents, numbers["avail_actions"].shape[-1], obs_size, numbers["state"].shape[-1], time
+    )
 
 
 def learner_of(numbers: Numbers, config: ActorCriticConfig) -> Learner:
@@ -146,7 +148,9 @@ def replay(numbers: Numbers, tolerance: float) -> None:
     for k in range(numbers["rewards"].shape[0]):
         batch = episodes(numbers, k)
         version = int(numbers["target_critic_version_before"][k])
-        expected = critic(numbers) if version == 0 else critic(at(numbers, "critic_after_", version - 1), "critic_after_")
+        expected = (
+            critic(numbers) if version == 0 else critic(at(numbers, "critic_after_", version - 1), "critic_after_")
+        )
         assert_trees_close(learner.target, expected, tolerance)
         probs = unroll(learner.actor, batch).probs
         assert_close(probs, numbers["action_probs"][k], tolerance=tolerance)
@@ -156,9 +160,7 @@ def replay(numbers: Numbers, tolerance: float) -> None:
         assert_close(metrics["entropy"], numbers["entropy_batch_mean"][k], tolerance=tolerance)
         assert_close(metrics["actor_loss"], numbers["actor_loss_ig_order"][k], tolerance=tolerance)
         assert_close(metrics["actor_gradient_norm"], numbers["actor_gradient_norm_ig_order"][k], tolerance=tolerance)
-        assert_close(
-            metrics["contribution_mean"], numbers["ig_contributions"][k].mean(axis=0), tolerance=tolerance
-        )
+        assert_close(metrics["contribution_mean"], numbers["ig_contributions"][k].mean(axis=0), tolerance=tolerance)
         assert_trees_close(learner.critic, critic(at(numbers, "critic_after_", k), "critic_after_"), tolerance)
         assert_trees_close(learner.actor, actor(at(numbers, "actor_after_", k), "actor_after_"), tolerance)
 

@@ -40,6 +40,8 @@ def test_value_and_gradient_equal_the_plain_form(kind: str, float64: None) -> No
     def loss(module: MixingCritic, values) -> jax.Array:
         return jnp.sin(values(module, state, actions)).sum()
 
-    np.testing.assert_allclose(taken_value(critic, state, actions), plain_taken_value(critic, state, actions), atol=1e-12)
+    np.testing.assert_allclose(
+        taken_value(critic, state, actions), plain_taken_value(critic, state, actions), atol=1e-12
+    )
     slope = jax.jit(jax.grad(loss), static_argnums=1)
     assert_trees_close(slope(critic, taken_value), slope(critic, plain_taken_value), 1e-12)

@@ -20,7 +20,7 @@ from seca.credit.sequential import exact, swept
 from seca.nets.agents import agent_inputs
 from seca.order.gradients import GradientOrder, by_contribution
 from seca.order.simple import entropy
-from seca.types import Episodes, EnvSpec
+from seca.types import EnvSpec, Episodes
 
 _ = float64_fixture
 SPEC = EnvSpec("test", "1", n_agents=3, n_actions=4, obs_size=5, state_size=6, episode_limit=7)
@@ -100,9 +100,9 @@ def test_actor_gradient_equals_plain_autodiff(form: str, float64: None) -> None:
     """T7 for each form: the adaptive entropy's gradient is that of xi H / sg(H), or of xi log H per sample."""
     agent, episodes = learner_of(CONFIG).actor, random_episodes(garbage=1.0)
     advantage = jnp.asarray(np.random.default_rng(5).normal(size=(len(LENGTHS), SPEC.episode_limit, SPEC.n_agents)))
-    found = jax.jit(
-        lambda a: actor_gradient(a, episodes, unroll(a, episodes), advantage, 0.3, form, None).gradient
-    )(agent)
+    found = jax.jit(lambda a: actor_gradient(a, episodes, unroll(a, episodes), advantage, 0.3, form, None).gradient)(
+        agent
+    )
     expected = jax.jit(jax.grad(plain_actor_loss), static_argnums=4)(agent, episodes, advantage, 0.3, form)
     assert_trees_close(found, expected, 1e-10)
 
@@ -157,9 +157,7 @@ def test_packed_order_and_advantages_equal_the_plain_functions(name: str, float6
     def credit(state, pi, action, sequence):
         return swept(lambda v: critic(state, v), pi, action, sequence, jax.random.key(0))
 
-    plain = jax.jit(jax.vmap(jax.vmap(credit)))(
-        episodes.state[:, :-1], probs[:, :-1], episodes.actions[:, :-1], order
-    )
+    plain = jax.jit(jax.vmap(jax.vmap(credit)))(episodes.state[:, :-1], probs[:, :-1], episodes.actions[:, :-1], order)
     np.testing.assert_allclose(np.asarray(judged.advantage)[mask], np.asarray(plain)[mask], atol=1e-10)
     assert (np.asarray(judged.advantage)[~mask] == 0).all()
 

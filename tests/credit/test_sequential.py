@@ -43,7 +43,9 @@ def multilinear(table):
 def all_credits(credit, table, probs, order) -> tuple[np.ndarray, np.ndarray, list]:
     """Credit of every joint action, its probability, and the joint actions."""
     joints = naive.joint_actions(table)
-    values = over_joints(credit, multilinear, jnp.asarray(table), jnp.asarray(probs), jnp.asarray(joints), jnp.asarray(order))
+    values = over_joints(
+        credit, multilinear, jnp.asarray(table), jnp.asarray(probs), jnp.asarray(joints), jnp.asarray(order)
+    )
     weights = np.array([naive.joint_probability(probs, joint) for joint in joints])
     return np.asarray(values), weights, joints
 
@@ -54,7 +56,14 @@ def variances(credit, table, probs, order) -> np.ndarray:
     return weights @ values**2 - mean**2
 
 
-GAMES = ["agents2_actions2", "agents2_actions3", "agents3_actions2", "agents3_actions3", "agents4_actions2", "agents4_actions3"]
+GAMES = [
+    "agents2_actions2",
+    "agents2_actions3",
+    "agents3_actions2",
+    "agents3_actions3",
+    "agents4_actions2",
+    "agents4_actions3",
+]
 
 
 @pytest.fixture(name="game", params=GAMES)
@@ -233,7 +242,9 @@ def test_equality_cases_of_proposition_1() -> None:
     np.testing.assert_allclose(sequential[1:], against[1:], atol=1e-12)
     assert sequential[0] < against[0] - 1e-3  # Agent 0 interacts with both.
     interacting = table + rng.normal(size=(1, 3, 3))
-    assert variances(exact, interacting, probs, order)[1] < variances(counterfactual, interacting, probs, order)[1] - 1e-3
+    assert (
+        variances(exact, interacting, probs, order)[1] < variances(counterfactual, interacting, probs, order)[1] - 1e-3
+    )
 
 
 def test_one_sided_game() -> None:

@@ -186,10 +186,18 @@ def test_evaluation_is_greedy_and_repeatable() -> None:
     assert (other["length"] != first["length"]).any()
 
 
+def test_evaluation_on_fewer_devices_than_training() -> None:
+    """Six episodes do not divide over four devices: three take part, wherever the state lives."""
+    state, _ = make_iterate(ENV, ALGORITHM, 16, jax.devices())(init_state(ALGORITHM, 0))
+    assert len(make_evaluate(ENV, ALGORITHM, 6, jax.devices())(state)["won"]) == 6
+    assert len(make_evaluate(ENV, ALGORITHM, 1, jax.devices())(state)["won"]) == 1
+
+
 def test_non_finite_losses_stop_the_run() -> None:
     state = init_state(ALGORITHM, 0)
     broken = dataclasses.replace(
-        state, learner=dataclasses.replace(state.learner, target=jax.tree.map(lambda x: x * jnp.nan, state.learner.target))
+        state,
+        learner=dataclasses.replace(state.learner, target=jax.tree.map(lambda x: x * jnp.nan, state.learner.target)),
     )
     sink = Lines()
     loop = LoopConfig(steps=100, runners=16, eval_interval=1000, eval_episodes=8)
