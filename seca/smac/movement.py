@@ -90,9 +90,9 @@ def _avoid(px, py, intent, speed, target, separation, j, carry):
     counts turns.) Touching, the distance is about the room both need: it stands for it here, to save roots.
     """
     vx, vy, side = carry
-    dx, dy = px - px[j], py - py[j]
-    room = separation + separation[j]
-    away_x, away_y = vx - intent.vx[j], vy - intent.vy[j]
+    dx, dy = px - px[None, j], py - py[None, j]
+    room = separation + separation[None, j]
+    away_x, away_y = vx - intent.vx[None, j], vy - intent.vy[None, j]
     next_x, next_y = dx + away_x, dy + away_y
     touches = next_x * next_x + next_y * next_y < (room + SKIN) * (room + SKIN)
     closing = (away_x * dx + away_y * dy < -1e-3) & (vx * dx + vy * dy < -1e-3)
@@ -136,10 +136,10 @@ def _push_once(scenario: Scenario, battle: Battle) -> Battle:
 def _push(px, py, still, separation, j, carry):
     """Add what unit `j` pushes all units by: w max(0, overlap) n."""
     push_x, push_y = carry
-    dx, dy = px - px[j], py - py[j]
+    dx, dy = px - px[None, j], py - py[None, j]
     distance = jnp.sqrt(dx * dx + dy * dy + 1e-12)
-    overlap = jnp.maximum(separation + separation[j] - distance, 0.0)
-    share = overlap * (0.5 + 0.5 * (still[j] - still)) / distance
+    overlap = jnp.maximum(separation + separation[None, j] - distance, 0.0)
+    share = overlap * (0.5 + 0.5 * (still[None, j] - still)) / distance
     return push_x + share * dx, push_y + share * dy
 
 

@@ -87,8 +87,8 @@ def attack_move(scenario: Scenario, battle: Battle, first: int, last: int) -> Ba
 def _look(j, carry, px, py, x, y, old, striker, radius):
     """Compare foe `j` with the best so far; remember how far the old target and the last attacker are."""
     nearest, who, gap_old, gap_striker = carry
-    dx, dy = x - px[j], y - py[j]
-    gap = jnp.sqrt(dx * dx + dy * dy) - radius[j]
+    dx, dy = x - px[None, j], y - py[None, j]
+    gap = jnp.sqrt(dx * dx + dy * dy) - radius[None, j]
     closer = gap < nearest
     return (
         jnp.where(closer, gap, nearest),

@@ -87,15 +87,15 @@ def read_options(values: dict[str, Any]) -> Options:
     Raises:
         ValueError: no such option, or a value it cannot take.
     """
-    fields = {field.name: field for field in dataclasses.fields(Options)}
-    checked = {}
+    fields = {field.name: type(field.default) for field in dataclasses.fields(Options)}
+    checked: dict[str, Any] = {}
     for name, value in values.items():
         if name not in fields:
             raise ValueError(f"`options` must be among {', '.join(fields)}; got {name!r}")
-        kind = fields[name].type
+        kind = fields[name]
         number = kind is float and isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number and not isinstance(value, kind):
-            choices = "True or False" if kind is bool else {float: "a number", str: "a name"}[kind]
+            choices = "True or False" if kind is bool else "a number" if kind is float else "a name"
             raise ValueError(f"`{name}` must be {choices}, got {value!r}")
         checked[name] = float(value) if number else value
     return Options(**checked)

@@ -89,6 +89,26 @@ def test_battles_depend_on_their_own_key_only():
     assert len({float(x) for x in np.asarray(units.x)[-1, 0]}) > 16
 
 
+def test_no_silent_promotion():
+    """Dtypes and ranks never mix by themselves, whatever is shown."""
+    flags = (
+        "obs_last_action",
+        "obs_pathing_grid",
+        "obs_terrain_height",
+        "obs_timestep_number",
+        "state_timestep_number",
+    )
+    env = smac.make("2s3z", reward_only_positive=False, **dict.fromkeys(flags, True))
+
+    def two_steps(keys):
+        battle, _ = env.reset(keys)
+        return env.step(battle, jnp.zeros((4, 5), jnp.int32))
+
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        shown = jax.eval_shape(two_steps, jax.random.split(jax.random.key(0), 4))[1]
+    assert shown.obs.shape == (4, 5, env.spec.obs_size) and shown.obs.dtype == jnp.float32
+
+
 def test_time_limit_truncates():
     """Standing still in peace until the limit ends in truncation, not termination."""
     env, _ = player("3m")
