@@ -68,9 +68,7 @@ def backward(
     return sweep.gradient, sweep.loss, sweep.reported
 
 
-def _block(
-    agent: RecurrentAgent, inputs: Array, h_before: Array, new: Array, loss_fn: Callable, sweep: Sweep
-) -> Sweep:
+def _block(agent: RecurrentAgent, inputs: Array, h_before: Array, new: Array, loss_fn: Callable, sweep: Sweep) -> Sweep:
     """One block: forward from known states, loss, backward recurrence, parameter gradients as large products."""
     new = new[:, None, None]
     encoded = agent.encoder(inputs)
@@ -110,8 +108,8 @@ def _recurrence(
 ) -> tuple[Array, Array, Array]:
     """Gradients at the gates' inputs (from x and from h), rows of a block from last to first.
 
-        dn = dh (1 - z) (1 - n^2),  dz = dh (h - n) z (1 - z),  dr = dn g r (1 - r),  g the recurrent part of n,
-        dh_before = dh z + [dr, dz, dn r] U.
+    dn = dh (1 - z) (1 - n^2),  dz = dh (h - n) z (1 - z),  dr = dn g r (1 - r),  g the recurrent part of n,
+    dh_before = dh z + [dr, dz, dn r] U.
     """
     inputs_side, recurrent_side = [], []
     for row in reversed(range(new.shape[0])):

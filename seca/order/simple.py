@@ -10,9 +10,7 @@ def descending(score: Float[Array, " agents"]) -> Int[Array, " agents"]:
     return jnp.argsort(-score, stable=True)
 
 
-def by_probability(
-    probs: Float[Array, "agents actions"], action: Int[Array, " agents"]
-) -> Int[Array, " agents"]:
+def by_probability(probs: Float[Array, "agents actions"], action: Int[Array, " agents"]) -> Int[Array, " agents"]:
     """Agents whose taken action was most probable first (SeCA-Prob, section 4.2)."""
     return descending(jnp.take_along_axis(probs, action[:, None], axis=-1)[:, 0])
 
