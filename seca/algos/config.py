@@ -8,7 +8,7 @@ from seca.order.gradients import GradientOrder
 
 @dataclasses.dataclass(frozen=True)
 class ActorCriticConfig:
-    """Options of SeCA and its ablations."""
+    """Options of SeCA and its ablations; the defaults are the published ones, with the compact critic."""
 
     actor_lr: float = 2.5e-3
     """Adam step size of the actor."""

@@ -83,7 +83,7 @@ def random_actions(
 
 
 def _start(env: Env, keys: Array) -> PyTree:
-    """Carry of `_run`: first states, the states to reset to, running noise, and a sum over all outputs."""
+    """Carry of `_run`: first states, running noise, keys to reset with, and a sum over all outputs."""
     state, shown = env.reset(keys)
     noise = jax.vmap(lambda key: jax.random.bits(key, (env.spec.n_agents,), jnp.uint32))(keys)
     return state, shown, noise, keys, jnp.float32(0.0)
@@ -97,7 +97,12 @@ def _one_step(env: Env, carry: PyTree, _: None) -> tuple[PyTree, None]:
     state, shown, noise, keys, total = carry
     noise = noise * jnp.uint32(747796405) + jnp.uint32(2891336453)
     played = env.step(state, random_actions(shown.avail, noise))
-    state, shown = where_done(env, played[1].done, env.reset(keys), played)
+    done = played[1].done
+    # Every battle is a new one, with a key of its own.
+    keys = jax.vmap(jax.random.fold_in)(keys, done.astype(jnp.uint32))
+    state, shown = jax.lax.cond(
+        done.any(), lambda: where_done(env, done, env.reset(keys), played), lambda: played
+    )
     return (state, shown, noise, keys, total + _sum(shown)), None
 
 
