@@ -1,5 +1,6 @@
 """One gradient of the recurrent actor, from the hidden states that acting already computed."""
 
+import dataclasses
 from typing import Literal
 
 import equinox as eqx
@@ -9,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from seca.algos.optim import global_sum
 from seca.nets.agents import RecurrentAgent, agent_inputs
-from seca.nets.recurrent import backward
+from seca.nets.recurrent import BlockRows, Sweep, backward, empty_sweep
 from seca.order.simple import entropy
 from seca.types import Episodes, PyTree
 
@@ -18,6 +19,8 @@ MASKED = -1e9
 """Logit of an unavailable action: its probability is exactly 0 and nothing becomes infinite."""
 BLOCK = 8
 """Time steps handled at once by the backward pass; chosen by measurement, results do not depend on it."""
+GROUP = 8
+"""Episodes handled at once by the backward pass; likewise."""
 
 
 class Acting(eqx.Module):
@@ -94,34 +97,50 @@ def actor_gradient(
         axis: mapped axis of devices, or None.
     """
     scale = _scale(episodes, acting, entropy_form, axis)
-    n_rows = episodes.actions.shape[1]
+    batch, n_rows, n_agents = episodes.actions.shape
     block = min(BLOCK, n_rows)
-    n_actions = episodes.avail.shape[-1]
-    previous = last_actions(episodes.actions, n_actions, episodes.obs.dtype)
-    extended = Rows(
+    group = max(size for size in range(1, min(GROUP, batch) + 1) if batch % size == 0)
+    everything = Rows(
+        episodes.obs,
+        last_actions(episodes.actions, episodes.avail.shape[-1], episodes.obs.dtype),
+        acting.hidden,
         episodes.avail,
         episodes.actions,
         jnp.pad(advantage, ((0, 0), (0, 1), (0, 0))),
         jnp.pad(episodes.valid, ((0, 0), (0, 1)))[..., None],
     )
+    # Episodes of like length together: the work of a group follows its longest episode.
+    by_length = jnp.argsort(-episodes.length)
 
-    def inputs_of(start: Int[Array, ""]) -> Array:
-        obs, last = (jax.lax.dynamic_slice_in_dim(part, start, block, axis=1) for part in (episodes.obs, previous))
-        return agent_inputs(obs, last)
+    def sweep_group(number: Int[Array, ""], sweep: Sweep) -> Sweep:
+        runners = jax.lax.dynamic_slice_in_dim(by_length, number * group, group)
 
-    def logit_loss(start: Int[Array, ""], logits: Array) -> tuple[Array, Array]:
-        rows = jax.tree.map(lambda part: jax.lax.dynamic_slice_in_dim(part, start, block, axis=1), extended)
-        return _row_losses(rows, logits, scale, entropy_coef, entropy_form)
+        def part(start: Int[Array, ""]) -> Rows:
+            times = start + jnp.arange(block)
+            return jax.tree.map(lambda array: array[runners[:, None], times], everything)
 
-    reported = jnp.zeros((), acting.probs.dtype)
-    sums = backward(agent, inputs_of, acting.hidden, logit_loss, reported, episodes.length.max(), block)
-    gradient, loss, policy_part = global_sum(sums, axis)
+        def rows_of(start: Int[Array, ""]) -> BlockRows:
+            rows = part(start)
+            return BlockRows(agent_inputs(rows.obs, rows.last_action), rows.hidden)
+
+        def logit_loss(start: Int[Array, ""], logits: Array) -> tuple[Array, Array]:
+            return _row_losses(part(start), logits, scale, entropy_coef, entropy_form)
+
+        fresh = dataclasses.replace(sweep, from_later=jnp.zeros_like(sweep.from_later))
+        return backward(agent, rows_of, logit_loss, fresh, episodes.length[runners].max(), block)
+
+    init = empty_sweep(agent, group, n_agents, jnp.zeros((), acting.probs.dtype))
+    sweep = jax.lax.fori_loop(0, batch // group, sweep_group, init)
+    gradient, loss, policy_part = global_sum((sweep.gradient, sweep.loss, sweep.reported), axis)
     return ActorGradient(gradient, loss, policy_part, scale.mean_entropy)
 
 
 class Rows(eqx.Module):
-    """What the loss of a row depends on besides its logits."""
+    """What the network reads in a row and what its loss depends on besides the logits."""
 
+    obs: Float[Array, "batch time1 agents obs"]
+    last_action: Float[Array, "batch time1 agents actions"]
+    hidden: Float[Array, "batch time1 agents hidden"]
     avail: Bool[Array, "batch time1 agents actions"]
     actions: Int[Array, "batch time1 agents"]
     advantage: Float[Array, "batch time1 agents"]

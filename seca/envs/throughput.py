@@ -100,9 +100,7 @@ def _one_step(env: Env, carry: PyTree, _: None) -> tuple[PyTree, None]:
     done = played[1].done
     # Every battle is a new one, with a key of its own.
     keys = jax.vmap(jax.random.fold_in)(keys, done.astype(jnp.uint32))
-    state, shown = jax.lax.cond(
-        done.any(), lambda: where_done(env, done, env.reset(keys), played), lambda: played
-    )
+    state, shown = jax.lax.cond(done.any(), lambda: where_done(env, done, env.reset(keys), played), lambda: played)
     return (state, shown, noise, keys, total + _sum(shown)), None
 
 

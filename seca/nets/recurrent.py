@@ -20,6 +20,13 @@ LogitLoss = Callable[[Int[Array, ""], Float[Array, "batch block agents actions"]
 """`(start, logits) -> (sum of losses, sums to report)` for the rows start .. start + block - 1."""
 
 
+class BlockRows(eqx.Module):
+    """What the forward pass of a block of rows needs."""
+
+    inputs: Float[Array, "batch block agents inputs"]
+    h_before: Float[Array, "batch block agents hidden"]
+
+
 class Sweep(eqx.Module):
     """What the backward loop carries from later blocks to earlier ones."""
 
@@ -32,26 +39,21 @@ class Sweep(eqx.Module):
 
 def backward(
     agent: RecurrentAgent,
-    inputs_of: Callable[[Int[Array, ""]], Float[Array, "batch block agents inputs"]],
-    hidden: Float[Array, "batch time1 agents hidden"],
+    rows_of: Callable[[Int[Array, ""]], BlockRows],
     logit_loss: LogitLoss,
-    reported: PyTree,
+    init: Sweep,
     length: Int[Array, ""],
     block: int,
-) -> tuple[RecurrentAgent, Float[Array, ""], PyTree]:
-    """Gradient of the summed loss of rows 0 .. length - 1 in the agent's parameters.
+) -> Sweep:
+    """Add the gradient of the summed loss of rows 0 .. length - 1 in the agent's parameters.
 
     Args:
-        agent: parameters with which `hidden` was computed.
-        inputs_of: network inputs of the `block` rows from a given one on.
-        hidden: recurrent state before each row.
+        agent: parameters with which the hidden states were computed.
+        rows_of: network inputs and the recurrent states before them, for the `block` rows from a given one on.
         logit_loss: loss of a block of rows as a function of their logits.
-        reported: zeros in the structure of what `logit_loss` reports; summed over blocks.
-        length: rows that count, at most time + 1.
-        block: rows handled at once, at most time + 1.
-
-    Returns:
-        Gradient, loss, and the reported sums.
+        init: what to add to; see `empty_sweep`.
+        length: rows that count.
+        block: rows handled at once.
     """
 
     def step(number: Int[Array, ""], sweep: Sweep) -> Sweep:
@@ -59,17 +61,22 @@ def backward(
         # The earliest block starts at row 0 even if it then reaches into rows already done: those are masked.
         start = jnp.maximum(end - block, 0)
         new = start + jnp.arange(block) < end
-        h_before = jax.lax.dynamic_slice_in_dim(hidden, start, block, axis=1)
-        return _block(agent, inputs_of(start), h_before, new, lambda logits: logit_loss(start, logits), sweep)
+        return _block(agent, rows_of(start), new, lambda logits: logit_loss(start, logits), sweep)
 
+    return jax.lax.fori_loop(0, (length + block - 1) // block, step, init)
+
+
+def empty_sweep(agent: RecurrentAgent, batch: int, n_agents: int, reported: PyTree) -> Sweep:
+    """Nothing summed yet; `reported` holds zeros in the structure of what the loss reports."""
+    weight = agent.cell.weight_hh
     zeros = jax.tree.map(jnp.zeros_like, agent)
-    init = Sweep(zeros, jnp.zeros_like(hidden[:, 0]), jnp.zeros((), hidden.dtype), reported)
-    sweep = jax.lax.fori_loop(0, (length + block - 1) // block, step, init)
-    return sweep.gradient, sweep.loss, sweep.reported
+    from_later = jnp.zeros((batch, n_agents, weight.shape[1]), weight.dtype)
+    return Sweep(zeros, from_later, jnp.zeros((), weight.dtype), reported)
 
 
-def _block(agent: RecurrentAgent, inputs: Array, h_before: Array, new: Array, loss_fn: Callable, sweep: Sweep) -> Sweep:
+def _block(agent: RecurrentAgent, rows: BlockRows, new: Array, loss_fn: Callable, sweep: Sweep) -> Sweep:
     """One block: forward from known states, loss, backward recurrence, parameter gradients as large products."""
+    inputs, h_before = rows.inputs, rows.h_before
     new = new[:, None, None]
     encoded = agent.encoder(inputs)
     x = jax.nn.relu(encoded)

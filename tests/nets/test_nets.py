@@ -1,5 +1,7 @@
 """The mixing critic and the recurrent agent: golden numbers, slow twins, closed forms against autodiff."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import naive
@@ -10,7 +12,7 @@ from reference import actor, assert_close, assert_trees_close, critic, float64_f
 from seca.credit.counterfactual import counterfactual
 from seca.nets.agents import RecurrentAgent, agent_inputs
 from seca.nets.critics import MixingCritic
-from seca.nets.recurrent import backward
+from seca.nets.recurrent import BlockRows, backward, empty_sweep
 
 _ = float64_fixture
 
@@ -90,15 +92,12 @@ def test_backward_equals_autodiff(block: int, length: int, float64: None) -> Non
         # The sweep itself masks rows done before; the caller's loss counts each row once.
         return (jnp.sin(logits) * rows * kept).sum(), (jnp.sin(logits) * rows).sum()
 
-    found, total, _ = backward(
-        agent,
-        lambda start: jax.lax.dynamic_slice_in_dim(inputs, start, block, axis=1),
-        hidden,
-        logit_loss,
-        jnp.zeros(()),
-        jnp.asarray(length),
-        block,
-    )
+    def rows_of(start):
+        cut = functools.partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=block, axis=1)
+        return BlockRows(cut(inputs), cut(hidden))
+
+    sweep = backward(agent, rows_of, logit_loss, empty_sweep(agent, 2, 3, jnp.zeros(())), jnp.asarray(length), block)
+    found, total = sweep.gradient, sweep.loss
     assert_trees_close(found, gradient, 1e-10)
     if length % block == 0:
         np.testing.assert_allclose(total, loss, atol=1e-10)
