@@ -68,7 +68,7 @@ class BenchOptions:
     """Environment; see `seca envs`."""
     preset: str = "seca"
     """Setting to train with; see `seca algos`."""
-    batch: int = 128
+    batch: int = 32
     """Environments side by side in the simulator."""
     runners: int = 32
     """Environments side by side in training."""
@@ -153,11 +153,11 @@ def resume(arguments: list[str]) -> int:
 def evaluate(arguments: list[str]) -> int:
     """Measure a run's policy."""
     options = _parse(EvaluateOptions, "evaluate", arguments)
-    from seca.config import whole
+    from seca.config import MAX_BATCH, whole
     from seca.runs import machine, stats
     from seca.runs.evaluation import evaluate_run
 
-    whole("episodes", options.episodes, 1)
+    whole("episodes", options.episodes, 1, MAX_BATCH)
     whole("seed", options.seed, 0, 2**32 - 1)
     machine.configure(0, options.episodes)
     result = evaluate_run(options.run, options.episodes, options.checkpoint, options.seed)
@@ -213,7 +213,7 @@ def bench(arguments: list[str]) -> int:
     from seca.runs import machine
 
     for name, value in (("batch", options.batch), ("runners", options.runners)):
-        configs.whole(name, value, 1)
+        configs.whole(name, value, 1, configs.MAX_BATCH)
     configs.real("seconds", options.seconds, above=0.0)
     configs.one_of("preset", options.preset, configs.PRESETS)
     machine.configure(0, options.batch if options.what == "simulator" else options.runners)

@@ -20,6 +20,8 @@ FORMAT = 1
 EnvOption = bool | int | float | str
 Logger = Literal["tensorboard", "wandb"]
 
+MAX_BATCH = 65_536
+"""Most environments that may be asked for side by side; beyond it a number is a slip of the hand."""
 _MAX_STEPS = 4_000_000_000  # `TrainState.env_steps` is an unsigned 32-bit counter; this leaves room for one iteration.
 
 
@@ -55,8 +57,9 @@ class RunConfig:
         one_of("preset", self.preset, PRESETS)
         whole("seed", self.seed, 0, 2**32 - 1)
         whole("steps", self.loop.steps, 1, _MAX_STEPS)
-        for name in ("runners", "eval_interval", "eval_episodes"):
-            whole(name, getattr(self.loop, name), 1)
+        whole("runners", self.loop.runners, 1, MAX_BATCH)
+        whole("eval_episodes", self.loop.eval_episodes, 1, MAX_BATCH)
+        whole("eval_interval", self.loop.eval_interval, 1)
         whole("devices", self.devices, 0)
         real("checkpoint_interval", self.checkpoint_interval, least=0.0)
         if self.devices and self.loop.runners % self.devices:
@@ -98,7 +101,8 @@ def check_algorithm(config: Any, prefix: str = "") -> None:
 
 def divisors(number: int) -> list[int]:
     """All positive divisors, ascending."""
-    return [candidate for candidate in range(1, number + 1) if number % candidate == 0]
+    small = [candidate for candidate in range(1, math.isqrt(number) + 1) if number % candidate == 0]
+    return sorted({*small, *(number // candidate for candidate in small)})
 
 
 def one_of(name: str, value: str, choices: Iterable[str]) -> None:
@@ -246,3 +250,15 @@ def _words(hint: Any) -> str:
         return f"an object of named values, each {_words(arguments[1])}"
     named = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", types.NoneType: "null"}
     return named[hint]
+
+
+def decisive(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The fields of a configuration that decide its numbers, flat; how long and where it runs are not among them."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            flat |= decisive(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    free = ("loop.steps", "devices", "checkpoint_interval", "loggers")
+    return {name: value for name, value in flat.items() if name not in free}

@@ -192,8 +192,9 @@ def update(
         fixed_order=learner.fixed_order,
         contributions=judged.team_mean,
     )
-    counts = {"gradient_steps": critic_steps}
-    return stepped, counts | measure(episodes, acting, goal, regressed, judged, slope, axis)
+    # One actor step goes with each `critic_epochs` steps of the critic.
+    counts = {"gradient_steps": critic_steps + critic_steps // config.critic_epochs}
+    return stepped, counts | measure(episodes, acting, goal, regressed, judged, slope, config, axis)
 
 
 def _step_critic(

@@ -5,7 +5,8 @@ import optax
 from jaxtyping import Array, Float
 
 from seca.algos.actor_step import Acting, ActorGradient
-from seca.algos.credit_pass import Judged
+from seca.algos.config import ActorCriticConfig
+from seca.algos.credit_pass import ORDERED, Judged
 from seca.algos.critic_step import CriticGradient, Regression
 from seca.algos.optim import global_sum
 from seca.types import Episodes
@@ -18,6 +19,7 @@ def measure(
     regressed: CriticGradient,
     judged: Judged,
     slope: ActorGradient,
+    config: ActorCriticConfig,
     axis: str | None,
 ) -> dict[str, Array]:
     """Losses, gradient norms, scales of rewards and critic, and each agent's place and contribution.
@@ -36,7 +38,7 @@ def measure(
     y_variance = mean((goal.targets - y_mean) ** 2)
     rank = jnp.argsort(judged.order, axis=-1).astype(goal.targets.dtype)
     choices = (episodes.avail[:, :-1].sum(axis=-1) > 1).astype(goal.targets.dtype)
-    return {
+    found = {
         "critic_loss": regressed.loss,
         "critic_gradient_norm": optax.tree.norm(regressed.gradient),
         "critic_mean": q_mean,
@@ -55,6 +57,11 @@ def measure(
             jnp.take_along_axis(acting.probs[:, :-1], episodes.actions[:, :-1, :, None], axis=-1)[..., 0]
         ).mean(),
         "alive_share": mean(choices).mean(),
-        "rank_mean": mean(rank),
-        "contribution_mean": judged.team_mean,
     }
+    # Only what was really computed: no ranks without an order, no contributions without integrated gradients.
+    if config.credit in ORDERED:
+        found["rank_mean"] = mean(rank)
+        if config.order == "gradients":
+            found["contribution_mean"] = judged.team_mean
+    found["advantage_agent_abs"] = mean(jnp.abs(judged.advantage))
+    return found

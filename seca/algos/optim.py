@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
 
 from seca.types import PyTree
 
@@ -27,8 +26,3 @@ def clipped_adam(lr: float, limit: float) -> optax.GradientTransformation:
 def global_sum(tree: PyTree, axis: str | None) -> PyTree:
     """Sum over the devices that share the batch; the identity on one device (`axis` None)."""
     return tree if axis is None else jax.lax.psum(tree, axis)
-
-
-def global_mean(total: Float[Array, "..."], count: Array, axis: str | None) -> Float[Array, "..."]:
-    """Sum of `total` over all devices divided by the sum of `count` over all devices."""
-    return global_sum(total, axis) / global_sum(count, axis)

@@ -39,6 +39,11 @@ def list_maps() -> list[str]:
 
 def from_scenario(battlefield: scenario.Scenario, options: scenario.Options, opponent: Opponent = SCRIPTED) -> Env:
     """The environment of a scenario, with any opponent."""
+    if options.reward_scale and not battlefield.largest_return(options) > 0:
+        raise ValueError(
+            "`reward_scale` divides by the largest possible return, which is "
+            f"{battlefield.largest_return(options)} with these rewards; it must be above 0, or reward_scale=False"
+        )
     reset = functools.partial(_reset, battlefield, options, opponent)
     first = jax.eval_shape(reset, jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1)))[1]
     spec = EnvSpec(

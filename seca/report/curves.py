@@ -11,7 +11,9 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float64
 
+from seca.config import RunConfig, decisive
 from seca.errors import UsageError
+from seca.presets import PRESETS
 from seca.runs import folder as folders
 
 matplotlib.use("Agg")  # Files only: works without a display, and never opens a window.
@@ -30,6 +32,7 @@ class Curve:
 
     run: str
     preset: str
+    """Preset, with every option of the algorithm that differs from it."""
     seed: int
     budget: int
     """Env steps the run was asked for."""
@@ -64,7 +67,7 @@ def read_curve(path: pathlib.Path) -> Curve:
     options = " ".join(f"{name}={value}" for name, value in sorted(config.env_options.items()))
     return Curve(
         run=str(path),
-        preset=config.preset,
+        preset=_label(config),
         seed=config.seed,
         budget=config.loop.steps,
         interval=config.loop.eval_interval,
@@ -73,6 +76,15 @@ def read_curve(path: pathlib.Path) -> Curve:
         steps=np.array([line["env_steps"] for line in lines], dtype=np.float64),
         values={name: np.array([line[name] for line in lines], dtype=np.float64) for name in METRICS},
     )
+
+
+def _label(config: RunConfig) -> str:
+    """The preset and what was changed of it: runs share a curve only if they ran the same algorithm."""
+    ours, theirs = (
+        decisive(dataclasses.asdict(algorithm)) for algorithm in (config.algorithm, PRESETS[config.preset].config)
+    )
+    changed = [f"{name}={ours[name]}" for name in ours if ours[name] != theirs[name]]
+    return f"{config.preset} ({', '.join(changed)})" if changed else config.preset
 
 
 def stepwise(

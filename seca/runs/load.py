@@ -11,7 +11,7 @@ import jax
 from jaxtyping import Array, Int
 
 from seca.algos.base import Algorithm
-from seca.config import RunConfig, to_dict
+from seca.config import RunConfig, decisive, to_dict
 from seca.envs import registry
 from seca.envs.base import Env
 from seca.errors import UsageError, refusing
@@ -120,21 +120,11 @@ def check_fits(path: pathlib.Path, metadata: dict[str, Any], built: Built) -> No
                 f"there does not carry over; install the seca that made it, or train anew"
             )
     before, now = decisive(metadata["config"]), decisive(to_dict(built.config))
-    for name in sorted(before):
-        if before[name] != now.get(name):
+    # An option of the environment given now but not then changes it as much as another value would.
+    added = {name for name in now if name.startswith("env_options.")}
+    for name in sorted(before.keys() | added):
+        if before.get(name) != now.get(name):
             raise UsageError(
                 f"`{name}` of config.json is {json.dumps(now.get(name))} but checkpoint {path} was made with "
-                f"{json.dumps(before[name])}; put it back, or start a new run"
+                f"{json.dumps(before.get(name))}; put it back, or start a new run"
             )
-
-
-def decisive(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The fields of a configuration that decide its numbers, flat; how long and where it runs are not among them."""
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, dict):
-            flat |= decisive(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    free = ("loop.steps", "devices", "checkpoint_interval", "loggers")
-    return {name: value for name, value in flat.items() if name not in free}

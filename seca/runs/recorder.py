@@ -16,6 +16,8 @@ from seca.runs.signals import StopRequest
 from seca.train import checkpoint
 from seca.train.state import TrainState
 
+MOST_SECONDS = 120.0
+"""Longest that slow saves may stretch the interval."""
 SAVE_SHARE = 0.02
 """Largest share of the time that saving may take."""
 
@@ -104,7 +106,9 @@ class Recorder:
         interval = self._config.checkpoint_interval
         if interval == 0:
             return True
-        return time.monotonic() - self._saved_at >= max(interval, self._save_seconds / SAVE_SHARE)
+        # Not over the share of time, but at least every two minutes unless a longer interval is asked for.
+        stretched = min(self._save_seconds / SAVE_SHARE, MOST_SECONDS)
+        return time.monotonic() - self._saved_at >= max(interval, stretched)
 
     def save(self, state: TrainState) -> None:
         """Write the best policy so far, if it is new, and then `latest`, unless this very state is saved already."""

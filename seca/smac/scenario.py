@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import importlib.resources
+import math
 import tomllib
 from typing import Any
 
@@ -18,10 +19,6 @@ SHOOT_RANGE = 6.0
 MOVE_AMOUNT = 2.0
 MOVES = 6
 """Actions before the first target: no-op, stop, north, south, east, west."""
-
-
-PROFILES = ("smac",)
-"""Sets of unit statistics."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,12 +63,12 @@ class Options:
     """Return of a perfect battle without regeneration."""
     jitter: bool = True
     """Weapon cooldowns vary by U(-1, +2) game loops per shot, as in the game; off: a battle has no randomness."""
-    profile: str = "smac"
-    """Unit statistics: `smac` is what the SMAC maps run."""
 
     def __post_init__(self) -> None:
-        if self.profile not in PROFILES:
-            raise ValueError(f"`profile` must be one of {', '.join(PROFILES)}; got {self.profile!r}")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"`{field.name}` must be a finite number, got {value!r}")
         if self.reward_scale and not self.reward_scale_rate > 0:
             raise ValueError(f"`reward_scale_rate` must be positive, got {self.reward_scale_rate!r}")
 
@@ -91,7 +88,7 @@ def read_options(values: dict[str, Any]) -> Options:
     checked: dict[str, Any] = {}
     for name, value in values.items():
         if name not in fields:
-            raise ValueError(f"`options` must be among {', '.join(fields)}; got {name!r}")
+            raise ValueError(f"`env-options` must be among {', '.join(fields)}; got {name!r}")
         kind = fields[name]
         number = kind is float and isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number and not isinstance(value, kind):

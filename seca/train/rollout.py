@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from seca.algos.base import Algorithm
+from seca.algos.base import Acted, Algorithm
 from seca.envs.base import Env
 from seca.types import Episodes, PyTree, TimeStep
 
@@ -41,27 +41,26 @@ def collect(
     The work follows the longest episode of the batch, not the time limit. Each runner draws from its own key, so the
     episodes do not depend on how runners are spread over devices.
     """
-    playing = _start(env, algorithm, params, keys)
+    playing = _start(env, algorithm, keys)
     playing = eqx.tree_at(
         lambda p: p.episodes, playing, _buffers(env, algorithm, params, playing), is_leaf=lambda x: x is None
     )
     step = functools.partial(_step, env, algorithm, params, env_steps, False)
     playing = jax.lax.while_loop(functools.partial(_unfinished, env), step, playing)
     # The row after the last step: final observations and an action sampled there.
-    acted, _ = _act(algorithm, params, playing, env_steps, False)
+    acted = _act(algorithm, params, playing, env_steps, False)
     episodes = _write_row(playing.episodes, playing, acted)
     return episodes, playing.played
 
 
 def play(env: Env, algorithm: Algorithm, params: PyTree, keys: Key[Array, " batch"]) -> Played:
     """One whole greedy episode per key; keeps outcomes only."""
-    playing = _start(env, algorithm, params, keys)
+    playing = _start(env, algorithm, keys)
     step = functools.partial(_step, env, algorithm, params, jnp.zeros((), jnp.uint32), True)
     return jax.lax.while_loop(functools.partial(_unfinished, env), step, playing).played
 
 
-def _start(env: Env, algorithm: Algorithm, params: PyTree, keys: Key[Array, " batch"]) -> Playing:
-    del params
+def _start(env: Env, algorithm: Algorithm, keys: Key[Array, " batch"]) -> Playing:
     reset_keys, act_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
     env_state, time_step = env.reset(reset_keys)
     batch = keys.shape[0]
@@ -73,7 +72,7 @@ def _start(env: Env, algorithm: Algorithm, params: PyTree, keys: Key[Array, " ba
 def _buffers(env: Env, algorithm: Algorithm, params: PyTree, playing: Playing) -> Episodes:
     """Zeroed arrays for episodes as long as the time limit allows."""
     batch, time = playing.played.won.shape[0], env.spec.episode_limit
-    acted = jax.eval_shape(lambda p: _act(algorithm, params, p, jnp.zeros((), jnp.uint32), False)[0], playing)
+    acted = jax.eval_shape(lambda p: _act(algorithm, params, p, jnp.zeros((), jnp.uint32), False), playing)
 
     def room(array: Array | jax.ShapeDtypeStruct, rows: int) -> Array:
         return jnp.zeros((batch, rows, *array.shape[1:]), array.dtype)
@@ -96,14 +95,13 @@ def _unfinished(env: Env, playing: Playing) -> Bool[Array, ""]:
     return (playing.t < env.spec.episode_limit) & ~jnp.all(playing.time_step.done)
 
 
-def _act(algorithm: Algorithm, params: PyTree, playing: Playing, env_steps: Array, greedy: bool) -> tuple:
+def _act(algorithm: Algorithm, params: PyTree, playing: Playing, env_steps: Array, greedy: bool) -> Acted:
     keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(playing.act_keys, playing.t)
-    acted = algorithm.act(params, playing.carry, playing.time_step, keys, env_steps, greedy)
-    return acted, keys
+    return algorithm.act(params, playing.carry, playing.time_step, keys, env_steps, greedy)
 
 
 def _step(env: Env, algorithm: Algorithm, params: PyTree, env_steps: Array, greedy: bool, playing: Playing) -> Playing:
-    acted, _ = _act(algorithm, params, playing, env_steps, greedy)
+    acted = _act(algorithm, params, playing, env_steps, greedy)
     alive = ~playing.time_step.done
     env_state, following = env.step(playing.env_state, acted.actions)
     episodes = playing.episodes

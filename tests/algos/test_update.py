@@ -16,8 +16,8 @@ from seca.algos.config import ActorCriticConfig
 from seca.algos.credit_pass import judge
 from seca.algos.packing import Chunk, over_chunks, pack, room_for, unpack, write
 from seca.credit.counterfactual import counterfactual, independent
-from seca.credit.sequential import exact, swept
-from seca.nets.agents import agent_inputs
+from seca.credit.sequential import exact, monte_carlo, swept
+from seca.nets.agents import RecurrentAgent, agent_inputs
 from seca.order.gradients import GradientOrder, by_contribution
 from seca.order.simple import entropy
 from seca.types import EnvSpec, Episodes
@@ -178,6 +178,68 @@ def test_other_credits_equal_the_plain_functions(credit: str, plain, float64: No
     expected = jax.jit(jax.vmap(jax.vmap(one)))(episodes.state[:, :-1], probs[:, :-1], episodes.actions[:, :-1])
     mask = np.asarray(episodes.valid)
     np.testing.assert_allclose(np.asarray(judged.advantage)[mask], np.asarray(expected)[mask], atol=1e-10)
+
+
+def test_monte_carlo_in_training_draws_by_episode_and_step(float64: None) -> None:
+    """The packed pass gives each step the draw of its own key, whatever the chunks."""
+    config = dataclasses.replace(CONFIG, credit="monte_carlo", order="fixed", credit_samples=3)
+    episodes, learner = random_episodes(), learner_of(config)
+    small, large = judge_with(config, 3, episodes), judge_with(config, 64, episodes)
+    assert_trees_close(small.advantage, large.advantage, 1e-12)
+    probs = unroll(learner.actor, episodes).probs
+    keys = jax.vmap(lambda key: jax.random.split(key)[1])(jax.random.split(jax.random.key(0), len(LENGTHS)))
+
+    def one(key, t, state, pi, action):
+        weights = learner.critic.weights(state, SPEC.n_agents)
+        own = jax.random.fold_in(key, t)
+        return monte_carlo(weights.value, pi, action, jnp.array([2, 0, 1]), own, samples=3)
+
+    over_time = jax.vmap(one, (None, 0, 0, 0, 0))
+    steps = jnp.arange(SPEC.episode_limit)
+    expected = jax.jit(jax.vmap(over_time, (0, None, 0, 0, 0)))(
+        keys, steps, episodes.state[:, :-1], probs[:, :-1], episodes.actions[:, :-1]
+    )
+    mask = np.asarray(episodes.valid)
+    np.testing.assert_allclose(np.asarray(small.advantage)[mask], np.asarray(expected)[mask], atol=1e-10)
+
+
+def test_actor_gradient_is_the_policy_gradient(float64: None) -> None:
+    """T12: with Q fixed and exact credits, the loss gradient averaged over all joint actions is -grad E Q / n."""
+    rng = np.random.default_rng(3)
+    table = jnp.asarray(rng.normal(size=(2, 2, 2)))
+    joints = jnp.asarray(np.indices((2, 2, 2)).reshape(3, -1).T)
+    agent = jax.tree.map(lambda x: x.astype(jnp.float64), RecurrentAgent.init(jax.random.key(4), 2 + 2 + 3, 5, 2))
+    obs = jnp.asarray(rng.normal(size=(3, 2)))
+
+    def episode(joint) -> Episodes:
+        return Episodes(
+            reward=jnp.zeros((1, 1)),
+            terminated=jnp.ones((1, 1), bool),
+            truncated=jnp.zeros((1, 1), bool),
+            valid=jnp.ones((1, 1), bool),
+            obs=jnp.broadcast_to(obs, (1, 2, 3, 2)),
+            state=jnp.zeros((1, 2, 1)),
+            avail=jnp.ones((1, 2, 3, 2), bool),
+            actions=jnp.broadcast_to(joint, (1, 2, 3)),
+        )
+
+    def q_fn(rows):
+        return jnp.einsum("abc,a,b,c->", table, *rows)
+
+    def policies(module):
+        return unroll(module, episode(joints[0])).probs[0, 0]
+
+    def weighted(joint):
+        probs = policies(agent)
+        credit = exact(q_fn, probs, joint, jnp.array([1, 2, 0]), jax.random.key(0))
+        batch = episode(joint)
+        found = actor_gradient(agent, batch, unroll(agent, batch), credit[None, None], 0.0, "batch_mean", None)
+        weight = jnp.take_along_axis(probs, joint[:, None], axis=1).prod()
+        return jax.tree.map(lambda g: weight * g, found.gradient)
+
+    total = jax.tree.map(lambda g: g.sum(axis=0), jax.jit(lambda: jax.lax.map(weighted, joints))())
+    expected = jax.grad(lambda module: -q_fn(policies(module)) / 3)(agent)
+    assert_trees_close(total, expected, 1e-10)
 
 
 def test_orders_shared_by_the_batch(float64: None) -> None:

@@ -203,6 +203,22 @@ def test_hidden_layer_forms_equal_the_plain_ones(seed: int) -> None:
         np.testing.assert_allclose(fast, plain(weights.value, probs, action, order, KEY), atol=1e-6)
 
 
+def test_credits_go_back_to_their_agents() -> None:
+    """T13: F_k - F_{k-1} lands in the slot of the agent at position k, for any order of each row."""
+    rng = np.random.default_rng(6)
+    for seed in range(10):
+        weights = random_weights(seed)
+        probs, action = jnp.asarray(rng.dirichlet(np.ones(5), size=4)), jnp.asarray(rng.integers(5, size=4))
+        order = rng.permutation(4)
+        found = np.asarray(weights.mix(probs, action).sequential(jnp.asarray(order)))
+        inputs, before = np.asarray(probs).copy(), float(weights.value(probs))
+        for agent in order:
+            inputs[agent] = np.eye(5)[action[agent]]
+            after = float(weights.value(jnp.asarray(inputs)))
+            np.testing.assert_allclose(found[agent], after - before, atol=1e-5)
+            before = after
+
+
 def test_dead_agents_have_no_credit() -> None:
     """T8: with a single possible action the policy is that action's one-hot, so nothing changes."""
     weights = random_weights(7)

@@ -209,7 +209,8 @@ def test_bad_input_is_refused_in_words():
         (("4m", {}), ("`map_name`", "3m", "2s3z", "'4m'")),
         (("3m", {"obs_conic": True}), ("`options`", "obs_last_action", "'obs_conic'")),
         (("3m", {"jitter": 1}), ("`jitter`", "True or False", "1")),
-        (("3m", {"profile": "ladder"}), ("`profile`", "smac", "'ladder'")),
+        (("3m", {"reward_win": float("nan")}), ("`reward_win`", "finite", "nan")),
+        (("3m", {"reward_win": -1000.0}), ("`reward_scale`", "largest possible return", "above 0")),
         (("3m", {"reward_scale_rate": 0}), ("`reward_scale_rate`", "positive", "0")),
         (("3m", {"reward_win": "much"}), ("`reward_win`", "a number", "'much'")),
     ):
