@@ -67,7 +67,7 @@ def read_curve(path: pathlib.Path) -> Curve:
     options = " ".join(f"{name}={value}" for name, value in sorted(config.env_options.items()))
     return Curve(
         run=str(path),
-        preset=_label(config),
+        preset=label(config),
         seed=config.seed,
         budget=config.loop.steps,
         interval=config.loop.eval_interval,
@@ -78,7 +78,7 @@ def read_curve(path: pathlib.Path) -> Curve:
     )
 
 
-def _label(config: RunConfig) -> str:
+def label(config: RunConfig) -> str:
     """The preset and what was changed of it: runs share a curve only if they ran the same algorithm."""
     ours, theirs = (
         decisive(dataclasses.asdict(algorithm)) for algorithm in (config.algorithm, PRESETS[config.preset].config)

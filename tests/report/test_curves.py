@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from seca.config import from_preset
 from seca.report import curves
 from seca.report.curves import Curve
 
@@ -92,6 +93,16 @@ def test_few_seeds_are_named_per_preset() -> None:
     runs = [_curve([0, 10], [0, 1], seed=seed) for seed in range(5)]
     other = _curve([0, 10], [0, 1], preset="indadv")
     assert curves.warnings([*runs, other]) == ["only 1 of 5 seeds for indadv"]
+
+
+def test_runs_of_other_options_have_a_curve_of_their_own() -> None:
+    """The label names what differs from the preset, so that two critics never share a band."""
+    paper = from_preset("seca-paper")
+    compact = dataclasses.replace(paper, algorithm=dataclasses.replace(paper.algorithm, critic_width=64))
+    assert curves.label(paper) == "seca-paper"
+    assert curves.label(compact) == "seca-paper (critic_width=64)"
+    stage = dataclasses.replace(paper.algorithm, path=dataclasses.replace(paper.algorithm.path, stage=10))
+    assert curves.label(dataclasses.replace(paper, algorithm=stage)) == "seca-paper (path.stage=10)"
 
 
 def test_files_of_a_real_run(finished_run: pathlib.Path, tmp_path: pathlib.Path) -> None:
