@@ -14,7 +14,7 @@ from seca.envs import registry, throughput
 from seca.errors import refusing
 from seca.runs import machine
 from seca.runs.run import prepare
-from seca.train.iterate import make_iterate
+from seca.train.iterate import make_iterate, spread
 from seca.train.state import init_state
 
 WARM_UP = 2
@@ -47,7 +47,7 @@ def bench_training(env_id: str, preset: str, runners: int, seconds: float) -> di
     prepared = prepare(config)
     built, devices = prepared.built, prepared.devices
     iterate = make_iterate(built.env, built.algorithm, runners, devices)
-    state = machine.spread(init_state(built.algorithm, config.seed), devices)
+    state = spread(init_state(built.algorithm, config.seed), devices)
     durations, rates = [], []
     began = time.perf_counter()
     while len(rates) < WARM_UP + MIN_ITERATIONS or time.perf_counter() - began < seconds:

@@ -9,13 +9,10 @@ import sys
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import seca
 from seca.config import divisors
 from seca.errors import UsageError
-from seca.train.iterate import AXIS
-from seca.types import PyTree
 
 VERSIONED = ("jax", "jaxlib", "equinox", "optax", "orbax-checkpoint", "numpy")
 """Packages whose version can change a number."""
@@ -68,13 +65,6 @@ def choose_devices(devices: int, runners: int) -> list[jax.Device]:
         )
     most = min(len(available), cpu_cores()) if available[0].platform == "cpu" else len(available)
     return available[: devices or max(count for count in divisors(runners) if count <= most)]
-
-
-def spread(state: PyTree, devices: list[jax.Device]) -> PyTree:
-    """A copy of `state` on every device, as an iteration returns it, so that the second iteration compiles nothing."""
-    if len(devices) == 1:
-        return jax.device_put(state, devices[0])
-    return jax.device_put(state, NamedSharding(Mesh(devices, (AXIS,)), PartitionSpec()))
 
 
 def free_memory(device: jax.Device) -> int | None:

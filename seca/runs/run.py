@@ -110,7 +110,6 @@ def session_changes(folder: RunFolder, prepared: Prepared) -> list[str]:
 def _train(prepared: Prepared, folder: RunFolder, state: TrainState, position: Position, display: Display) -> int:
     """Train from `state` to the end of the budget, a signal or a broken number; returns the exit code."""
     config, devices = prepared.built.config, prepared.devices
-    state = machine.spread(state, devices)
     folders.add_session(
         folder,
         prepared.built.env.spec,

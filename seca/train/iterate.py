@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from seca.algos.base import Algorithm
@@ -13,6 +13,7 @@ from seca.algos.optim import global_sum
 from seca.envs.base import Env
 from seca.train.rollout import collect
 from seca.train.state import TrainState, iteration_keys
+from seca.types import PyTree
 
 AXIS = "runners"
 """Name of the device axis over which runners are spread."""
@@ -20,7 +21,7 @@ AXIS = "runners"
 Iterate = Callable[[TrainState], tuple[TrainState, dict[str, Array]]]
 
 
-def make_iterate(env: Env, algorithm: Algorithm, runners: int, devices: list[jax.Device]) -> Iterate:
+def make_iterate(env: Env, algorithm: Algorithm, runners: int, devices: list[jax.Device]) -> jax.stages.Wrapped:
     """Compile-ready iteration over `runners` environments spread evenly over `devices`.
 
     Raises ValueError if the runners do not divide evenly.
@@ -40,6 +41,13 @@ def make_iterate(env: Env, algorithm: Algorithm, runners: int, devices: list[jax
             check_vma=False,
         )
     )
+
+
+def spread(state: PyTree, devices: list[jax.Device]) -> PyTree:
+    """A copy of `state` on every device, as an iteration returns it, so that the second iteration compiles nothing."""
+    if len(devices) == 1:
+        return jax.device_put(state, devices[0])
+    return jax.device_put(state, NamedSharding(Mesh(devices, (AXIS,)), PartitionSpec()))
 
 
 def check_split(field: str, batch: int, devices: list[jax.Device]) -> None:
