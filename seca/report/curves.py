@@ -95,14 +95,17 @@ def stepwise(
 
 
 def band(curves: Sequence[Curve], metric: str) -> Band:
-    """Quartiles over runs at every env step where one of them was evaluated.
+    """Quartiles over runs at the env steps where they were evaluated.
 
-    Runs are evaluated at slightly different steps, so each counts with its latest evaluation. The band ends one
-    evaluation interval after the run that ends first: beyond it runs would be missing.
+    Runs are evaluated at slightly different steps, so each counts with its latest evaluation, and of points close
+    together the last is drawn, when all runs have been evaluated anew. The band ends one evaluation interval after the
+    run that ends first: beyond it runs would be missing.
     """
     end = min(curve.steps[-1] + curve.interval for curve in curves)
     points = np.unique(np.concatenate([curve.steps for curve in curves]))
     points = points[points <= end]
+    near = min(curve.interval for curve in curves) / 4
+    points = points[np.append(np.diff(points) > near, True)]
     rows = np.stack([stepwise(curve.steps, curve.values[metric], points) for curve in curves])
     low, median, high = np.percentile(rows, [25, 50, 75], axis=0)
     return Band(points, low, median, high)
@@ -186,12 +189,13 @@ def draw(curves: Sequence[Curve]) -> plt.Figure:
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylim(-0.02, 1.02)
-    panels[0].legend(loc="best", frameon=False)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.95), ncols=4, frameon=False)
     environments = sorted({curve.env for curve in curves})
     figure.suptitle(environments[0] if len(environments) == 1 else "several environments")
     lines = textwrap.wrap(caption(curves), width=150)
     figure.text(0.02, 0.02, "\n".join(lines), fontsize=7.5, va="bottom")
-    figure.tight_layout(rect=(0, 0.035 + 0.03 * len(lines), 1, 1))
+    figure.tight_layout(rect=(0, 0.035 + 0.03 * len(lines), 1, 0.94))
     return figure
 
 
