@@ -30,11 +30,13 @@ def conditional_value(table: Table, probs: np.ndarray, joint: Sequence[int], mem
     return total
 
 
-def sequential_advantage(table: Table, probs: np.ndarray, joint: Sequence[int], order: Sequence[int]) -> np.ndarray:
+def sequential_advantage(
+    table: Table, probs: np.ndarray, joint: Sequence[int], order: Sequence[int] | np.ndarray
+) -> np.ndarray:
     """Eq. 5 by its definition, in agent slots."""
     credit = np.zeros(table.ndim)
     for k, agent in enumerate(order):
-        before, after = set(order[:k]), set(order[: k + 1])
+        before, after = set(map(int, order[:k])), set(map(int, order[: k + 1]))
         credit[agent] = conditional_value(table, probs, joint, after) - conditional_value(table, probs, joint, before)
     return credit
 

@@ -23,7 +23,7 @@ def targets(length: int, time: int, terminated: bool, gamma: float = 0.99, lam: 
     ended[length - 1] = terminated
     # Garbage in the padding: it must not matter.
     reward, value = np.where(valid, 1.0, 77.0), np.where(np.arange(time + 1) <= length, VALUE[: time + 1], -55.0)
-    found = td_lambda(*map(jnp.asarray, (reward, ended, valid, value)), gamma, lam)
+    found = td_lambda(*(jnp.asarray(x) for x in (reward, ended, valid, value)), gamma=gamma, lam=lam)
     return np.asarray(found)
 
 
@@ -44,7 +44,7 @@ def test_equals_the_mixture_of_n_step_returns(terminated: bool, lam: float, leng
     reward, value = rng.normal(size=6), rng.normal(size=7)
     valid = np.arange(6) < length
     ended = (np.arange(6) == length - 1) & terminated
-    found = td_lambda(*map(jnp.asarray, (reward, ended, valid, value)), 0.9, lam)
+    found = td_lambda(*(jnp.asarray(x) for x in (reward, ended, valid, value)), gamma=0.9, lam=lam)
     np.testing.assert_allclose(found, naive.td_lambda(reward, terminated, length, value, 0.9, lam), atol=1e-12)
 
 

@@ -15,7 +15,7 @@ from seca.algos.credit_pass import judge
 from seca.algos.critic_step import CriticGradient, Regression, critic_gradient, plain_taken_value, regression
 from seca.algos.grouped import taken_value
 from seca.algos.measures import measure
-from seca.algos.optim import clipped_adam
+from seca.algos.optim import clipped_adam, optimiser_state
 from seca.algos.packing import Packed, pack
 from seca.credit.sequential import MAX_JOINT_ACTIONS
 from seca.nets.agents import RecurrentAgent, agent_inputs
@@ -101,8 +101,8 @@ def init(key: PRNGKeyArray, spec: EnvSpec, config: ActorCriticConfig) -> Learner
         actor=actor,
         critic=critic,
         target=jax.tree.map(jnp.copy, critic),
-        actor_opt=clipped_adam(config.actor_lr, config.clip_norm).init(actor),
-        critic_opt=clipped_adam(config.critic_lr, config.clip_norm).init(critic),
+        actor_opt=optimiser_state(clipped_adam(config.actor_lr, config.clip_norm), actor),
+        critic_opt=optimiser_state(clipped_adam(config.critic_lr, config.clip_norm), critic),
         critic_steps=jnp.zeros((), jnp.int32),
         fixed_order=shuffled(order_key, spec.n_agents).astype(jnp.int32),
         contributions=jax.random.normal(contribution_key, (spec.n_agents,)),

@@ -23,6 +23,11 @@ def clipped_adam(lr: float, limit: float) -> optax.GradientTransformation:
     return optax.chain(clip_by_norm(limit), optax.adam(lr))
 
 
+def optimiser_state(optimiser: optax.GradientTransformation, params: PyTree) -> PyTree:
+    """`optimiser.init` for any tree of arrays, modules included (optax's own annotation leaves them out)."""
+    return optimiser.init(params)
+
+
 def global_sum(tree: PyTree, axis: str | None) -> PyTree:
     """Sum over the devices that share the batch; the identity on one device (`axis` None)."""
     return tree if axis is None else jax.lax.psum(tree, axis)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from seca.algos.config import ActorCriticConfig
 from seca.algos.credit_pass import judge
 from seca.algos.critic_step import critic_gradient, plain_taken_value, regression
 from seca.algos.grouped import taken_value
-from seca.algos.optim import clipped_adam
+from seca.algos.optim import clipped_adam, optimiser_state
 from seca.algos.packing import pack
 from seca.order.gradients import GradientOrder
 from seca.types import EnvSpec
@@ -25,7 +26,7 @@ _ = float64_fixture
 CHUNK = 5  # Smaller than a batch and no divisor of it, so that chunks meet episode ends everywhere.
 
 
-def config_of(numbers: Numbers, **changes: object) -> ActorCriticConfig:
+def config_of(numbers: Numbers, **changes: Any) -> ActorCriticConfig:
     config = ActorCriticConfig(
         gamma=float(numbers["gamma"]),
         td_lambda=float(numbers["td_lambda"]),
@@ -118,8 +119,8 @@ def learner_of(numbers: Numbers, config: ActorCriticConfig) -> Learner:
         actor=agent,
         critic=online,
         target=online,
-        actor_opt=clipped_adam(config.actor_lr, config.clip_norm).init(agent),
-        critic_opt=clipped_adam(config.critic_lr, config.clip_norm).init(online),
+        actor_opt=optimiser_state(clipped_adam(config.actor_lr, config.clip_norm), agent),
+        critic_opt=optimiser_state(clipped_adam(config.critic_lr, config.clip_norm), online),
         critic_steps=jnp.zeros((), jnp.int32),
         fixed_order=jnp.arange(n_agents),
         contributions=jnp.zeros(n_agents),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -96,7 +97,7 @@ def plain_actor_loss(agent, episodes: Episodes, advantage, coef: float, form: st
 
 
 @pytest.mark.parametrize("form", ["batch_mean", "per_sample", "alive_only"])
-def test_actor_gradient_equals_plain_autodiff(form: str, float64: None) -> None:
+def test_actor_gradient_equals_plain_autodiff(form: Any, float64: None) -> None:
     """T7 for each form: the adaptive entropy's gradient is that of xi H / sg(H), or of xi log H per sample."""
     agent, episodes = learner_of(CONFIG).actor, random_episodes(garbage=1.0)
     advantage = jnp.asarray(np.random.default_rng(5).normal(size=(len(LENGTHS), SPEC.episode_limit, SPEC.n_agents)))
@@ -165,7 +166,7 @@ def test_packed_order_and_advantages_equal_the_plain_functions(name: str, float6
 @pytest.mark.parametrize(
     ("credit", "plain"), [("counterfactual", counterfactual), ("independent", independent), ("exact", exact)]
 )
-def test_other_credits_equal_the_plain_functions(credit: str, plain, float64: None) -> None:
+def test_other_credits_equal_the_plain_functions(credit: Any, plain, float64: None) -> None:
     config = dataclasses.replace(CONFIG, credit=credit, order="fixed")
     episodes, learner = random_episodes(), learner_of(config)
     judged = judge_with(config, 5, episodes)
@@ -255,7 +256,7 @@ def test_orders_shared_by_the_batch(float64: None) -> None:
 
 
 @pytest.mark.parametrize("order", ["probability", "entropy", "fixed", "identity", "random"])
-def test_simple_orders_are_permutations(order: str, float64: None) -> None:
+def test_simple_orders_are_permutations(order: Any, float64: None) -> None:
     judged = judge_with(dataclasses.replace(CONFIG, order=order), 5, random_episodes())
     found = np.asarray(judged.order)
     assert (np.sort(found, axis=-1) == np.arange(SPEC.n_agents)).all()

@@ -77,7 +77,7 @@ def test_backward_equals_autodiff(block: int, length: int, float64: None) -> Non
     weights = jnp.asarray(rng.normal(size=(2, 8, 3, 4)))
 
     def unrolled(module: RecurrentAgent) -> tuple[jax.Array, jax.Array]:
-        hidden, states, losses = jnp.zeros((2, 3, 5)), [], 0.0
+        hidden, states, losses = jnp.zeros((2, 3, 5)), [], jnp.zeros(())
         for t in range(8):
             states.append(hidden)
             hidden, logits = module(inputs[:, t], hidden)

@@ -1,5 +1,7 @@
 """Orders: integrated gradients with their sign, path, stages and ties; the simple orders."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,10 +62,10 @@ def test_exact_at_any_number_of_points_for_linear_critics() -> None:
     """With the state at rest and f linear in v one point suffices: c_i = g_i . (pi_0 - pi_1)."""
     slope = jnp.asarray(np.random.default_rng(1).normal(size=(N_AGENTS, N_ACTIONS)))
     probs = jnp.asarray(np.random.default_rng(2).dirichlet(np.ones(N_ACTIONS), size=(2, N_AGENTS)))
-    at_rest = jnp.zeros(STATE)
+    at_rest, (p0, p1) = jnp.zeros(STATE), probs
     for points in (1, 5):
         found = transition_contribution(
-            lambda s, v: (slope * v).sum() + s.sum(), at_rest, at_rest, *probs, GradientOrder(points=points)
+            lambda s, v: (slope * v).sum() + s.sum(), at_rest, at_rest, p0, p1, GradientOrder(points=points)
         )
         np.testing.assert_allclose(found, (slope * (probs[0] - probs[1])).sum(axis=-1), atol=1e-12)
 
@@ -106,7 +108,7 @@ def test_path_may_end_at_the_last_step(path) -> None:
 
 @pytest.mark.parametrize("stage", [1, 3, 6, 100])
 @pytest.mark.parametrize("window", ["block", "sliding"])
-def test_stages(stage: int, window: str) -> None:
+def test_stages(stage: int, window: Any) -> None:
     rng = np.random.default_rng(stage)
     contribution, valid = rng.normal(size=(8, 2)), np.arange(8) < 6
     found = by_stage(jnp.asarray(contribution), jnp.asarray(valid), GradientOrder(stage=stage, window=window))
