@@ -16,7 +16,7 @@ from seca.train.state import TrainState
 
 
 def _breaking_at(iteration: int) -> Any:
-    """Stands for `make_iterate`: counts on without learning, and loses a number at one iteration."""
+    """Stands for `compile_iterate`: counts on without learning, and loses a number at one iteration."""
 
     def iterate(state: TrainState) -> tuple[TrainState, dict[str, float]]:
         following = dataclasses.replace(state, iteration=state.iteration + 1, env_steps=state.env_steps + 4)
@@ -34,7 +34,7 @@ def test_a_broken_number_ends_the_run_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(loop, "make_iterate", _breaking_at(4))
+    monkeypatch.setattr(loop, "compile_iterate", _breaking_at(4))
     run = tmp_path / "run"
     command = ["train", *small_run, "--steps", "400", "--eval-interval", "8", "--checkpoint-interval", interval]
     with pytest.raises(SystemExit) as stopped:
@@ -53,7 +53,7 @@ def test_a_broken_number_ends_the_run_and_nothing_else(
 def test_a_run_killed_before_its_first_checkpoint_starts_again(
     small_run: list[str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(loop, "make_iterate", _breaking_at(1000))
+    monkeypatch.setattr(loop, "compile_iterate", _breaking_at(1000))
     run = tmp_path / "run"
     with pytest.raises(SystemExit):
         cli.main(["train", *small_run, "--steps", "16", "--eval-interval", "8", "--out", str(run)])
@@ -79,7 +79,7 @@ def test_resuming_from_best_goes_on_from_there(
         won = np.full(8, int(state.iteration) == 4)
         return {"won": won, "return": won * 1.0, "length": np.ones(8, np.int32)}
 
-    monkeypatch.setattr(loop, "make_iterate", _breaking_at(1000))
+    monkeypatch.setattr(loop, "compile_iterate", _breaking_at(1000))
     monkeypatch.setattr(loop, "make_evaluate", lambda *arguments: evaluate)
     run = tmp_path / "run"
     with pytest.raises(SystemExit):

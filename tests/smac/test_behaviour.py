@@ -207,7 +207,7 @@ def test_bad_input_is_refused_in_words():
     """Unknown map, option, and value each give one line with the field, the value and the choices."""
     for arguments, words in (
         (("4m", {}), ("`map_name`", "3m", "2s3z", "'4m'")),
-        (("3m", {"obs_conic": True}), ("`options`", "obs_last_action", "'obs_conic'")),
+        (("3m", {"obs_conic": True}), ("`env-options`", "obs_last_action", "'obs_conic'")),
         (("3m", {"jitter": 1}), ("`jitter`", "True or False", "1")),
         (("3m", {"reward_win": float("nan")}), ("`reward_win`", "finite", "nan")),
         (("3m", {"reward_win": -1000.0}), ("`reward_scale`", "largest possible return", "above 0")),
