@@ -2,7 +2,7 @@
 
 Acting has computed every hidden state with the parameters that are to be differentiated. So all gates can be had again
 from a few large products, and only the recurrence of the gradient itself is sequential. Equal to `jax.grad` of the
-unrolled network (tests/nets), three to four times faster on a CPU, and its work follows the longest episode.
+unrolled network (tests/nets); its work follows the longest episode.
 """
 
 from collections.abc import Callable

@@ -91,7 +91,7 @@ def plain_gradients(learner, episodes: Episodes):
 
 @pytest.mark.slow
 def test_packed_update_is_several_times_faster_than_the_plain_one() -> None:
-    """Interleaved in one process, best of several: at least twice as fast (four to five times on an idle machine)."""
+    """Interleaved in one process, best of several: at least twice as fast."""
     device = jax.devices()[0]
     learner, episodes = jax.device_put((init(jax.random.key(0), SPEC, CONFIG), played(0)), device)
     fast = jax.jit(functools.partial(actor_critic("test", SPEC, CONFIG).update, axis=None))
