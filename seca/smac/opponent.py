@@ -99,7 +99,7 @@ def _look(j, carry, px, py, x, y, old, striker, radius):
 
 
 def _init(scenario: Scenario, battle: Battle) -> Battle:
-    return order_to_point(scenario, battle, scenario.n_agents, scenario.n_units, scenario.attack_point)
+    return order_to_point(scenario, battle, scenario.n_agents, scenario.n_units, scenario.attack.start)
 
 
 def _act(scenario: Scenario, battle: Battle) -> Battle:

@@ -26,6 +26,8 @@ class Units(eqx.Module):
     shield: Float[Array, "units batch"]
     cooldown: Float[Array, "units batch"]
     """Game loops until the weapon is ready. Below 0 it is the part of a loop by which it was ready early."""
+    energy: Float[Array, "units batch"]
+    """What healers heal with; 0 for all others."""
 
     @property
     def alive(self) -> Bool[Array, "units batch"]:
@@ -108,7 +110,12 @@ def spawn(scenario: Scenario, seed: UInt[Array, " batch"]) -> Battle:
     nobody = jnp.full(shape, NOBODY, jnp.int32)
     return Battle(
         units=Units(
-            full(scenario.spawn_x), full(scenario.spawn_y), full(scenario.health_max), full(scenario.shield_max), zero
+            x=full(scenario.spawn_x),
+            y=full(scenario.spawn_y),
+            health=full(scenario.health_max),
+            shield=full(scenario.shield_max),
+            cooldown=zero,
+            energy=full(scenario.energy),
         ),
         orders=Orders(target=nobody, walking=never, goal_x=full(scenario.spawn_x), goal_y=full(scenario.spawn_y)),
         intent=Intent(
