@@ -16,8 +16,9 @@ DIRECTIONS = np.array([[0, 1], [0, -1], [1, 0], [-1, 0]], np.float32)
 def available(scenario: Scenario, units: Units) -> Bool[Array, "agents actions batch"]:
     """Actions SMAC would accept.
 
-    Dead agents: no-op. Others: stop; a move if the one cell at half the move amount in that direction is walkable; a
-    target if it is alive and its centre is within 6, whatever the weapon.
+    Dead agents: no-op. Others: stop; a move if the one cell at half the move amount in that direction is walkable (on
+    the ground, whoever asks); a target if it is alive and its centre is within 6, whatever the weapon. The targets of a
+    healer are the agents that do not heal, by their own numbers.
     """
     a = scenario.n_agents
     alive = units.alive[:a, None]
@@ -27,16 +28,26 @@ def available(scenario: Scenario, units: Units) -> Bool[Array, "agents actions b
         x + DIRECTIONS[None, :, :1] * (MOVE_AMOUNT / 2),
         y + DIRECTIONS[None, :, 1:] * (MOVE_AMOUNT / 2),
     )
-    dx, dy = units.x[None, a:] - x, units.y[None, a:] - y
-    targets = (dx * dx + dy * dy <= SHOOT_RANGE**2) & units.alive[None, a:]
+    targets = _within(units, x, y, slice(a, None))
+    for healer in np.flatnonzero(scenario.heals[:a, 0]):
+        known = min(a, scenario.n_enemies)  # SMAC has no action for agents beyond the number of enemies.
+        patients = _within(units, x[healer], y[healer], slice(known)) & (scenario.heals[:known] == 0)
+        targets = targets.at[healer].set(False).at[healer, :known].set(patients)
     return jnp.concatenate([~alive, alive, moves & alive, targets & alive], axis=1)
+
+
+def _within(units: Units, x: Array, y: Array, rows: slice) -> Array:
+    """Which of these units live within the shoot range of points."""
+    dx, dy = units.x[rows] - x, units.y[rows] - y
+    return (dx * dx + dy * dy <= SHOOT_RANGE**2) & units.alive[rows]
 
 
 def command(scenario: Scenario, battle: Battle, actions: Int[Array, "agents batch"]) -> Battle:
     """Turn the agents' actions into orders of their units.
 
     An unavailable action becomes stop (no-op for the dead). Anything but attacking the same target again breaks off a
-    swing in progress. Allied units never act by themselves.
+    swing in progress. Allied units never act by themselves. SMAC offers targets that a weapon cannot hit, as a medivac
+    to a marauder; the game rejects such an order, and so the unit stands.
     """
     a = scenario.n_agents
     legal = available(scenario, battle.units)
@@ -45,7 +56,11 @@ def command(scenario: Scenario, battle: Battle, actions: Int[Array, "agents batc
     taken = jnp.where(accepted, index, STOP)
 
     walking = (taken > STOP) & (taken < MOVES)
-    target = jnp.where(taken >= MOVES, taken - MOVES + a, NOBODY)
+    first = np.where(scenario.heals[:a] > 0, 0, a)
+    target = jnp.where(taken >= MOVES, taken - MOVES + first, NOBODY)
+    if not scenario.can_target[:a, a:].all():
+        possible = jnp.asarray(scenario.can_target)[np.arange(a)[:, None], jnp.maximum(target, 0)]
+        target = jnp.where(possible, target, NOBODY)
     direction = jnp.asarray(DIRECTIONS * MOVE_AMOUNT)[jnp.clip(taken - 2, 0, 3)]
     old, w = battle.orders, battle.weapons
     orders = eqx.tree_at(

@@ -85,7 +85,10 @@ def observe_state(
         return jnp.where(units.alive[rows, None], jnp.stack(shown, axis=1), 0.0).reshape(-1, batch)
 
     allies, enemies = slice(0, a), slice(a, None)
-    cooldown = jnp.maximum(units.cooldown[allies], 0.0) / scenario.max_cooldown
+    charge = jnp.maximum(units.cooldown[allies], 0.0)
+    if scenario.heals[allies].any():
+        charge = jnp.where(scenario.heals[allies] > 0, units.energy[allies], charge)
+    cooldown = charge / scenario.max_cooldown
     parts = [
         team(allies, [health[allies], cooldown, x[allies], y[allies]], scenario.ally_has_shield),
         team(enemies, [health[enemies], x[enemies], y[enemies]], scenario.enemy_has_shield),

@@ -2,6 +2,7 @@
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from seca.smac.scenario import Options, Scenario
@@ -9,7 +10,10 @@ from seca.smac.state import Units
 
 
 class Outcome(eqx.Module):
-    """How battles stand. Both sides wiped out in the same step is a draw: over, neither won nor lost."""
+    """How battles stand. Both sides wiped out in the same step is a draw: over, neither won nor lost.
+
+    On the maps with medivacs a team is beaten when nothing but its medivac lives; if both are, we have lost.
+    """
 
     won: Bool[Array, " batch"]
     lost: Bool[Array, " batch"]
@@ -18,9 +22,15 @@ class Outcome(eqx.Module):
 
 def outcome(scenario: Scenario, units: Units) -> Outcome:
     """Read the end of a battle off its units."""
-    allies = units.alive[: scenario.n_agents].any(axis=0)
-    enemies = units.alive[scenario.n_agents :].any(axis=0)
-    return Outcome(won=allies & ~enemies, lost=~allies & enemies, over=~allies | ~enemies)
+    a, alive = scenario.n_agents, units.alive
+    allies, enemies = alive[:a].any(axis=0), alive[a:].any(axis=0)
+    won, lost = allies & ~enemies, ~allies & enemies
+    if scenario.medivac_rule:
+        medivac = np.array([[name == "medivac"] for name in scenario.unit_names])
+        lost = ~(alive[:a] & ~medivac[:a]).any(axis=0)
+        alone = (alive[a:].sum(axis=0) == 1) & (alive[a:] & medivac[a:]).any(axis=0)
+        won = ~lost & (won | alone)
+    return Outcome(won=won, lost=lost, over=won | lost | ~(allies | enemies))
 
 
 def reward(scenario: Scenario, options: Options, before: Units, after: Units, end: Outcome) -> Float[Array, " batch"]:

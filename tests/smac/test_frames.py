@@ -35,6 +35,7 @@ def units_of(frames: dict[str, np.ndarray]) -> Units:
         health=lanes(frames, "health"),
         shield=lanes(frames, "shield"),
         cooldown=lanes(frames, "cooldown_loops"),
+        energy=lanes(frames, "energy"),
     )
 
 
@@ -133,44 +134,52 @@ def test_data_against_the_frames(golden_dir, name):
     assert field.ally_has_shield == bool(frames["shield_bits_ally"])
     assert field.enemy_has_shield == bool(frames["shield_bits_enemy"])
     assert field.largest_return(scenario.Options()) == frames["max_reward"]
-    # The frames use an older reading of the terrain; ours is the live grid of oxwhirl/smac issue 11.
+    # The frames have no border; ours is the live grid of oxwhirl/smac issue 11, which also has two rows more of `simple`.
     expected = np.zeros((scenario.MAP_SIZE, scenario.MAP_SIZE), bool)
-    expected[2:30, 7:25] = True
+    expected[2:30, 2:30] = frames["pathing_grid"][2:30, 2:30]
+    if field.terrain == "simple":
+        expected[2:30, 7] = expected[2:30, 24] = True
     np.testing.assert_array_equal(field.walkable, expected)
 
 
-def variants(golden_dir: pathlib.Path, kind: str):
-    """Name, options and expected arrays of the flag variants of 2s3z."""
-    data = load(golden_dir, f"variants/2s3z_{kind}")
-    for name, flags in zip(data["variants"], data["flags"], strict=True):
-        yield name, json.loads(str(flags)), data
+VARIANTS = ("2s3z", "MMM", "6h_vs_8z", "corridor")
+"""Maps of all three races, and one whose terrain has no symmetry."""
+
+
+def variants(golden_dir: pathlib.Path, name: str, kind: str):
+    """Name, options and expected arrays of a map's flag variants."""
+    data = load(golden_dir, f"variants/{name}_{kind}")
+    for variant, flags in zip(data["variants"], data["flags"], strict=True):
+        yield variant, json.loads(str(flags)), data
 
 
 @pytest.mark.parametrize("kind", ["obs", "state"])
-def test_flags_of_the_interface(golden_dir, kind):
-    frames = load(golden_dir, "2s3z")
-    for name, flags, data in variants(golden_dir, kind):
-        seen = shown(frames, scenario.read_options(flags), data["terrain_height"], (kind,))[kind][data["episodes"]]
-        frame, expected = frames["frame_valid"][data["episodes"]], data[f"{kind}__{name}"]
-        assert seen.shape == expected.shape, name
-        np.testing.assert_allclose(seen[frame], expected[frame], rtol=0, atol=1e-6, err_msg=name)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_flags_of_the_interface(golden_dir, name, kind):
+    frames = load(golden_dir, name)
+    for variant, flags, data in variants(golden_dir, name, kind):
+        seen = shown(frames, scenario.read_options(flags), data.get("terrain_height"), (kind,))[kind][data["episodes"]]
+        frame, expected = frames["frame_valid"][data["episodes"]], data[f"{kind}__{variant}"]
+        assert seen.shape == expected.shape, variant
+        np.testing.assert_allclose(seen[frame], expected[frame], rtol=0, atol=1e-6, err_msg=variant)
 
 
-def test_flags_of_the_reward(golden_dir):
-    frames = load(golden_dir, "2s3z")
+@pytest.mark.parametrize("name", VARIANTS)
+def test_flags_of_the_reward(golden_dir, name):
+    frames = load(golden_dir, name)
     step = frames["step_valid"]
-    for (name, flags, data), largest in zip(
-        variants(golden_dir, "reward"), load(golden_dir, "variants/2s3z_reward")["max_reward"], strict=True
+    for (variant, flags, data), largest in zip(
+        variants(golden_dir, name, "reward"), load(golden_dir, f"variants/{name}_reward")["max_reward"], strict=True
     ):
         options = scenario.read_options(flags)
         gain = rewards(frames, options)[0][data["episodes"]]
-        expected = data[f"reward__{name}"]
+        expected = data[f"reward__{variant}"]
         scale = 1.0 if options.reward_scale else float(largest) / 20  # Unscaled rewards reach 500 in float32.
         np.testing.assert_allclose(
-            gain[step[data["episodes"]]], expected[step[data["episodes"]]], rtol=0, atol=1e-5 * scale, err_msg=name
+            gain[step[data["episodes"]]], expected[step[data["episodes"]]], rtol=0, atol=1e-5 * scale, err_msg=variant
         )
         if options.reward_scale:
-            assert scenario.load("2s3z").largest_return(options) == largest
+            assert scenario.load(name).largest_return(options) == largest
 
 
 def test_regeneration_can_pay_nothing(golden_dir):
