@@ -27,8 +27,8 @@ wheel: $(STAMP)  ## dist/seca-*.whl, without network.
 	$(BIN)/python -m hatchling build -t wheel
 
 lock:  ## Remake requirements.lock from pyproject.toml (needs uv).
-	uv pip compile --universal pyproject.toml --extra dev --generate-hashes --no-header --no-annotate \
-	  --no-emit-index-url -o requirements.lock
+	uv pip compile --universal pyproject.toml --extra dev --extra pettingzoo --extra gymnasium --generate-hashes \
+	  --no-header --no-annotate --no-emit-index-url -o requirements.lock
 
 install: $(STAMP)
 
