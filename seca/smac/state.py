@@ -139,6 +139,13 @@ def parked(units: Units) -> tuple[Float[Array, "units batch"], Float[Array, "uni
     return jnp.where(units.alive, units.x, far), jnp.where(units.alive, units.y, far)
 
 
+def level_at(scenario: Scenario, x: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Cliff level of the cells of these points; off the map, of the nearest cell."""
+    cell_x = jnp.clip(x.astype(jnp.int32), 0, MAP_SIZE - 1)
+    cell_y = jnp.clip(y.astype(jnp.int32), 0, MAP_SIZE - 1)
+    return jnp.asarray(scenario.level.reshape(-1))[cell_x * MAP_SIZE + cell_y]
+
+
 def is_walkable(scenario: Scenario, x: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Bool[Array, "*shape"]:
     """Whether the cells of these points exist and are walkable. Coordinates are cut toward 0, as SMAC's `int()`."""
     cell_x, cell_y = x.astype(jnp.int32), y.astype(jnp.int32)

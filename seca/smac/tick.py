@@ -16,6 +16,7 @@ STAGES: tuple[Callable[[Scenario, Battle], Battle], ...] = (
     movement.plan,
     combat.fire,
     combat.hurt,
+    combat.heal,
     combat.regenerate,
     movement.steer,
     movement.walk,
@@ -25,7 +26,7 @@ STAGES: tuple[Callable[[Scenario, Battle], Battle], ...] = (
 
 
 def tick(scenario: Scenario, opponent: Opponent, battle: Battle) -> Battle:
-    """One game loop: orders of the enemy, aims, shots, damage, shields, steps."""
+    """One game loop: orders of the enemy, aims, shots, damage, healing, shields, steps."""
     battle = opponent.act(scenario, battle)
     for stage in STAGES:
         battle = stage(scenario, battle)

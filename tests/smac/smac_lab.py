@@ -15,15 +15,17 @@ PASSIVE = Opponent(init=lambda field, battle: battle, act=lambda field, battle: 
 """An enemy without orders: it stands still and does not shoot."""
 
 
-def field(allies: list[str], enemies: list[str]) -> scenario.Scenario:
-    """A scenario of these units, in this order, on plain terrain."""
+def field(
+    allies: list[str], enemies: list[str], terrain: str = "simple", profile: str = "smac", **more
+) -> scenario.Scenario:
+    """A scenario of these units, in this order, on plain terrain unless told otherwise."""
     teams = {
         "allies": [{"unit": unit, "count": 1, "at": [9, 16]} for unit in allies],
         "enemies": [{"unit": unit, "count": 1, "at": [23, 16]} for unit in enemies],
     }
     types = list(dict.fromkeys(allies))
-    rest = {"limit": 10_000, "ally_race": "P", "enemy_race": "P", "attack": [9, 16], "terrain": "simple"}
-    return scenario.build("lab", teams | rest | {"types": types})
+    rest = {"limit": 10_000, "ally_race": "P", "enemy_race": "P", "attack": {"point": [9, 16]}, "terrain": terrain}
+    return scenario.build("lab", teams | rest | {"types": types} | more, profile)
 
 
 def at(battlefield: scenario.Scenario, places: list, opponent: Opponent = SCRIPTED, seeds: int = 1) -> state.Battle:
@@ -35,7 +37,7 @@ def at(battlefield: scenario.Scenario, places: list, opponent: Opponent = SCRIPT
     return eqx.tree_at(lambda b: (b.units.x, b.units.y), battle, (x, y))
 
 
-LONGEST = 104
+LONGEST = 120
 """Plans are filled up to this many steps, so that one compiled program serves all of a scenario."""
 
 
