@@ -1,18 +1,26 @@
-"""The scripted enemy: SC2's attack-move, as the maps order it once and nothing else.
+"""Who commands the enemy, and the scripted enemy: what SMAC's maps order once, and the engine's rules after that.
 
-Open choices (the engine is closed): targets are looked for in every loop; among targets the closest one, edge to edge,
-is taken; there is no call for help; a target that has left is kept for one more unit of range during a swing only.
+The map scripts order one attack when a battle starts (`Scenario.attack`); there is no other AI, at any difficulty (as
+SMAC's authors found too, github.com/oxwhirl/smac/issues/39). The rest is the engine's automatic targeting
+(liquipedia.net/starcraft2/Automatic_Targeting).
+
+Open choices (the engine is closed): targets are looked for in every loop; among targets of one class the closest one,
+edge to edge, is taken; there is no call for help; a target that has left is kept for one more unit of range during a
+swing only; an order to attack a group is an order to attack its closest member until that one is dead; healers without
+a patient stay with the closest friend that fights.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, UInt
 
-from seca.smac.scenario import LOOPS_PER_SECOND, Scenario
+from seca.smac.scenario import LOOPS_PER_SECOND, Options, Scenario
 from seca.smac.state import NOBODY, Battle, parked
 
 RANGE_SLOP = 1.0
@@ -23,18 +31,37 @@ ARRIVED = 0.75
 """Units stop within this distance of their goal, times the root of their number: the space a crowd takes."""
 LEASH = 21.0
 """How far away that attacker may be."""
+BESIDE = 2.0
+"""Healers without a patient stay this close, centre to centre, to a friend that fights."""
+_FAR = 1e6
+
+
+def _nothing(scenario: Scenario, battle: Battle) -> Battle:
+    del scenario  # Orders stay as they are.
+    return battle
 
 
 @dataclasses.dataclass(frozen=True)
 class Opponent:
-    """Who commands the enemy: `init` gives its first orders at the start of a battle, `act` new ones in every loop."""
+    """Who commands the enemy.
+
+    `init` gives the first orders of a battle, `decide` new ones once in every env step, before its game loops, and
+    `act` in every loop. What an opponent remembers is `Battle.opponent`: arrays with the batch last.
+    """
 
     init: Callable[[Scenario, Battle], Battle]
-    act: Callable[[Scenario, Battle], Battle]
+    act: Callable[[Scenario, Battle], Battle] = _nothing
+    decide: Callable[[Scenario, Battle], Battle] = _nothing
 
 
-def order_to_point(scenario: Scenario, battle: Battle, first: int, last: int, point: tuple[float, float]) -> Battle:
-    """Order units `first` .. `last - 1` to walk to a point, attacking on the way."""
+def order_to_point(
+    scenario: Scenario,
+    battle: Battle,
+    first: int,
+    last: int,
+    point: tuple[float | Float[Array, " batch"], float | Float[Array, " batch"]],
+) -> Battle:
+    """Order units `first` .. `last - 1` to walk to a point (one for all battles, or one each), attacking on the way."""
     del scenario  # The point says it all.
     set_rows = lambda rows, value: rows.at[first:last].set(value)  # noqa: E731
     return eqx.tree_at(
@@ -44,11 +71,19 @@ def order_to_point(scenario: Scenario, battle: Battle, first: int, last: int, po
     )
 
 
-def attack_move(scenario: Scenario, battle: Battle, first: int, last: int) -> Battle:
+def attack_move(
+    scenario: Scenario, battle: Battle, first: int, last: int, hunting: bool = False, following: bool = True
+) -> Battle:
     """Choose targets for units `first` .. `last - 1` among all others, and walk to the goal when there is none.
 
-    Kept: a living target within range (and slop, in a swing). Else the closest within the scan radius; else who hit me
-    in the last two seconds, within the leash; else nobody. A unit near its goal stands still.
+    Only what a unit's weapon reaches is a target. Kept: a living target within range (and slop, in a swing), unless it
+    is harmless and a threat comes within the scan radius. Else the closest threat within the scan radius; else the
+    closest of the rest there; else who hit me in the last two seconds, within the leash; else nobody. A unit near its
+    goal stands still. Healers choose patients (see `heal`).
+
+    Args:
+        hunting: the order was to attack the foes themselves: the closest of all is a target wherever it is, until dead.
+        following: healers without a patient go with their friends; else they stay where they are.
     """
     foes = range(last, scenario.n_units) if first == 0 else range(first)
     mine = slice(first, last)
@@ -58,22 +93,44 @@ def attack_move(scenario: Scenario, battle: Battle, first: int, last: int) -> Ba
     w = battle.weapons
     patience = scenario.reach[mine] + jnp.where(w.swing[mine] > 0, RANGE_SLOP, 0.0)
 
-    far = jnp.full_like(x, 1e6)
-    carry = (far, jnp.full_like(old, NOBODY), far, far)
-    look = lambda j, c: _look(j, c, px, py, x, y, old, w.struck_by[mine], jnp.asarray(scenario.radius))  # noqa: E731
-    nearest, who, gap_old, gap_striker = jax.lax.fori_loop(foes.start, foes.stop, look, carry, unroll=len(foes) <= 10)
+    # Decided here, once: most maps have nothing but units that all can hit and all fear.
+    fights = scenario.heals[mine, 0] == 0
+    can = scenario.can_target[mine, foes.start : foes.stop]
+    fears = scenario.threatens[mine, foes.start : foes.stop]
+    reachable = None if can.all() else jnp.asarray((can & fights[:, None]).T[:, :, None])
+    feared = None if fears[can & fights[:, None]].all() else jnp.asarray(fears.T[:, :, None])
 
-    near = nearest - radius
+    far = jnp.full_like(x, _FAR)
+    carry = (far, jnp.full_like(old, NOBODY), far, far)
+    first_foe = foes.start
+    view = (px, py, x, y, old, w.struck_by[mine], jnp.asarray(scenario.radius))
+    look = lambda j, c: _look(j, c, view, _row(reachable, j - first_foe))  # noqa: E731
+    unroll = len(foes) <= 10
+    nearest, who, gap_old, gap_striker = jax.lax.fori_loop(foes.start, foes.stop, look, carry, unroll=unroll)
+
     keep = gap_old - radius <= patience
-    grudge = (w.quiet[mine] <= GRUDGE_LOOPS) & (gap_striker - radius <= LEASH)
-    found = jnp.where(near <= scenario.scan[mine], who, jnp.where(grudge, w.struck_by[mine], NOBODY))
-    target = jnp.where(keep, old, found)
+    near = nearest - radius
+    if hunting:
+        keep = gap_old < 100.0
+        target = jnp.where(keep, old, jnp.where(near < 100.0, who, NOBODY))
+    else:
+        if feared is not None:
+            threat = lambda j, c: _look(j, c, view, _row(reachable, j - first_foe) & _row(feared, j - first_foe))  # noqa: E731
+            nearest_threat, worst, gap_feared, _ = jax.lax.fori_loop(
+                foes.start, foes.stop, threat, carry, unroll=unroll
+            )
+            threatened = nearest_threat - radius <= scenario.scan[mine]
+            near, who = jnp.where(threatened, nearest_threat - radius, near), jnp.where(threatened, worst, who)
+            keep &= ~threatened | (gap_feared == gap_old)
+        grudge = (w.quiet[mine] <= GRUDGE_LOOPS) & (gap_striker - radius <= LEASH)
+        found = jnp.where(near <= scenario.scan[mine], who, jnp.where(grudge, w.struck_by[mine], NOBODY))
+        target = jnp.where(keep, old, found)
 
     gx, gy = battle.orders.goal_x[mine] - x, battle.orders.goal_y[mine] - y
     near_goal = np.float32(ARRIVED * np.sqrt(last - first))
     walking = gx * gx + gy * gy > near_goal**2
     swing = jnp.where(target == old, w.swing[mine], 0.0)
-    return eqx.tree_at(
+    battle = eqx.tree_at(
         lambda b: (b.orders.target, b.orders.walking, b.weapons.swing),
         battle,
         (
@@ -82,13 +139,24 @@ def attack_move(scenario: Scenario, battle: Battle, first: int, last: int) -> Ba
             w.swing.at[mine].set(swing),
         ),
     )
+    return battle if fights.all() else heal(scenario, battle, first, last, old, following)
 
 
-def _look(j, carry, px, py, x, y, old, striker, radius):
-    """Compare foe `j` with the best so far; remember how far the old target and the last attacker are."""
+def _row(table: Array | None, j: Array) -> Array | bool:
+    return True if table is None else table[j]
+
+
+def _look(j, carry, view, counts):
+    """Compare foe `j` with the best so far; remember how far the old target and the last attacker are.
+
+    Foes that do not count are as good as infinitely far.
+    """
     nearest, who, gap_old, gap_striker = carry
+    px, py, x, y, old, striker, radius = view
     dx, dy = x - px[None, j], y - py[None, j]
     gap = jnp.sqrt(dx * dx + dy * dy) - radius[None, j]
+    if counts is not True:
+        gap = jnp.where(counts, gap, _FAR)
     closer = gap < nearest
     return (
         jnp.where(closer, gap, nearest),
@@ -98,13 +166,110 @@ def _look(j, carry, px, py, x, y, old, striker, radius):
     )
 
 
-def _init(scenario: Scenario, battle: Battle) -> Battle:
-    return order_to_point(scenario, battle, scenario.n_agents, scenario.n_units, scenario.attack.start)
+def heal(scenario: Scenario, battle: Battle, first: int, last: int, old: Array, following: bool) -> Battle:
+    """Choose patients for the healers among units `first` .. `last - 1`; those without one stay with their friends.
+
+    Kept: a patient that lives and is not whole, while energy lasts. Else, with energy enough to begin: of those within
+    the scan radius, edge to edge, the one with the smallest part of its life, and of equals the closest; else nobody.
+    `old` holds the targets `[last - first, batch]` of all these units before this loop.
+    """
+    rows = first + np.flatnonzero(scenario.heals[first:last, 0])
+    patients = first + np.flatnonzero(scenario.can_target[rows, first:last].any(axis=0))
+    fighters = first + np.flatnonzero(scenario.heals[first:last, 0] == 0)
+    units, before = battle.units, old[rows - first]
+    px, py = parked(units)
+    x, y, radius = px[rows], py[rows], scenario.radius[rows]
+    part = units.health / scenario.health_max
+
+    def look(k, carry):
+        fraction, gap, who, kept = carry
+        j = jnp.asarray(patients, jnp.int32)[k]
+        needs = (part[j] > 0) & (part[j] < 1) & jnp.asarray(scenario.can_target)[rows, j][:, None]
+        dx, dy = x - px[j], y - py[j]
+        away = jnp.sqrt(dx * dx + dy * dy) - jnp.asarray(scenario.radius)[j]
+        seen = needs & (away - radius <= scenario.scan[rows])
+        better = seen & ((part[j] < fraction) | ((part[j] == fraction) & (away < gap)))
+        return (
+            jnp.where(better, part[j], fraction),
+            jnp.where(better, away, gap),
+            jnp.where(better, j, who),
+            kept | (needs & (before == j)),
+        )
+
+    whole = jnp.ones_like(x)
+    carry = (whole, whole * _FAR, jnp.full_like(before, NOBODY), jnp.zeros(x.shape, bool))
+    _, _, worst, needy = jax.lax.fori_loop(0, len(patients), look, carry, unroll=len(patients) <= 10)
+    energy = units.energy[rows]
+    begins = jnp.where(energy >= scenario.heal_energy[rows], worst, NOBODY)
+    lasts = energy >= (scenario.heal_rate * scenario.heal_cost)[rows]
+    target = jnp.where(needy & lasts, before, begins)
+
+    def friend(k, carry):
+        squared, to_x, to_y = carry
+        j = jnp.asarray(fighters, jnp.int32)[k]
+        dx, dy = px[j] - x, py[j] - y
+        closer = dx * dx + dy * dy < squared
+        return (
+            jnp.where(closer, dx * dx + dy * dy, squared),
+            jnp.where(closer, px[j], to_x),
+            jnp.where(closer, py[j], to_y),
+        )
+
+    orders, walking = battle.orders, jnp.zeros(x.shape, bool)
+    goal_x, goal_y = orders.goal_x[rows], orders.goal_y[rows]
+    if following:
+        apart, goal_x, goal_y = jax.lax.fori_loop(
+            0, len(fighters), friend, (whole * 1e4, goal_x, goal_y), unroll=len(fighters) <= 10
+        )
+        walking = (apart > BESIDE**2) & (apart < 1e4)
+    return eqx.tree_at(
+        lambda b: (b.orders.target, b.orders.walking, b.orders.goal_x, b.orders.goal_y),
+        battle,
+        (
+            orders.target.at[rows].set(target),
+            orders.walking.at[rows].set(walking),
+            orders.goal_x.at[rows].set(goal_x),
+            orders.goal_y.at[rows].set(goal_y),
+        ),
+    )
 
 
-def _act(scenario: Scenario, battle: Battle) -> Battle:
-    return attack_move(scenario, battle, scenario.n_agents, scenario.n_units)
+def attack_point(
+    scenario: Scenario, seed: UInt[Array, " batch"], chance: bool
+) -> tuple[float | Float[Array, " batch"], float | Float[Array, " batch"]]:
+    """The point that all enemies are ordered to attack; on 2m_vs_1z drawn between the marines, evenly, by the seed.
+
+    Without chance it is the middle.
+    """
+    start, stop = scenario.attack.start, scenario.attack.stop
+    if start == stop:
+        return start
+    part: float | Float[Array, " batch"] = 0.5
+    if chance:
+        part = ((seed * jnp.uint32(0x9E3779B1)) >> 8).astype(jnp.float32) * jnp.float32(2**-24)
+    return start[0] + (stop[0] - start[0]) * part, start[1] + (stop[1] - start[1]) * part
 
 
-SCRIPTED = Opponent(init=_init, act=_act)
-"""What SMAC's maps do: one attack-move of all enemies to the map's attack point."""
+_DEFAULTS = Options()
+
+
+@functools.cache
+def scripted(options: Options = _DEFAULTS) -> Opponent:
+    """What SMAC's maps do: all enemies are ordered, once, to attack a point, the allies, or nothing."""
+
+    def init(scenario: Scenario, battle: Battle) -> Battle:
+        if scenario.attack.kind != "point":
+            return battle
+        point = attack_point(scenario, battle.seed, options.jitter)
+        return order_to_point(scenario, battle, scenario.n_agents, scenario.n_units, point)
+
+    def act(scenario: Scenario, battle: Battle) -> Battle:
+        hunting = scenario.attack.kind == "units"
+        first, last = scenario.n_agents, scenario.n_units
+        return attack_move(scenario, battle, first, last, hunting=hunting, following=options.medivac_follows)
+
+    return Opponent(init=init, act=act)
+
+
+SCRIPTED = scripted()
+"""The scripted enemy as the options are by default."""

@@ -66,8 +66,12 @@ class Options:
     """Return of a perfect battle without regeneration."""
     jitter: bool = True
     """Weapon cooldowns vary by U(-1, +2) game loops per shot, as in the game; off: a battle has no randomness."""
+    medivac_follows: bool = True
+    """The enemy's medivac goes with its army; off: it stays where it starts. (Unknown which of the two the game does.)"""
     profile: str = "smac"
     """Unit numbers: `smac` (what the maps run), `ladder410` (4.10 ladder balance), `smaclite` (on the maps it has)."""
+    creep_decay: bool = False
+    """Spine crawlers lose 3 life a second, as structures without creep do; whether SMAC's map has creep is unknown."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -265,7 +269,7 @@ def pack_spawns(
     return placed
 
 
-def load(map_name: str, profile: str = "smac") -> Scenario:
+def load(map_name: str, profile: str = "smac", creep_decay: bool = False) -> Scenario:
     """Build the scenario of a map from the data files.
 
     Raises:
@@ -277,11 +281,15 @@ def load(map_name: str, profile: str = "smac") -> Scenario:
     if profile == "smaclite" and not maps[map_name].get("smaclite"):
         choices = ", ".join(name for name, data in maps.items() if data.get("smaclite"))
         raise ValueError(f"`profile` smaclite exists on the maps SMAClite has ({choices}); got {map_name!r}")
-    return build(map_name, maps[map_name], profile)
+    return build(map_name, maps[map_name], profile, creep_decay)
 
 
-def build(name: str, data: dict[str, Any], profile: str = "smac") -> Scenario:
-    """Build a scenario from an entry like those of maps.toml."""
+def build(name: str, data: dict[str, Any], profile: str = "smac", creep_decay: bool = False) -> Scenario:
+    """Build a scenario from an entry like those of maps.toml.
+
+    Raises:
+        ValueError: the profile is unknown, or a team does not fit around its spawn points.
+    """
     if profile not in PROFILES:
         raise ValueError(f"`profile` must be one of {', '.join(PROFILES)}; got {profile!r}")
     units = unit_numbers(profile)
@@ -295,6 +303,8 @@ def build(name: str, data: dict[str, Any], profile: str = "smac") -> Scenario:
     names = tuple(unit for unit, _, _ in allies + enemies)
     n_agents, n_enemies = len(allies), len(enemies)
     numbers = [units[unit] for unit in names]
+    if creep_decay:
+        numbers = [n | {"life_rate": n["life_rate"] - CREEP_DECAY} if "S" in n["attributes"] else n for n in numbers]
 
     def column(field: str, scale: float = 1.0, default: float = 0.0) -> np.ndarray:
         return np.array([[unit.get(field, default) * scale] for unit in numbers], np.float32)
@@ -364,6 +374,8 @@ def build(name: str, data: dict[str, Any], profile: str = "smac") -> Scenario:
     )
 
 
+CREEP_DECAY = 1 / 0.3332
+"""Life a second that a Zerg structure without creep loses."""
 LEVEL_HEIGHT = 0.25
 """Height of a cliff level in `height`, a stand-in: the game's own heights are not among the map facts."""
 _LEVELS = {".": 0.0, "1": 1.0, "a": 1.25, "b": 1.5, "c": 1.75, "2": 2.0}
