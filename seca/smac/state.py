@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt
 
 from seca.smac.scenario import MAP_SIZE, Scenario
+from seca.types import PyTree
 
 NOBODY = -1
 """Unit index that points at no unit."""
@@ -97,6 +98,8 @@ class Battle(eqx.Module):
     terminated: Bool[Array, " batch"]
     truncated: Bool[Array, " batch"]
     won: Bool[Array, " batch"]
+    opponent: PyTree = ()
+    """What the opponent remembers (`seca.smac.opponent.Opponent`): arrays with the batch last."""
 
 
 def spawn(scenario: Scenario, seed: UInt[Array, " batch"]) -> Battle:

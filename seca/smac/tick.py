@@ -35,8 +35,13 @@ def tick(scenario: Scenario, opponent: Opponent, battle: Battle) -> Battle:
 
 def play(scenario: Scenario, options: Options, battle: Battle, opponent: Opponent = SCRIPTED) -> Battle:
     """The eight game loops of an env step, from orders already given."""
-    battle = combat.draw(options, battle)
+    battle = begin(scenario, options, battle, opponent)
     return jax.lax.fori_loop(0, LOOPS_PER_STEP, lambda _, b: tick(scenario, opponent, b), battle)
+
+
+def begin(scenario: Scenario, options: Options, battle: Battle, opponent: Opponent = SCRIPTED) -> Battle:
+    """What comes before the game loops of an env step: the opponent's decisions and the step's luck."""
+    return combat.draw(options, opponent.decide(scenario, battle))
 
 
 def step(
@@ -50,8 +55,15 @@ def step(
 
     Returns the battles and their rewards.
     """
+    return advance(scenario, options, battle, actions.command(scenario, battle, requested), opponent)
+
+
+def advance(
+    scenario: Scenario, options: Options, battle: Battle, ordered: Battle, opponent: Opponent = SCRIPTED
+) -> tuple[Battle, Array]:
+    """The same from orders already given: `ordered` is `battle` with new orders of the agents, whatever they are."""
     over = battle.terminated | battle.truncated
-    after = play(scenario, options, actions.command(scenario, battle, requested), opponent)
+    after = play(scenario, options, ordered, opponent)
     outcome = reward.outcome(scenario, after.units)
     steps = battle.steps + 1
     gain = reward.reward(scenario, options, battle.units, after.units, outcome)
