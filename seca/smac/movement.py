@@ -1,8 +1,9 @@
-"""How units get where they want to be: straight, round each other, and never into walls.
+"""How units get where they want to be: round walls, round each other, and never into either.
 
-The game's pathing is closed. Here a unit walks straight at its goal; whatever stands in its way turns it along the
-tangent, on the side it is heading to already, and what still overlaps is pushed apart. On plain terrain that is enough:
-melee units surround, columns file past, nobody is pushed by an enemy.
+The game's pathing is closed. Here a unit walks straight at its goal, or at the next corner on the way to it; whatever
+stands in its way turns it along the tangent, on the side it is heading to already, and what still overlaps is pushed
+apart: melee units surround, columns file past, nobody is pushed by an enemy. Only units of one layer meet: colossi, who
+step over cliffs and over what is on the ground, and flyers are among themselves.
 """
 
 import functools
@@ -11,11 +12,13 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
+from seca.smac import paths
 from seca.smac.opponent import RANGE_SLOP
-from seca.smac.scenario import Scenario
-from seca.smac.state import Battle, is_walkable, parked
+from seca.smac.scenario import LAYERS, MAP_SIZE, Scenario
+from seca.smac.state import Battle, Units, is_walkable, parked
 
 SKIN = 0.1
 """Free space a unit keeps to what it would otherwise run into in this loop."""
@@ -31,13 +34,18 @@ MAX_PUSH = 0.15
 """Longest displacement by pushing apart in one loop."""
 CROWD = 17
 """Number of units from which overlaps are undone in several rounds."""
+GROUND, CLIFFS, AIR = (LAYERS.index(layer) for layer in ("ground", "cliffs", "air"))
+LAYER_APART = 64.0
+"""How far apart layers are set in passes over pairs: farther than the map is wide."""
+AIR_MARGIN = 0.01
+"""Flyers stay this far inside the map."""
 
 
 def plan(scenario: Scenario, battle: Battle) -> Battle:
     """Find who is in range of its target, and where everybody else wants to step.
 
     Units with a living target walk at it until it is in range, then stand; units without walk to their goal, never past
-    it. The dead are parked and want nothing.
+    it. On the ground the way leads round walls. The dead are parked and want nothing.
     """
     orders = battle.orders
     px, py = parked(battle.units)
@@ -55,17 +63,41 @@ def plan(scenario: Scenario, battle: Battle) -> Battle:
 
     gx = jnp.where(has_target, dx, orders.goal_x - px)
     gy = jnp.where(has_target, dy, orders.goal_y - py)
+    gx, gy = round_walls(scenario, battle.units, gx, gy)
     length = jnp.sqrt(gx * gx + gy * gy)
     moves = alive & jnp.where(orders.target >= 0, has_target & ~engaged, orders.walking)
-    scale = jnp.where(moves, jnp.minimum(scenario.speed / jnp.maximum(length, 1e-6), 1.0), 0.0)
+    speed = jnp.asarray(scenario.speed)
+    if np.isfinite(scenario.acceleration).any():
+        speed = jnp.minimum(speed, jnp.hypot(battle.intent.vx, battle.intent.vy) + scenario.acceleration)
+    scale = jnp.where(moves, jnp.minimum(speed / jnp.maximum(length, 1e-6), 1.0), 0.0)
     wanted = (engaged, gap, gx * scale, gy * scale)
     return eqx.tree_at(lambda b: (b.intent.engaged, b.intent.gap, b.intent.vx, b.intent.vy), battle, wanted)
+
+
+def round_walls(
+    scenario: Scenario, units: Units, dx: Float[Array, "units batch"], dy: Float[Array, "units batch"]
+) -> tuple[Float[Array, "units batch"], Float[Array, "units batch"]]:
+    """Where to head for a goal at (dx, dy) from each unit: there, or at the next way-point of `seca.smac.paths`."""
+    ways = paths.find(scenario.walkable)
+    if ways is None:
+        return dx, dy
+    own = _cell(units.x) * MAP_SIZE + _cell(units.y)
+    goal = _cell(units.x + dx) * MAP_SIZE + _cell(units.y + dy)
+    entry = jnp.asarray(ways.row * ways.via.shape[1])[goal] + jnp.asarray(ways.column)[own]
+    point = jnp.asarray(ways.via.reshape(-1))[entry].astype(jnp.int32)
+    turns = (point > 0) & jnp.asarray(scenario.layer == GROUND)
+    to_x, to_y = jnp.asarray(ways.x)[point] - units.x, jnp.asarray(ways.y)[point] - units.y
+    return jnp.where(turns, to_x, dx), jnp.where(turns, to_y, dy)
+
+
+def _cell(at: Float[Array, "units batch"]) -> Int[Array, "units batch"]:
+    return jnp.clip(at.astype(jnp.int32), 0, MAP_SIZE - 1)
 
 
 def steer(scenario: Scenario, battle: Battle) -> Battle:
     """Turn wanted steps away from whatever would be run into, and do not walk against the last push."""
     intent = battle.intent
-    px, py = parked(battle.units)
+    px, py = _layered(scenario, battle.units)
     speed = jnp.sqrt(intent.vx * intent.vx + intent.vy * intent.vy)
     pairs = functools.partial(_avoid, px, py, intent, speed, battle.orders.target, jnp.asarray(scenario.separation))
     bias = intent.side * jnp.where(intent.passing, COMMITMENT, UNDECIDED)
@@ -124,7 +156,7 @@ def push_apart(scenario: Scenario, battle: Battle) -> Battle:
 
 
 def _push_once(scenario: Scenario, battle: Battle) -> Battle:
-    px, py = parked(battle.units)
+    px, py = _layered(scenario, battle.units)
     still = jnp.where((battle.intent.vx == 0) & (battle.intent.vy == 0), 1.0, 0.0)
     pairs = functools.partial(_push, px, py, still, jnp.asarray(scenario.separation))
     dx, dy = _over_units(scenario, pairs, (jnp.zeros_like(px), jnp.zeros_like(px)))
@@ -149,10 +181,31 @@ def _over_units(scenario: Scenario, pairs: Callable[[int, tuple], tuple], carry:
     return jax.lax.fori_loop(0, scenario.n_units, pairs, carry)
 
 
+def _layered(scenario: Scenario, units: Units) -> tuple[Float[Array, "units batch"], Float[Array, "units batch"]]:
+    """Positions for passes over pairs: layers far apart, the dead parked."""
+    px, py = parked(units)
+    return (px, py) if (scenario.layer == GROUND).all() else (px + scenario.layer * np.float32(LAYER_APART), py)
+
+
 def _displace(scenario: Scenario, battle: Battle, dx: Array, dy: Array) -> Battle:
     """Move living units; stop at walls axis by axis, so that they slide along them."""
     units, alive = battle.units, battle.units.alive
     to_x, to_y = units.x + dx, units.y + dy
-    x = jnp.where(alive & is_walkable(scenario, to_x, units.y), to_x, units.x)
-    y = jnp.where(alive & is_walkable(scenario, x, to_y), to_y, units.y)
+    if (scenario.layer == AIR).any():
+        flies = jnp.asarray(scenario.layer == AIR)
+        to_x, to_y = (jnp.where(flies, jnp.clip(to, AIR_MARGIN, MAP_SIZE - AIR_MARGIN), to) for to in (to_x, to_y))
+    x = jnp.where(alive & may_stand(scenario, to_x, units.y), to_x, units.x)
+    y = jnp.where(alive & may_stand(scenario, x, to_y), to_y, units.y)
     return eqx.tree_at(lambda b: (b.units.x, b.units.y), battle, (x, y))
+
+
+def may_stand(
+    scenario: Scenario, x: Float[Array, "units batch"], y: Float[Array, "units batch"]
+) -> Bool[Array, "units batch"]:
+    """Whether each unit could be at its point: on walkable cells, on cliffs of any level, or anywhere in the air."""
+    if (scenario.layer == GROUND).all():
+        return is_walkable(scenario, x, y)
+    cell = _cell(x) * MAP_SIZE + _cell(y) + scenario.layer * MAP_SIZE**2
+    inside = (x >= 0) & (x < MAP_SIZE) & (y >= 0) & (y < MAP_SIZE)
+    table = np.stack([scenario.walkable, scenario.level > 0, np.ones_like(scenario.walkable)])
+    return inside & jnp.asarray(table.reshape(-1))[cell]
