@@ -8,11 +8,15 @@ from seca.envs.base import Env
 
 
 def make(env_id: str, options: Mapping[str, Any] | None = None) -> Env:
-    """The environment `family/name` with its options.
+    """The environment `family/name`, or `smac:FILE.toml` for a scenario of one's own, with its options.
 
     Raises ValueError in one line that names what is unknown and the choices.
     """
     options = dict(options or {})
+    if env_id.startswith("smac:"):
+        from seca.envs import smac  # Reads its data files: only when asked for.
+
+        return smac.make_file(env_id.removeprefix("smac:"), **options)
     family, _, name = env_id.partition("/")
     if family not in _FAMILIES or not name:
         raise ValueError(f"`env` {env_id!r} does not exist; choose from {', '.join(list_envs())}")

@@ -1,10 +1,11 @@
 """SMAC battles as an environment."""
 
+import dataclasses
 from typing import Any
 
 from seca.envs.base import Env
-from seca.smac import scenario, simulator
-from seca.smac.opponent import SCRIPTED, Opponent
+from seca.smac import custom, scenario, simulator
+from seca.smac.opponent import Opponent
 from seca.types import EnvSpec
 
 VERSION = "smac-1"
@@ -25,7 +26,19 @@ def make(map_name: str, **options: Any) -> Env:
         ValueError: unknown map, unknown option, or a value it cannot take.
     """
     chosen = scenario.read_options(options)
-    return from_scenario(scenario.load(map_name, chosen.profile), chosen)
+    return from_scenario(scenario.load(map_name, chosen.profile, chosen.creep_decay), chosen)
+
+
+def make_file(path: str, **options: Any) -> Env:
+    """Battles of a scenario file (see `seca.smac.custom.read`); the rest as in `make`.
+
+    The version follows the contents of the file, so that a checkpoint of a file edited since is refused.
+    """
+    chosen = scenario.read_options(options)
+    battlefield = custom.read(path, chosen.profile, chosen.creep_decay)
+    env = from_scenario(battlefield, chosen)
+    version = f"{env.spec.version}-{custom.fingerprint(path)}"
+    return dataclasses.replace(env, spec=dataclasses.replace(env.spec, id=f"smac:{path}", version=version))
 
 
 def list_maps() -> list[str]:
@@ -33,8 +46,8 @@ def list_maps() -> list[str]:
     return list(scenario.map_names())
 
 
-def from_scenario(battlefield: scenario.Scenario, options: scenario.Options, opponent: Opponent = SCRIPTED) -> Env:
-    """The environment of a scenario, with any opponent."""
+def from_scenario(battlefield: scenario.Scenario, options: scenario.Options, opponent: Opponent | None = None) -> Env:
+    """The environment of a scenario, with any opponent; None: the one that the options name."""
     battles = simulator.Simulator(battlefield, options, opponent)
     obs_size, state_size = battles.sizes
     spec = EnvSpec(

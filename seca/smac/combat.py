@@ -200,7 +200,9 @@ def heal(scenario: Scenario, battle: Battle) -> Battle:
         energy = energy.at[row].add(-given * scenario.heal_cost[row])
     health = jnp.minimum(health, scenario.health_max)
     energy = jnp.minimum(energy + scenario.energy_rate, scenario.energy_max)
-    return eqx.tree_at(lambda b: (b.units.health, b.units.energy), battle, (health, jnp.where(units.alive, energy, units.energy)))
+    return eqx.tree_at(
+        lambda b: (b.units.health, b.units.energy), battle, (health, jnp.where(units.alive, energy, units.energy))
+    )
 
 
 def regenerate(scenario: Scenario, battle: Battle) -> Battle:

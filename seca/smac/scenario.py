@@ -66,6 +66,8 @@ class Options:
     """Return of a perfect battle without regeneration."""
     jitter: bool = True
     """Weapon cooldowns vary by U(-1, +2) game loops per shot, as in the game; off: a battle has no randomness."""
+    opponent: str = "scripted"
+    """Who commands the enemy: `scripted` (what SMAC's maps do), or a script of `seca.smac.scripts` like `focus_fire`."""
     medivac_follows: bool = True
     """The enemy's medivac goes with its army; off: it stays where it starts. (Unknown which of the two the game does.)"""
     profile: str = "smac"
@@ -237,7 +239,10 @@ def map_names() -> tuple[str, ...]:
 
 
 def pack_spawns(
-    groups: list[dict[str, Any]], units: dict[str, dict[str, Any]], standing: dict[str, np.ndarray], ahead: tuple[int, int]
+    groups: list[dict[str, Any]],
+    units: dict[str, dict[str, Any]],
+    standing: dict[str, np.ndarray],
+    ahead: tuple[int, int],
 ) -> list[tuple[str, float, float]]:
     """Place one team's units in creation order, each on the nearest free spot around its spawn point.
 
