@@ -63,6 +63,9 @@ def read_curve(path: pathlib.Path) -> Curve:
     lines = folders.read_metrics(folder, "eval")
     if not lines:
         raise UsageError(f"`run` is {path}: it has no evaluation yet")
+    for name in ("env_steps", *METRICS):
+        if any(not isinstance(line.get(name), int | float) for line in lines):
+            raise UsageError(f"`run` is {path}: an evaluation line of metrics.jsonl has no number `{name}`")
     environment = folders.read_environment(folder) or {"env": {"version": "unknown"}}
     options = " ".join(f"{name}={value}" for name, value in sorted(config.env_options.items()))
     return Curve(
@@ -159,6 +162,8 @@ def plot(paths: Sequence[pathlib.Path], out: pathlib.Path) -> list[pathlib.Path]
     Raises UsageError when a run cannot be read; nothing is written then.
     """
     curves = [read_curve(path) for path in paths]
+    if out.name in ("", "..") or out.is_dir():
+        raise UsageError(f"`out` is {out}: it must be a file name without suffix, like {out / 'curves'}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -4,6 +4,7 @@ config.json         the whole configuration; a run can be repeated from it
 environment.json    environment and its version, and one entry per session: versions, devices, commit
 metrics.jsonl       one JSON object per line, `kind` train or eval
 checkpoints/        latest-* and best-*
+recordings/         battles played to be watched, one .npz each
 result.json         trained and untrained policy at the end, side by side
 lock                held by the process that writes here
 """
@@ -48,6 +49,11 @@ class RunFolder:
     def checkpoints(self) -> pathlib.Path:
         """`checkpoints/`."""
         return self.path / "checkpoints"
+
+    @property
+    def recordings(self) -> pathlib.Path:
+        """`recordings/`."""
+        return self.path / "recordings"
 
     @property
     def result(self) -> pathlib.Path:
@@ -150,6 +156,8 @@ def read_environment(folder: RunFolder) -> dict[str, Any] | None:
         raise UsageError(f"`run` is {folder.path}: environment.json cannot be read ({error})") from None
     if not isinstance(content, dict) or not isinstance(content.get("sessions"), list):
         raise UsageError(f"`run` is {folder.path}: environment.json holds no list of `sessions`")
+    if not isinstance(content.get("env"), dict) or "version" not in content["env"]:
+        raise UsageError(f"`run` is {folder.path}: environment.json holds no `version` of the `env`")
     return content
 
 
@@ -157,7 +165,10 @@ def read_metrics(folder: RunFolder, kind: str | None = None) -> list[dict[str, A
     """Lines of `metrics.jsonl`, all or of one kind. A last line cut by a kill is left out."""
     if not folder.metrics.is_file():
         raise UsageError(f"`run` is {folder.path}: it has no metrics.jsonl")
-    lines = folder.metrics.read_text().split("\n")[:-1]
+    try:
+        lines = folder.metrics.read_text(encoding="utf-8").split("\n")[:-1]
+    except UnicodeDecodeError:
+        raise UsageError(f"`run` is {folder.path}: metrics.jsonl is not a text file") from None
     records = []
     for number, line in enumerate(lines, start=1):
         try:

@@ -85,8 +85,8 @@ class WandB:
         )
 
     def write(self, line: dict[str, Any]) -> None:
-        """Log one line; the x-axis is `env_steps`."""
-        self._run.log(scalars(line) | {"env_steps": line["env_steps"]})
+        """Log one line at its env step. After a kill W&B drops the lines it has already seen: their step is past."""
+        self._run.log(scalars(line), step=line["env_steps"])
 
     def close(self) -> None:
         """Flush and let go."""

@@ -3,12 +3,14 @@
 import csv
 import dataclasses
 import pathlib
+import shutil
 from typing import Any
 
 import numpy as np
 import pytest
 
 from seca.config import from_preset
+from seca.errors import UsageError
 from seca.report import curves
 from seca.report.curves import Curve
 
@@ -117,3 +119,36 @@ def test_files_of_a_real_run(finished_run: pathlib.Path, tmp_path: pathlib.Path)
     again = curves.plot([finished_run], tmp_path / "again")
     assert again[1].read_bytes() == written[1].read_bytes()
     assert again[2].read_bytes() == written[2].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("metrics.jsonl", b'{"kind": "eval", "env_steps": 0}\n', "has no number `win_rate`"),
+        ("metrics.jsonl", b"\xff\xfe\n", "not a text file"),
+        ("metrics.jsonl", b"[1]\n", "line 1 of metrics.jsonl cannot be read"),
+        ("environment.json", b'{"sessions": []}', "no `version` of the `env`"),
+        ("environment.json", b"{", "environment.json cannot be read"),
+    ],
+)
+def test_damaged_run_folders_are_named(
+    finished_run: pathlib.Path, tmp_path: pathlib.Path, name: str, damage: bytes, message: str
+) -> None:
+    """One line, and nothing is written."""
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    (run / name).write_bytes(damage)
+    with pytest.raises(UsageError) as error:
+        curves.plot([run], tmp_path / "new" / "figure")
+    assert message in str(error.value) and "\n" not in str(error.value)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("out", [".", "..", "folder"])
+def test_a_figure_needs_a_name(
+    finished_run: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError, match="`out` is"):
+        curves.plot([finished_run], pathlib.Path(out))

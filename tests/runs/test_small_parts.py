@@ -159,8 +159,8 @@ class _Written:
     def add_scalar(self, *arguments: object) -> None:
         self.calls.append(arguments)
 
-    def log(self, values: dict[str, float]) -> None:
-        self.calls.append(values)
+    def log(self, values: dict[str, float], step: int) -> None:
+        self.calls.append((step, values))
 
     def close(self) -> None:
         self.calls.append("close")
@@ -199,8 +199,7 @@ def test_wandb_goes_on_under_the_same_id(tmp_path: pathlib.Path, monkeypatch: py
         logger.write({"kind": "eval", "env_steps": 50, "win_rate": 0.5})
         logger.close()
     assert [run.named["id"] for run in made] == ["first", "first"]
-    assert made[0].calls[0]["eval/win_rate"] == 0.5
-    assert made[0].calls[0]["env_steps"] == 50
+    assert made[0].calls[0] == (50, {"eval/env_steps": 50.0, "eval/win_rate": 0.5})
 
 
 def test_devices_are_chosen_to_divide_the_runners(monkeypatch: pytest.MonkeyPatch) -> None:

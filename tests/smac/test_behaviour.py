@@ -10,7 +10,7 @@ import pytest
 import smac_lab
 
 from seca.envs import smac
-from seca.smac import actions, observe, reward, scenario
+from seca.smac import actions, observe, reward, scenario, tick
 from seca.smac.opponent import Opponent
 
 NOOP, STOP, NORTH, SOUTH, EAST, WEST, FIRST = range(7)
@@ -224,3 +224,21 @@ def test_bad_input_is_refused_in_words():
         "reward_win",
         100.0,
     ]
+
+
+def test_a_win_on_the_last_step_is_no_timeout(duel):
+    """The end of a battle is read before the limit: a win on the last step allowed is terminated, not truncated."""
+    battle = smac_lab.at(duel, [(9, 16), (14, 16)], smac_lab.PASSIVE, seeds=3)
+    health = battle.units.health.at[1].set(jnp.array([1.0, 100.0, 1.0]))
+    steps = jnp.array([9_999, 9_999, 5], jnp.int32)
+    shield = battle.units.shield.at[1].set(0.0)
+    battle = eqx.tree_at(lambda b: (b.units.health, b.units.shield, b.steps), battle, (health, shield, steps))
+    shoot = jnp.full((1, 3), FIRST, jnp.int32)
+    after, gain = tick.step(duel, smac_lab.CALM, battle, shoot, smac_lab.PASSIVE)
+    assert np.asarray(after.terminated).tolist() == [True, False, True]
+    assert np.asarray(after.truncated).tolist() == [False, True, False]
+    assert np.asarray(after.won).tolist() == [True, False, True]
+    assert (np.asarray(gain)[[0, 2]] > 10).all() and gain[1] < 2
+    again, gain = tick.step(duel, smac_lab.CALM, after, shoot, smac_lab.PASSIVE)
+    assert np.asarray(gain)[[0, 1, 2]].tolist() == [0, 0, 0]
+    assert np.asarray(again.steps).tolist() == np.asarray(after.steps).tolist()
