@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
-from seca.smac import actions, observe, scenario, state, tick
-from seca.smac.opponent import SCRIPTED, Opponent
+from seca.smac import actions, observe, scenario, scripts, state, tick
+from seca.smac.opponent import Opponent
 from seca.types import TimeStep
 
 
@@ -22,21 +22,28 @@ class Simulator:
     `dead_allies` and `dead_enemies`. A battle's randomness depends on its own key only.
 
     Raises:
-        ValueError: the rewards cannot be scaled.
+        ValueError: the rewards cannot be scaled, or there is no such opponent.
     """
 
     battlefield: scenario.Scenario
     options: scenario.Options = scenario.Options()
-    opponent: Opponent = SCRIPTED
-    """Who commands the enemy."""
+    opponent: Opponent | None = None
+    """Who commands the enemy; None: whom the options name."""
 
     def __post_init__(self) -> None:
+        if self.opponent is None:
+            scripts.by_name(self.options)
         if self.options.reward_scale and not self.battlefield.largest_return(self.options) > 0:
             raise ValueError(
                 "`reward_scale` divides by the largest possible return, which is "
                 f"{self.battlefield.largest_return(self.options)} with these rewards; it must be above 0, "
                 "or reward_scale=False"
             )
+
+    @property
+    def commander(self) -> Opponent:
+        """Who commands the enemy."""
+        return self.opponent or scripts.by_name(self.options)
 
     @functools.cached_property
     def sizes(self) -> tuple[int, int]:
@@ -48,7 +55,7 @@ class Simulator:
     def reset(self, keys: Key[Array, " batch"]) -> tuple[state.Battle, TimeStep]:
         """Battles at their start, one for each key. Arrays of the battles have the batch last."""
         seed = jax.vmap(lambda key: jax.random.bits(key, (), jnp.uint32))(keys)
-        battle = self.opponent.init(self.battlefield, state.spawn(self.battlefield, seed))
+        battle = self.commander.init(self.battlefield, state.spawn(self.battlefield, seed))
         return battle, self.show(battle, jnp.zeros(seed.shape, jnp.float32))
 
     def step(self, battle: state.Battle, requested: Int[Array, "batch agents"]) -> tuple[state.Battle, TimeStep]:
@@ -59,7 +66,7 @@ class Simulator:
             twice = jax.tree.map(lambda x: jnp.repeat(x, 2, axis=-1), battle)
             twice, shown = self.step(twice, jnp.repeat(requested, 2, axis=0))
             return jax.tree.map(lambda x: x[..., :1], twice), jax.tree.map(lambda x: x[:1], shown)
-        battle, reward = tick.step(self.battlefield, self.options, battle, requested.T, self.opponent)
+        battle, reward = tick.step(self.battlefield, self.options, battle, requested.T, self.commander)
         return battle, self.show(battle, reward)
 
     def show(self, battle: state.Battle, reward: Array) -> TimeStep:
@@ -92,4 +99,5 @@ def make(map_name: str, **options: Any) -> Simulator:
     Raises:
         ValueError: unknown map, unknown option, or a value it cannot take.
     """
-    return Simulator(scenario.load(map_name), scenario.read_options(options))
+    chosen = scenario.read_options(options)
+    return Simulator(scenario.load(map_name, chosen.profile, chosen.creep_decay), chosen)
