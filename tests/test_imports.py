@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": _LEARN | {"errors", "presets"},
     "runs": _RUNS | {"__init__"},
     "report": _RUNS | {"runs"},
-    "replay": _RUNS | {"runs"},
+    "replay": {"errors", "runs"},
     "cli": _RUNS | {"runs", "report", "replay", "__init__"},
     "__main__": {"cli"},
     "__init__": {"envs", "runs"},
@@ -74,6 +74,14 @@ def test_the_rules_know_every_part() -> None:
 def test_imports_point_left(path: pathlib.Path) -> None:
     part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     assert _imported(path) - {part} - MAY_IMPORT[part] == set()
+
+
+def test_replay_reads_recordings_only() -> None:
+    """To watch is to record (`runs`), then to render (`replay`)."""
+    for path in sorted((PACKAGE / "replay").rglob("*.py")):
+        modules = {node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
+        allowed = {"seca.runs.recording", "seca.errors", "seca.replay", "seca.replay.draw"}
+        assert {name for name in modules if name and name.startswith("seca")} - allowed == set(), path
 
 
 def test_import_is_light_and_sets_nothing_of_jax() -> None:

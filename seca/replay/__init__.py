@@ -1,0 +1,1 @@
+"""Pictures of recorded battles. Reads recordings and nothing else: no simulator, no JAX."""

@@ -1,0 +1,150 @@
+"""Recordings to files: an animation (GIF, MP4) or a sheet of moments (PNG)."""
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import pathlib
+import subprocess
+import tempfile
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from seca.errors import RunError, UsageError
+from seca.replay.draw import EDGE, SIGNALS, Painter
+from seca.runs.recording import Recording, check_free
+
+FPS = 20
+"""Frames per second, by default."""
+EVERY = 2
+"""Game loops per frame, by default: with `FPS` 2.5 times SC2's normal speed."""
+MAX_FPS = 50
+"""Viewers show faster GIFs slower."""
+MOMENTS, COLUMNS, PANEL, GAP = 6, 3, 480, 4
+"""Pictures of a sheet, how many side by side, the width of each and the space between, in pixels."""
+HOLD_SECONDS = 1.5
+"""How long the last frame stays."""
+SWATCH = 200
+"""Width of the strip of `SIGNALS` beside a picture whose palette is chosen, in pixels."""
+_COLOURS = 128
+_MP4_MODULE = "imageio_ffmpeg"
+
+
+def check(out: pathlib.Path, fps: int, every: int) -> None:
+    """Raise UsageError unless `render` can write `out` with these numbers; asked before a battle is played."""
+    if out.suffix not in WRITERS:
+        raise UsageError(f"`out` is {out}: its ending must be one of {', '.join(WRITERS)} (a sheet of moments)")
+    if out.suffix == ".mp4" and importlib.util.find_spec(_MP4_MODULE) is None:
+        raise UsageError(f"`out` is {out}: MP4 is not installed; run pip install 'seca[video]', or choose .gif")
+    if not 1 <= fps <= MAX_FPS:
+        raise UsageError(f"`fps` is {fps}: it must be a whole number from 1 to {MAX_FPS}")
+    if every < 1:
+        raise UsageError(f"`every` is {every}: it must be a whole number of at least 1")
+    check_free(out, "out")
+
+
+def render(recording: Recording, out: pathlib.Path, fps: int = FPS, every: int = EVERY) -> None:
+    """Draw a recording into `out`, whose ending chooses the kind: .gif, .mp4, or .png for a sheet of moments.
+
+    Args:
+        recording: the battle.
+        out: a file that does not exist yet.
+        fps: frames per second.
+        every: game loops per frame.
+
+    Raises:
+        UsageError: `out` exists, its ending is another, its extra is not installed, or a number is out of range.
+        RunError: the video encoder failed.
+    """
+    check(out, fps, every)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".tmp-{out.name}")
+    try:
+        WRITERS[out.suffix](Painter(recording), temporary, fps, every)
+        os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def loops_shown(recording: Recording, every: int) -> list[int]:
+    """Frames of the recording that are drawn: each `every`th, and the last whatever its number."""
+    last = len(recording.x) - 1
+    return [*range(0, last, every), last]
+
+
+def moments(recording: Recording, count: int = MOMENTS) -> list[int]:
+    """Frames that tell the battle: from just before the first shot to the end, evenly spread."""
+    last = len(recording.x) - 1
+    shots = np.flatnonzero(recording.shot.any(axis=1))
+    first = max(0, int(shots[0]) - recording.about.loops_per_step) if shots.size else 0
+    return np.linspace(first, last, count).round().astype(int).tolist()
+
+
+def sheet(painter: Painter, frames: list[int]) -> Image.Image:
+    """Several frames in rows of `COLUMNS`, in reading order."""
+    width, height = PANEL, round(painter.view.size[1] * PANEL / painter.view.size[0])
+    columns, rows = min(COLUMNS, len(frames)), -(-len(frames) // COLUMNS)
+    picture = Image.new("RGB", ((width + GAP) * columns - GAP, (height + GAP) * rows - GAP), EDGE)
+    for place, frame in enumerate(frames):
+        small = painter.frame(frame).resize((width, height), Image.Resampling.LANCZOS)
+        picture.paste(small, (place % COLUMNS * (width + GAP), place // COLUMNS * (height + GAP)))
+    return picture
+
+
+def palette(picture: Image.Image, colours: int) -> Image.Image:
+    """The colours of a picture, with room for what is small in it but must keep its hue: teams, bars, beams."""
+    swatch = picture.height // len(SIGNALS)
+    widened = Image.new("RGB", (picture.width + SWATCH, picture.height), SIGNALS[-1])
+    widened.paste(picture)
+    for place, colour in enumerate(SIGNALS):
+        widened.paste(colour, (picture.width, place * swatch, widened.width, (place + 1) * swatch))
+    return widened.quantize(colours)
+
+
+def _write_sheet(painter: Painter, path: pathlib.Path, fps: int, every: int) -> None:
+    del fps, every  # Nothing moves.
+    picture = sheet(painter, moments(painter.recording))
+    picture.quantize(palette=palette(picture, 256), dither=Image.Dither.NONE).save(path, "PNG", optimize=True)
+
+
+def _write_gif(painter: Painter, path: pathlib.Path, fps: int, every: int) -> None:
+    """All frames in one palette, so that what stands still costs nothing."""
+    frames = loops_shown(painter.recording, every)
+    shared = palette(sheet(painter, moments(painter.recording)), _COLOURS)
+    pictures = (painter.frame(f).quantize(palette=shared, dither=Image.Dither.NONE) for f in frames)
+    durations = [1000 // fps] * len(frames)
+    durations[-1] += round(1000 * HOLD_SECONDS)
+    next(pictures).save(path, "GIF", save_all=True, append_images=pictures, duration=durations, loop=0)
+
+
+def _write_mp4(painter: Painter, path: pathlib.Path, fps: int, every: int) -> None:
+    """H.264, as every browser plays it."""
+    frames = loops_shown(painter.recording, every)
+    frames += frames[-1:] * round(fps * HOLD_SECONDS)
+    width, height = painter.view.size
+    program = importlib.import_module(_MP4_MODULE).get_ffmpeg_exe()
+    pictures = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(fps), "-i", "-"]
+    video = ["-c:v", "libx264", "-crf", "20", "-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4", str(path)]
+    # Our own process, since the module's forks with a hook, of which JAX warns.
+    with tempfile.TemporaryFile() as complaints:
+        encoder = subprocess.Popen(
+            [program, "-y", "-loglevel", "error", *pictures, *video], stdin=subprocess.PIPE, stderr=complaints
+        )
+        assert encoder.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # It gave up: its own words follow.
+            with encoder.stdin as pipe:
+                for frame in frames:
+                    pipe.write(painter.frame(frame).tobytes())
+        if encoder.wait() != 0:
+            complaints.seek(0)
+            raise RunError(f"ffmpeg failed: {complaints.read().decode(errors='replace').strip() or encoder.returncode}")
+
+
+WRITERS: dict[str, Callable[[Painter, pathlib.Path, int, int], None]] = {
+    ".gif": _write_gif,
+    ".mp4": _write_mp4,
+    ".png": _write_sheet,
+}
+"""File endings and who writes them: `writer(painter, path, fps, every)`."""
