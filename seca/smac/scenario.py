@@ -67,9 +67,9 @@ class Options:
     jitter: bool = True
     """Weapon cooldowns vary by U(-1, +2) game loops per shot, as in the game; off: a battle has no randomness."""
     opponent: str = "scripted"
-    """Who commands the enemy: `scripted` (what SMAC's maps do), or a script of `seca.smac.scripts` like `focus_fire`."""
+    """Who commands the enemy: `scripted` (what SMAC's maps do) or a script of `seca.smac.scripts`."""
     medivac_follows: bool = True
-    """The enemy's medivac goes with its army; off: it stays where it starts. (Unknown which of the two the game does.)"""
+    """The enemy's medivac goes with its army; off: it stays where it starts. Which one the game does is unknown."""
     profile: str = "smac"
     """Unit numbers: `smac` (what the maps run), `ladder410` (4.10 ladder balance), `smaclite` (on the maps it has)."""
     creep_decay: bool = False
