@@ -79,6 +79,36 @@ class BenchOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class WatchOptions:
+    """Record a SMAC battle and draw it: `seca watch --env ENV --policy random`, or `seca watch --policy RUN`.
+
+    `seca watch RECORDING` draws a recorded battle again.
+    """
+
+    recording: Positional[Annotated[pathlib.Path | None, arg(metavar="RECORDING")]] = None
+    """Recording (.npz) to draw; nothing is played then."""
+    policy: str | None = None
+    """Who commands the team: `random`, `heuristic`, or a run folder, whose policy acts greedily."""
+    env: str | None = None
+    """Environment, smac/...; a run's own unless given."""
+    env_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Options of the environment, as in `--env-options key=value key=value`."""
+    checkpoint: Literal["latest", "best"] = "latest"
+    """Which policy of a run."""
+    seed: int = 0
+    """Seed of the battles."""
+    battle: int = 0
+    """Which battle of the seed: the number of the episode in `seca evaluate --seed`."""
+    out: pathlib.Path | None = None
+    """Picture to make, by its ending .gif, .mp4 or .png (a sheet of moments); by default a .gif, in a run's folder of
+    recordings if it has one."""
+    fps: int = 20
+    """Frames per second."""
+    every: int = 2
+    """Game loops per frame; SC2's normal speed has 16 in a second."""
+
+
+@dataclasses.dataclass(frozen=True)
 class NoOptions:
     """This command has no options."""
 
@@ -182,6 +212,64 @@ def plot(arguments: list[str]) -> int:
     return 0
 
 
+def watch(arguments: list[str]) -> int:
+    """Record a battle and draw it, or draw a recording."""
+    options = _parse(WatchOptions, "watch", arguments)
+    from seca.replay import render
+    from seca.runs import recording
+
+    if options.recording is not None:
+        _refuse_playing(options)
+        battle = recording.load(options.recording)
+        out = options.out or options.recording.with_suffix(".gif")
+        render.check(out, options.fps, options.every)
+    else:
+        path, out, battle = _play(options)
+        print(path)
+    render.render(battle, out, options.fps, options.every)
+    print(out)
+    print(battle.sentence())
+    return 0
+
+
+def _refuse_playing(options: WatchOptions) -> None:
+    """Raise UsageError when an option of playing is given together with a recording."""
+    for field in ("policy", "env", "env_options", "checkpoint", "seed", "battle"):
+        value, default = (getattr(source, field) for source in (options, WatchOptions()))
+        if value != default:
+            raise UsageError(
+                f"`{field.replace('_', '-')}` is {value} but `recording` {options.recording} is played already: "
+                "leave one of them out"
+            )
+
+
+def _play(options: WatchOptions) -> tuple[pathlib.Path, pathlib.Path, Any]:
+    """Record the battle asked for: path of the recording, of the picture to make, and the recording."""
+    from seca.config import whole
+    from seca.replay import render
+    from seca.runs import machine, recording
+    from seca.runs import watch as watching
+
+    if options.policy is None:
+        raise UsageError(
+            f"`policy` is missing: choose {', '.join(watching.SCRIPTS)} or a run folder, or give a recording (.npz)"
+        )
+    whole("seed", options.seed, 0, 2**32 - 1)
+    whole("battle", options.battle, 0, 2**31 - 1)
+    if options.out is not None:
+        render.check(options.out, options.fps, options.every)
+    machine.configure(1, 1)
+    plan = watching.plan(options.policy, options.env, options.env_options, options.checkpoint)
+    name = f"{plan.name}-seed{options.seed}-battle{options.battle}"
+    out = options.out or (plan.home or pathlib.Path()) / f"{name}.gif"
+    path = out.with_suffix(".npz") if plan.home is None else plan.home / f"{name}.npz"
+    render.check(out, options.fps, options.every)
+    recording.check_free(path, "recording")
+    [battle] = watching.record(plan.env, plan.policy, options.seed, [options.battle])
+    recording.save(battle, path)
+    return path, out, battle
+
+
 def envs(arguments: list[str]) -> int:
     """List environments."""
     _parse(NoOptions, "envs", arguments)
@@ -252,6 +340,7 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "train": ("PRESET --env ENV ... : train into a new run folder", train),
     "resume": ("RUN : continue a run where it was stopped or killed", resume),
     "evaluate": ("RUN : win rate, return and length of a run's policy", evaluate),
+    "watch": ("--env ENV --policy POLICY : record a battle and draw it as GIF, MP4 or PNG", watch),
     "plot": ("RUN ... : learning curves", plot),
     "envs": ("list environments", envs),
     "algos": ("list presets", algos),

@@ -1,0 +1,224 @@
+"""Play battles of a SMAC environment with a policy and record every game loop of them."""
+
+import dataclasses
+import functools
+import inspect
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PRNGKeyArray
+
+import seca
+from seca.config import EnvOption
+from seca.envs import registry
+from seca.envs.base import Env
+from seca.errors import UsageError, refusing
+from seca.runs import folder as folders
+from seca.runs import stats
+from seca.runs.load import Kind, LoadedRun, load
+from seca.runs.recording import About, Recording
+from seca.smac import actions, scenario, trace
+from seca.smac.scripts import SCRIPTS, Script
+from seca.smac.simulator import Simulator
+from seca.smac.state import Battle
+from seca.types import PyTree, TimeStep
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """Who commands the team in a battle: state in, state out, a batch of one."""
+
+    name: str
+    init: Callable[[], PyTree]
+    """`init() -> carry` at the start of a battle."""
+    act: Callable[[PyTree, TimeStep, Battle, PRNGKeyArray], tuple[PyTree, Int[Array, "batch agents"]]]
+    """`act(carry, time_step, battle, key) -> (carry, actions)`."""
+
+
+def scripted(name: str, simulator: Simulator) -> Policy:
+    """A script of `seca.smac.scripts` as the policy of the team."""
+    script, field = SCRIPTS[name], simulator.battlefield
+    return Policy(
+        name=name,
+        init=functools.partial(script.init, field, 1),
+        act=jax.jit(functools.partial(_act_by_script, script, field)),
+    )
+
+
+def _act_by_script(
+    script: Script, field: scenario.Scenario, carry: PyTree, time_step: TimeStep, battle: Battle, key: PRNGKeyArray
+) -> tuple[PyTree, Int[Array, "batch agents"]]:
+    del time_step, key  # Scripts see the battle itself, and its seed.
+    carry, chosen = script.act(field, battle, carry)
+    return carry, chosen.T
+
+
+def greedy(run: LoadedRun, name: str) -> Policy:
+    """The policy of a run, taking its best actions."""
+    act, params = run.algorithm.act, run.algorithm.policy(run.state.learner)
+    return Policy(
+        name=name,
+        init=functools.partial(run.algorithm.initial_carry, 1),
+        act=jax.jit(functools.partial(_act_greedily, act, params, run.state.env_steps)),
+    )
+
+
+def _act_greedily(
+    act: Callable[..., Any],
+    params: PyTree,
+    env_steps: Array,
+    carry: PyTree,
+    time_step: TimeStep,
+    battle: Battle,
+    key: PRNGKeyArray,
+) -> tuple[PyTree, Int[Array, "batch agents"]]:
+    del battle  # Agents see observations only.
+    acted = act(params, carry, time_step, key[None], env_steps, True)
+    return acted.carry, acted.actions
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is to be played, and where a recording of it belongs."""
+
+    env: Env
+    policy: Policy
+    home: pathlib.Path | None
+    """Folder for recordings inside the run, or None where there is no run."""
+    name: str
+    """Short name of environment and policy, for files."""
+
+
+def plan(policy: str, env: str | None, env_options: Mapping[str, EnvOption], kind: Kind) -> Plan:
+    """Read what a user asks for: a script in a named environment, or a run in its own.
+
+    Raises:
+        UsageError: no such policy, run, checkpoint or environment; not a SMAC environment; a run in another one.
+    """
+    if policy not in SCRIPTS:
+        return _plan_run(pathlib.Path(policy), env, env_options, kind)
+    if env is None:
+        raise UsageError(f"`env` is missing: with `policy` '{policy}' give one, such as --env smac/2s3z")
+    if kind != "latest":
+        raise UsageError(
+            f"`checkpoint` is '{kind}' but `policy` '{policy}' has none: leave it out, or give a run folder"
+        )
+    with refusing():
+        made = registry.make(env, dict(env_options))
+        return Plan(made, scripted(policy, simulator_of(made)), None, f"{made.spec.id.partition('/')[2]}-{policy}")
+
+
+def _plan_run(path: pathlib.Path, env: str | None, env_options: Mapping[str, EnvOption], kind: Kind) -> Plan:
+    if not path.is_dir():
+        raise UsageError(f"`policy` is '{path}': choose {', '.join(SCRIPTS)}, or an existing run folder")
+    folder = folders.existing(path)
+    config = folders.read_config(folder.config)
+    if env is not None and env != config.env:
+        raise UsageError(f"`env` is {env} but run {path} was trained on {config.env}: leave `env` out")
+    for name, value in env_options.items():
+        if name not in config.env_options or config.env_options[name] != value:
+            raise UsageError(f"`env-options` {name}={value} is not what run {path} was trained with: leave it out")
+    run = load(path, kind)
+    with refusing():
+        simulator_of(run.env)
+    steps = int(run.state.env_steps)
+    policy = greedy(run, f"{path.resolve().name}, {kind} checkpoint at {steps:,} env steps")
+    return Plan(run.env, policy, folder.recordings, f"{kind}-{steps}")
+
+
+def simulator_of(env: Env) -> Simulator:
+    """The simulator whose `step` is the environment's. Raises ValueError when there are no battles behind it."""
+    owner = env.step.__self__ if inspect.ismethod(env.step) else None
+    if not isinstance(owner, Simulator):
+        raise ValueError(f"`env` is {env.spec.id}: only battles can be watched, the environments named smac/...")
+    return owner
+
+
+@dataclasses.dataclass(frozen=True)
+class _Compiled:
+    """The compiled functions that a battle is played and seen with."""
+
+    reset: Callable[..., tuple[Battle, TimeStep]]
+    step: Callable[..., tuple[Battle, TimeStep]]
+    look: Callable[[Battle, Int[Array, "batch agents"]], trace.Trace]
+
+
+def record(env: Env, policy: Policy, seed: int, battles: Sequence[int]) -> list[Recording]:
+    """Play the battles of these numbers to their ends and keep every game loop.
+
+    Each is the episode of its number in `seca evaluate --seed`: same key, same start, same luck. The env's own `step`
+    plays; the loops inside a step are traced beside it.
+
+    Raises:
+        ValueError: the environment is not one of SMAC's.
+    """
+    simulator = simulator_of(env)
+    compiled = _Compiled(jax.jit(env.reset), jax.jit(env.step), jax.jit(functools.partial(_look, simulator)))
+    return [_record(env, simulator.battlefield, compiled, policy, seed, battle) for battle in battles]
+
+
+def _record(
+    env: Env, field: scenario.Scenario, compiled: _Compiled, policy: Policy, seed: int, number: int
+) -> Recording:
+    reset_key, act_key = jax.random.split(jax.random.fold_in(stats.evaluation_key(seed), number))
+    battle, time_step = compiled.reset(reset_key[None])
+    carry = policy.init()
+    chosen, shown = [], [time_step]
+    loops = [jax.tree.map(lambda x: x[None], trace.seen(battle, battle))]
+    while not shown[-1].done[0]:
+        carry, taken = policy.act(carry, shown[-1], battle, jax.random.fold_in(act_key, len(chosen)))
+        loops.append(compiled.look(battle, taken))
+        battle, time_step = compiled.step(battle, taken)
+        chosen.append(taken)
+        shown.append(time_step)
+
+    seen = jax.tree.map(lambda *parts: np.concatenate(parts)[..., 0], *jax.device_get(loops))
+    steps = jax.tree.map(lambda *rows: np.concatenate(rows), *jax.device_get(shown))
+    return Recording(
+        about=About(
+            env=env.spec.id,
+            env_version=env.spec.version,
+            env_options=dict(env.spec.options),
+            policy=policy.name,
+            seed=seed,
+            battle=number,
+            loops_per_step=scenario.LOOPS_PER_STEP,
+            loops_per_second=scenario.LOOPS_PER_SECOND,
+            seca=seca.__version__,
+        ),
+        unit_names=field.unit_names,
+        radius=field.radius[:, 0],
+        health_max=field.health_max[:, 0],
+        shield_max=field.shield_max[:, 0],
+        energy_max=field.energy_max[:, 0],
+        flies=field.layer[:, 0] == scenario.LAYERS.index("air"),
+        walkable=field.walkable,
+        level=field.level,
+        x=seen.x,
+        y=seen.y,
+        health=seen.health,
+        shield=seen.shield,
+        energy=seen.energy,
+        target=seen.target.astype(np.int16),
+        engaged=seen.engaged,
+        shot=seen.shot,
+        actions=np.concatenate(jax.device_get(chosen)).astype(np.int16),
+        avail=steps.avail[:-1],
+        reward=steps.reward[1:],
+        terminated=steps.terminated[1:],
+        truncated=steps.truncated[1:],
+        won=steps.info["won"][1:],
+    )
+
+
+def _look(simulator: Simulator, battle: Battle, requested: Int[Array, "batch agents"]) -> trace.Trace:
+    """The game loops of the next env step of one battle."""
+    # One lane as two, as in the simulator: XLA contracts the arithmetic of a single lane differently.
+    twice = jax.tree.map(lambda x: jnp.repeat(x, 2, axis=-1), battle)
+    ordered = actions.command(simulator.battlefield, twice, jnp.repeat(requested.T, 2, axis=-1))
+    seen = trace.trace(simulator.battlefield, simulator.options, ordered, simulator.commander)
+    return jax.tree.map(lambda x: x[..., :1], seen)
