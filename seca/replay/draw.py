@@ -43,16 +43,16 @@ GLYPHS = {
 }
 """The sign of each unit type; others show their first letter."""
 
-WIDTH, HEIGHT = 720, 600
-"""Pixels that the field may fill."""
+WIDTH, HEIGHT, LEAST_WIDTH = 720, 600, 600
+"""Pixels that the field may fill, and those that header and footer need."""
 HEADER, FOOTER = 46, 28
 """Pixels above and below it."""
 FINER = 3
 """The field is drawn this much larger and shrunk, for smooth edges."""
 MARGIN, RIM = 3, 1
 """Cells shown around where units go, and around what is walkable; never more than the second needs."""
-BEYOND = 8
-"""Cells around the map that a view may reach: more than the margin of a unit at its edge."""
+BEYOND = 64
+"""Cells around the map that a view may reach: more than `LEAST_WIDTH` asks for in any."""
 LARGEST = 40
 """Most pixels per map unit: a duel need not fill the picture."""
 SHOT_LOOPS, FLASH_LOOPS, DEATH_LOOPS = 5, 3, 10
@@ -94,8 +94,9 @@ def crop(recording: Recording) -> View:
     low = np.floor(np.maximum(spots.min(axis=0) - MARGIN, np.minimum(cells.min(axis=0), spots.min(axis=0)) - RIM))
     high = np.ceil(np.minimum(spots.max(axis=0) + MARGIN, np.maximum(cells.max(axis=0) + 1, spots.max(axis=0)) + RIM))
     (left, bottom), (right, top) = low.astype(int).tolist(), high.astype(int).tolist()
-    fits = min(WIDTH // (right - left), HEIGHT // (top - bottom), LARGEST)
-    return View(left, bottom, right, top, max(1, fits))
+    scale = max(1, min(WIDTH // (right - left), HEIGHT // (top - bottom), LARGEST))
+    aside = max(0, -(-(LEAST_WIDTH - (right - left) * scale) // (2 * scale)))
+    return View(left - aside, bottom, right + aside, top, scale)
 
 
 class Painter:
@@ -253,10 +254,9 @@ def write_header(picture: Image.Image, recording: Recording, frame: int) -> None
     right, last = picture.width - 12, len(recording.x) - 1
     step = -(-frame // about.loops_per_step)
     options = "".join(f"  {name}={value}" for name, value in sorted(about.env_options.items()))
-    brush.text((12, 14), f"{about.env}{options}", font=font(17), fill=TEXT, anchor="lm")
-    brush.text(
-        (12, 34), f"{about.policy}  ·  seed {about.seed}, battle {about.battle}", font=font(12), fill=DIM, anchor="lm"
-    )
+    who = f"{about.policy}  ·  seed {about.seed}, battle {about.battle}"
+    brush.text((12, 14), fitted(f"{about.env}{options}", 17, right - 320), font=font(17), fill=TEXT, anchor="lm")
+    brush.text((12, 34), fitted(who, 12, right - 120), font=font(12), fill=DIM, anchor="lm")
     earned = float(recording.reward[: frame // about.loops_per_step].sum(dtype=np.float64))
     numbers = f"step {step} of {recording.n_steps}   {frame / about.loops_per_second:.1f} s   return {earned:.2f}"
     brush.text((right, 14), numbers, font=font(14), fill=TEXT, anchor="rm")
@@ -288,6 +288,15 @@ def blend(under: Colour, over: Colour, share: float) -> Colour:
     """`share` of one colour laid over another."""
     red, green, blue = (round(u + (o - u) * share) for u, o in zip(under, over, strict=True))
     return red, green, blue
+
+
+def fitted(text: str, size: int, width: int) -> str:
+    """The text, or as much of it as `width` pixels hold."""
+    if font(size).getlength(text) <= width:
+        return text
+    while text and font(size).getlength(f"{text} ...") > width:
+        text = text[:-1]
+    return f"{text} ..."
 
 
 @functools.cache

@@ -109,7 +109,8 @@ def plan(policy: str, env: str | None, env_options: Mapping[str, EnvOption], kin
         )
     with refusing():
         made = registry.make(env, dict(env_options))
-        return Plan(made, scripted(policy, simulator_of(made)), None, f"{made.spec.id.partition('/')[2]}-{policy}")
+        simulator = simulator_of(made)
+    return Plan(made, scripted(policy, simulator), None, f"{simulator.battlefield.name}-{policy}")
 
 
 def _plan_run(path: pathlib.Path, env: str | None, env_options: Mapping[str, EnvOption], kind: Kind) -> Plan:
@@ -134,7 +135,7 @@ def simulator_of(env: Env) -> Simulator:
     """The simulator whose `step` is the environment's. Raises ValueError when there are no battles behind it."""
     owner = env.step.__self__ if inspect.ismethod(env.step) else None
     if not isinstance(owner, Simulator):
-        raise ValueError(f"`env` is {env.spec.id}: only battles can be watched, the environments named smac/...")
+        raise ValueError(f"`env` is {env.spec.id}: only battles can be watched: smac/... or smac:FILE.toml")
     return owner
 
 

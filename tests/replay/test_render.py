@@ -78,7 +78,8 @@ def distance(colour: np.ndarray, wanted: draw.Colour) -> float:
 
 def test_the_crop_holds_all_units_and_the_rim() -> None:
     view = draw.crop(battle())
-    assert (view.left, view.right, view.bottom, view.top) == (10, 22, 11, 21)
+    assert (view.bottom, view.top) == (11, 21)
+    assert view.left <= 10 < 22 <= view.right <= 24
     assert view.size[0] % 2 == view.size[1] % 2 == 0
     far = battle(x=battle().x + np.float32(11))
     assert draw.crop(far).right >= 30 + draw.RIM
@@ -159,6 +160,26 @@ def test_header_and_footer_change_with_the_battle() -> None:
     assert np.abs(middle[outcome] - np.array(draw.VOID)).max() < 12
     assert distance(end[outcome].reshape(-1, 3).max(axis=0), draw.TEAMS[0]) < 40
     assert (first[-draw.FOOTER :] != end[-draw.FOOTER :]).any()
+
+
+def test_long_names_are_cut() -> None:
+    """A policy or scenario file with a long path does not run into the numbers."""
+    assert draw.fitted("short", 12, 200) == "short"
+    cut = draw.fitted("a/very/long/path" * 20, 12, 200)
+    assert cut.endswith(" ...")
+    assert draw.font(12).getlength(cut) <= 200
+    assert draw.font(12).getlength(cut) > 180
+    long = dataclasses.replace(battle().about, env="smac:" + "folder/" * 40, policy="policy" * 40)
+    pictures = [np.asarray(draw.Painter(battle(about=about)).frame(3)) for about in (battle().about, long)]
+    right = (slice(0, draw.HEADER), slice(-100, None))
+    np.testing.assert_array_equal(pictures[0][right], pictures[1][right])
+
+
+def test_a_narrow_battle_has_room_for_its_header() -> None:
+    column = battle(x=np.full_like(battle().x, 16))
+    view = draw.crop(column)
+    assert view.size[0] >= draw.LEAST_WIDTH
+    assert draw.Painter(column).frame(0).size == view.size
 
 
 def test_every_unit_type_has_a_sign_of_its_own() -> None:

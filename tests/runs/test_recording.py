@@ -221,5 +221,5 @@ def test_what_points_nowhere_is_refused(name: str, value: float, saved: pathlib.
 
 def test_only_battles_are_recorded() -> None:
     env = registry.make("matrix/focus-fire")
-    with pytest.raises(ValueError, match="`env` is matrix/focus-fire: only battles"):
+    with pytest.raises(ValueError, match="`env` is matrix/focus-fire: only battles can be watched"):
         watch.simulator_of(env)
