@@ -8,6 +8,7 @@ step over cliffs and over what is on the ground, and flyers are among themselves
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -33,7 +34,13 @@ YIELD = 0.02
 MAX_PUSH = 0.15
 """Longest displacement by pushing apart in one loop."""
 CROWD = 17
-"""Number of units from which overlaps are undone in several rounds."""
+"""Number of units from which it is tight even without walls."""
+TOLERANCE = 0.03
+"""How deep units may walk into each other where it is tight."""
+TRUST = 0.15
+"""How much of the step of a unit that makes room counts as room."""
+AT_ONCE = 3
+"""Units taken together in passes over pairs where it is tight."""
 GROUND, CLIFFS, AIR = (LAYERS.index(layer) for layer in ("ground", "cliffs", "air"))
 LAYER_APART = 64.0
 """How far apart layers are set in passes over pairs: farther than the map is wide."""
@@ -94,6 +101,11 @@ def _cell(at: Float[Array, "units batch"]) -> Int[Array, "units batch"]:
     return jnp.clip(at.astype(jnp.int32), 0, MAP_SIZE - 1)
 
 
+def is_tight(scenario: Scenario) -> bool:
+    """Whether units may get wedged: crowds, and corners of walls. Then nobody walks farther than there is room."""
+    return scenario.n_units >= CROWD or paths.find(scenario.walkable) is not None
+
+
 def steer(scenario: Scenario, battle: Battle) -> Battle:
     """Turn wanted steps away from whatever would be run into, and do not walk against the last push."""
     intent = battle.intent
@@ -101,7 +113,14 @@ def steer(scenario: Scenario, battle: Battle) -> Battle:
     speed = jnp.sqrt(intent.vx * intent.vx + intent.vy * intent.vy)
     pairs = functools.partial(_avoid, px, py, intent, speed, battle.orders.target, jnp.asarray(scenario.separation))
     bias = intent.side * jnp.where(intent.passing, COMMITMENT, UNDECIDED)
-    vx, vy, side = _over_units(scenario, pairs, (intent.vx, intent.vy, bias))
+    if is_tight(scenario):
+        packed = functools.partial(_in_one_word, pairs, speed)
+        word = _over_units(scenario, packed, _pack(speed, (intent.vx, intent.vy, bias)), AT_ONCE)
+        vx, vy, side = _unpack(speed, word)
+        turned = jnp.abs(side) >= 1.0
+        vx, vy = jnp.where(turned, vx, intent.vx), jnp.where(turned, vy, intent.vy)
+    else:
+        vx, vy, side = _over_units(scenario, pairs, (intent.vx, intent.vy, bias))
     shorten = jnp.minimum(1.0, speed / jnp.maximum(jnp.sqrt(vx * vx + vy * vy), 1e-6))
     vx, vy = vx * shorten, vy * shorten
     pushed = intent.push_x * intent.push_x + intent.push_y * intent.push_y
@@ -140,29 +159,80 @@ def _avoid(px, py, intent, speed, target, separation, j, carry):
     )
 
 
+def _in_one_word(pairs: Callable[[int, tuple], tuple], speed: Array, j: int, word: Array) -> Array:
+    """`pairs` on a carry of one array: with three, all of the work would be done again for each of them."""
+    return _pack(speed, pairs(j, _unpack(speed, word)))
+
+
+def _pack(speed: Array, carry: tuple[Array, Array, Array]) -> Array:
+    """A step in parts of the speed, 1/600 exact, and a side, 1/64 exact, as 11, 11 and 10 bits."""
+    vx, vy, side = carry
+    scale = 600.0 / jnp.maximum(speed, 1e-6)
+    x, y = (jnp.round(jnp.clip(v * scale, -1023.0, 1023.0)).astype(jnp.int32) for v in (vx, vy))
+    return (jnp.round(side * 64.0).astype(jnp.int32) << 22) | ((x & 0x7FF) << 11) | (y & 0x7FF)
+
+
+def _unpack(speed: Array, word: Array) -> tuple[Array, Array, Array]:
+    unit = speed * (1 / 600.0)
+    x, y = (word << 10) >> 21, (word << 21) >> 21
+    return x.astype(jnp.float32) * unit, y.astype(jnp.float32) * unit, (word >> 22).astype(jnp.float32) * (1 / 64.0)
+
+
 def walk(scenario: Scenario, battle: Battle) -> Battle:
-    """Take the steps."""
-    return _displace(scenario, battle, battle.intent.vx, battle.intent.vy)
+    """Take the steps; where it is tight, only as far as there is room for."""
+    if not is_tight(scenario):
+        return _displace(scenario, battle, battle.intent.vx, battle.intent.vy)
+    intent, units = battle.intent, battle.units
+    # What overlaps since the last loop moves apart in this one, within the same limits.
+    moved = _displace(scenario, battle, intent.vx + intent.push_x, intent.vy + intent.push_y)
+    dx, dy = moved.units.x - units.x, moved.units.y - units.y
+    px, py = _layered(scenario, units)
+    pairs = functools.partial(_limit, px, py, dx, dy, jnp.asarray(scenario.separation))
+    part = _over_units(scenario, pairs, jnp.ones_like(px), AT_ONCE)
+    return _displace(scenario, battle, dx * part, dy * part)
+
+
+def _limit(px, py, vx, vy, separation, j, part):
+    """Shorten steps of all units to the part that leaves room to unit `j`.
+
+    With n from j to i, the gap between them may shrink by as much as it is, and by `TOLERANCE`; of the steps,
+
+        part_i <= 1 - ((v_j - v_i).n - gap) / (max(-v_i.n, 0) + max(v_j.n, 0))   for v_i.n < 0,
+
+    so that both together give up what is too much. A step out of the way counts for `TRUST` of itself, as it may in
+    turn be shortened.
+    """
+    dx, dy = px - px[None, j], py - py[None, j]
+    distance = jnp.sqrt(dx * dx + dy * dy + 1e-12)
+    mine = -(vx * dx + vy * dy) / distance
+    theirs = (vx[None, j] * dx + vy[None, j] * dy) / distance
+    gap = distance - separation - separation[None, j] + TOLERANCE
+    room = jnp.maximum(gap - TRUST * jnp.minimum(theirs, 0.0), 0.0)
+    closing = mine + jnp.maximum(theirs, 0.0)
+    return jnp.where((mine > 1e-4) & (closing > room), jnp.minimum(part, room / closing), part)
 
 
 def push_apart(scenario: Scenario, battle: Battle) -> Battle:
     """Undo overlaps, half and half between two movers or two standing units, else by the mover alone.
 
-    So nobody is pushed by walkers while it fights. One round settles small teams; crowds get three.
+    So nobody is pushed by walkers while it fights, and nothing pushes what cannot walk at all. Where it is tight, the
+    push comes with the next step.
     """
-    for _ in range(3 if scenario.n_units >= CROWD else 1):
-        battle = _push_once(scenario, battle)
-    return battle
-
-
-def _push_once(scenario: Scenario, battle: Battle) -> Battle:
     px, py = _layered(scenario, battle.units)
     still = jnp.where((battle.intent.vx == 0) & (battle.intent.vy == 0), 1.0, 0.0)
+    fixed = (scenario.speed == 0).any()
+    if fixed:
+        still = jnp.where(jnp.asarray(scenario.speed) == 0, 2.0, still)
+    tight = is_tight(scenario)
     pairs = functools.partial(_push, px, py, still, jnp.asarray(scenario.separation))
-    dx, dy = _over_units(scenario, pairs, (jnp.zeros_like(px), jnp.zeros_like(px)))
+    dx, dy = _over_units(scenario, pairs, (jnp.zeros_like(px), jnp.zeros_like(px)), AT_ONCE if tight else 1)
+    if fixed:
+        dx, dy = (jnp.where(jnp.asarray(scenario.speed) == 0, 0.0, push) for push in (dx, dy))
     shorten = jnp.minimum(1.0, MAX_PUSH / jnp.maximum(jnp.sqrt(dx * dx + dy * dy), 1e-6))
+    if tight:
+        dx, dy = dx * shorten, dy * shorten
     battle = eqx.tree_at(lambda b: (b.intent.push_x, b.intent.push_y), battle, (dx, dy))
-    return _displace(scenario, battle, dx * shorten, dy * shorten)
+    return battle if tight else _displace(scenario, battle, dx * shorten, dy * shorten)
 
 
 def _push(px, py, still, separation, j, carry):
@@ -171,14 +241,13 @@ def _push(px, py, still, separation, j, carry):
     dx, dy = px - px[None, j], py - py[None, j]
     distance = jnp.sqrt(dx * dx + dy * dy + 1e-12)
     overlap = jnp.maximum(separation + separation[None, j] - distance, 0.0)
-    share = overlap * (0.5 + 0.5 * (still[None, j] - still)) / distance
+    share = overlap * jnp.clip(0.5 + 0.5 * (still[None, j] - still), 0.0, 1.0) / distance
     return push_x + share * dx, push_y + share * dy
 
 
-def _over_units(scenario: Scenario, pairs: Callable[[int, tuple], tuple], carry: tuple) -> tuple:
-    """Fold `pairs` over all units."""
-    # Not unrolled: written out, every step would be computed again for each array it feeds.
-    return jax.lax.fori_loop(0, scenario.n_units, pairs, carry)
+def _over_units(scenario: Scenario, pairs: Callable[[int, Any], Any], carry: Any, at_once: int = 1) -> Any:
+    """Fold `pairs` over all units, some at once where that does not make XLA compute every step again per output."""
+    return jax.lax.fori_loop(0, scenario.n_units, pairs, carry, unroll=at_once)
 
 
 def _layered(scenario: Scenario, units: Units) -> tuple[Float[Array, "units batch"], Float[Array, "units batch"]]:
