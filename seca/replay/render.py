@@ -75,11 +75,17 @@ def loops_shown(recording: Recording, every: int) -> list[int]:
 
 
 def moments(recording: Recording, count: int = MOMENTS) -> list[int]:
-    """Frames that tell the battle: from just before the first shot to the end, evenly spread."""
-    last = len(recording.x) - 1
-    shots = np.flatnonzero(recording.shot.any(axis=1))
-    first = max(0, int(shots[0]) - recording.about.loops_per_step) if shots.size else 0
-    return np.linspace(first, last, count).round().astype(int).tolist()
+    """Frames that tell the battle: from just before the first shot to the end, evenly spread but for a step or two.
+
+    Each but the first and the last moves to where most shots are seen nearby.
+    """
+    last, loops = len(recording.x) - 1, recording.about.loops_per_step
+    shots = recording.shot.sum(axis=1)
+    first = max(0, int(np.flatnonzero(shots)[0]) - loops) if shots.any() else 0
+    even = np.linspace(first, last, count).round().astype(int).tolist()
+    near = min(2 * loops, (last - first) // (3 * count))
+    busiest = [max(range(f - near, f + near + 1), key=lambda g, f=f: (shots[g], -abs(g - f))) for f in even[1:-1]]
+    return [even[0], *busiest, even[-1]]
 
 
 def sheet(painter: Painter, frames: list[int]) -> Image.Image:

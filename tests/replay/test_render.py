@@ -215,6 +215,8 @@ def test_frames_shown_end_with_the_last() -> None:
 def test_sheet(tmp_path: pathlib.Path) -> None:
     """Six moments from just before the first shot to the end."""
     assert render.moments(battle()) == [0, 5, 10, 14, 19, 24]
+    busy = np.roll(battle().shot, 2, axis=0) | battle().shot
+    assert render.moments(battle(shot=busy), count=3) == [0, 10, 24]
     late = np.roll(battle().shot, 12, axis=0)
     assert render.moments(battle(shot=late))[0] == SHOT + 12 - 8
     assert render.moments(battle(shot=np.zeros_like(late)))[0] == 0
