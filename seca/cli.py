@@ -115,24 +115,29 @@ class NoOptions:
 
 def train(arguments: list[str]) -> int:
     """Train into a new run folder."""
-    preset, config_path, rest = _split_train(arguments)
+    preset, setting, config_path, rest = _split_train(arguments)
     from seca import config as configs
     from seca.runs.folder import read_config
 
     if config_path is None:
-        base = configs.from_preset(preset or "seca")
+        base = configs.from_preset(preset or "seca", typing.cast(configs.Setting, setting or "paper"))
     else:
         base = read_config(pathlib.Path(config_path))
         if preset is not None and preset != base.preset:
             raise UsageError(
                 f"`preset` is '{preset}' but `config` {config_path} holds '{base.preset}'; give one of them"
             )
+        if setting is not None and setting != base.setting:
+            raise UsageError(
+                f"`setting` is '{setting}' but `config` {config_path} holds '{base.setting}'; give one of them"
+            )
 
     @dataclasses.dataclass(frozen=True)
     class TrainOptions:
         """Train a preset on an environment: `seca train PRESET [options]`.
 
-        `seca train --config RUN/config.json [options]` repeats a run instead.
+        `seca train --config RUN/config.json [options]` repeats a run instead. `--setting reference` starts from the
+        numbers of the method's own reference instead of those of the paper's comparison, where they differ.
         """
 
         config: Annotated[configs.RunConfig, arg(name="")] = base
@@ -148,25 +153,31 @@ def train(arguments: list[str]) -> int:
     return run.start(config, options.out, make_display(config.loop.steps))
 
 
-def _split_train(arguments: list[str]) -> tuple[str | None, str | None, list[str]]:
-    """Preset, path of a config, and the other arguments: which options there are depends on the first two."""
-    preset, config, rest = None, None, list(arguments)
+def _split_train(arguments: list[str]) -> tuple[str | None, str | None, str | None, list[str]]:
+    """Preset, setting, path of a config, and the other arguments: which options there are depends on the first three."""
+    preset, rest = None, list(arguments)
     if rest and not rest[0].startswith("-"):
         preset = rest.pop(0)
-    for index, argument in enumerate(rest):
-        name, separator, value = argument.partition("=")
-        if name == "--config":
-            taken = rest[index : index + (1 if separator else 2)]
-            if not separator and len(taken) < 2:
-                raise UsageError("`config` has no value: give the path of a config.json")
-            config = value if separator else taken[1]
-            del rest[index : index + len(taken)]
-            break
+    config = _take(rest, "config", "give the path of a config.json")
+    setting = _take(rest, "setting", "choose paper or reference")
     if preset is None and config is None and not {"-h", "--help"} & set(rest):
         from seca.presets import PRESETS
 
         raise UsageError(f"`preset` is missing: seca train PRESET [options], with one of {', '.join(PRESETS)}")
-    return preset, config, rest
+    return preset, setting, config, rest
+
+
+def _take(arguments: list[str], name: str, advice: str) -> str | None:
+    """Remove the first `--name value` or `--name=value` from the arguments and return its value."""
+    for index, argument in enumerate(arguments):
+        option, separator, value = argument.partition("=")
+        if option == f"--{name}":
+            taken = arguments[index : index + (1 if separator else 2)]
+            if not separator and len(taken) < 2:
+                raise UsageError(f"`{name}` has no value: {advice}")
+            del arguments[index : index + len(taken)]
+            return value if separator else taken[1]
+    return None
 
 
 def resume(arguments: list[str]) -> int:
@@ -289,7 +300,8 @@ def algos(arguments: list[str]) -> int:
     from seca.presets import PRESETS
 
     for name, preset in PRESETS.items():
-        print(f"{name:<15} {preset.summary} [{preset.paper}]")
+        tuned = "; also --setting reference" if preset.reference is not None else ""
+        print(f"{name:<15} {preset.kind:<16} {preset.summary} [{preset.paper}]{tuned}")
     return 0
 
 

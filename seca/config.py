@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Suppress, arg
 
 from seca.errors import UsageError
-from seca.presets import PRESETS, AlgorithmConfig
+from seca.presets import PRESETS, AlgorithmConfig, settings
 from seca.train.loop import LoopConfig
 
 FORMAT = 1
@@ -19,6 +19,7 @@ FORMAT = 1
 
 EnvOption = bool | int | float | str
 Logger = Literal["tensorboard", "wandb"]
+Setting = Literal["paper", "reference"]
 
 MAX_BATCH = 65_536
 """Most environments that may be asked for side by side; beyond it a number is a slip of the hand."""
@@ -34,6 +35,8 @@ class RunConfig:
 
     preset: Suppress[str] = "seca"
     """Named setting the algorithm's options start from; see `seca algos`."""
+    setting: Suppress[Setting] = "paper"
+    """Whose numbers the options start from: those of the paper's comparison, or the method's own reference."""
     env: str = "smac/2s3z"
     """Environment; see `seca envs`."""
     env_options: Mapping[str, EnvOption] = dataclasses.field(default_factory=dict)
@@ -70,11 +73,16 @@ class RunConfig:
         check_algorithm(self.algorithm)
 
 
-def from_preset(preset: str) -> RunConfig:
-    """The configuration a preset stands for, before any option is given."""
+def from_preset(preset: str, setting: Setting = "paper") -> RunConfig:
+    """The configuration a preset stands for, in one of its settings, before any option is given."""
     one_of("preset", preset, PRESETS)
-    chosen = PRESETS[preset]
-    return RunConfig(preset=preset, algorithm=chosen.config, loop=LoopConfig(eval_interval=chosen.eval_interval))
+    one_of("setting", setting, typing.get_args(Setting))
+    try:
+        algorithm, runners = settings(preset, setting)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    loop = LoopConfig(eval_interval=PRESETS[preset].eval_interval, runners=runners)
+    return RunConfig(preset=preset, setting=setting, algorithm=algorithm, loop=loop)
 
 
 _RANGES: dict[str, dict[str, float]] = {
@@ -185,8 +193,9 @@ def from_json(text: str, source: str = "config.json") -> RunConfig:
     preset = data.get("preset")
     if not isinstance(preset, str):
         raise UsageError(f"`preset` of {source} is {preset!r}: choose one of {_listed(PRESETS)}")
+    setting = data.get("setting", "paper")
     fields = {name: value for name, value in data.items() if name != "format"}
-    return _record(from_preset(preset), fields, "", source)
+    return _record(from_preset(preset, setting), fields, "", source)
 
 
 def _record(default: Any, data: Any, prefix: str, source: str) -> Any:

@@ -1,6 +1,7 @@
 """Named training settings: `seca` and everything that differs from it in one way."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from seca.algos.actor_critic import ActorCriticConfig, actor_critic
@@ -13,21 +14,52 @@ AlgorithmConfig = ActorCriticConfig
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """A named setting of an algorithm."""
+    """A named setting of an algorithm: in the paper's comparison, and as its own reference tunes it."""
 
     summary: str
     """One line for `seca algos`."""
     paper: str
     """Where it comes from."""
     config: AlgorithmConfig
-    """Defaults of every option; `build` turns it into the record of functions."""
+    """Defaults of every option in the paper's comparison; `build` turns it into the record of functions."""
+    kind: str = "explicit credit"
+    """Family, for `seca algos`."""
+    make: Callable[[str, EnvSpec, Any], Algorithm] = actor_critic
+    """Builds the record of functions from name, env and options."""
     eval_interval: int = 100_000
     """Env steps between evaluations where the setting prescribes one."""
+    runners: int = 32
+    """Environments side by side, and episodes per update."""
+    reference: "Setting | None" = None
+    """The tuned setting of the method's own reference, where that differs: `--setting reference`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What `--setting reference` changes."""
+
+    config: AlgorithmConfig
+    runners: int
+
+
+def settings(name: str, setting: str) -> tuple[AlgorithmConfig, int]:
+    """Options of the algorithm and number of runners of a preset in one of its settings.
+
+    Raises:
+        ValueError: the preset has no setting of its own reference.
+    """
+    preset = PRESETS[name]
+    if setting == "paper":
+        return preset.config, preset.runners
+    if preset.reference is None:
+        having = ", ".join(other for other, known in PRESETS.items() if known.reference is not None) or "no preset"
+        raise ValueError(f"`setting` reference exists for {having}; '{name}' has only paper")
+    return preset.reference.config, preset.reference.runners
 
 
 def build(name: str, spec: EnvSpec, config: AlgorithmConfig) -> Algorithm:
     """The algorithm of a preset, for one environment. Raises ValueError when the two do not fit."""
-    return actor_critic(name, spec, config)
+    return PRESETS[name].make(name, spec, config)
 
 
 _SECA = "Zang et al. 2023 (AAMAS)"
