@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from seca.envs.base import Env
-from seca.smac import custom, scenario, simulator
+from seca.smac import custom, scenario, scripts, simulator
 from seca.smac.opponent import Opponent
 from seca.types import EnvSpec
 
@@ -20,13 +20,14 @@ def make(map_name: str, **options: Any) -> Env:
 
     Args:
         map_name: a map of seca/smac/maps.toml, like `2s3z`.
-        options: fields of `seca.smac.scenario.Options` by name.
+        options: fields of `seca.smac.scenario.Options` by name; `opponent` may also be a
+            `seca.smac.opponent.Opponent`, like the policies of `seca.smac.policy`.
 
     Raises:
         ValueError: unknown map, unknown option, or a value it cannot take.
     """
-    chosen = scenario.read_options(options)
-    return from_scenario(scenario.load(map_name, chosen.profile, chosen.creep_decay), chosen)
+    chosen, opponent = scripts.read(options)
+    return from_scenario(scenario.load(map_name, chosen.profile, chosen.creep_decay), chosen, opponent)
 
 
 def make_file(path: str, **options: Any) -> Env:
@@ -34,9 +35,9 @@ def make_file(path: str, **options: Any) -> Env:
 
     The version follows the contents of the file, so that a checkpoint of a file edited since is refused.
     """
-    chosen = scenario.read_options(options)
+    chosen, opponent = scripts.read(options)
     battlefield = custom.read(path, chosen.profile, chosen.creep_decay)
-    env = from_scenario(battlefield, chosen)
+    env = from_scenario(battlefield, chosen, opponent)
     version = f"{env.spec.version}-{custom.fingerprint(path)}"
     return dataclasses.replace(env, spec=dataclasses.replace(env.spec, id=f"smac:{path}", version=version))
 

@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
@@ -17,6 +18,7 @@ from seca.envs.base import Env
 from seca.errors import UsageError, refusing
 from seca.presets import build
 from seca.runs import folder as folders
+from seca.runs import opponent
 from seca.runs.folder import RunFolder
 from seca.runs.recorder import Position
 from seca.train import checkpoint
@@ -38,8 +40,22 @@ class Built:
 def build_run(config: RunConfig) -> Built:
     """Environment and algorithm of a configuration. Raises UsageError when they do not exist or do not fit."""
     with refusing():
-        env = registry.make(config.env, dict(config.env_options))
+        env = make_env(config.env, config.env_options)
         return Built(config, env, build(config.preset, env.spec, config.algorithm))
+
+
+def make_env(env: str, options: Mapping[str, Any]) -> Env:
+    """The environment of this name with its options, where `opponent` may be the folder of a run.
+
+    Raises ValueError in one line when there is no such environment, option or run, or they do not fit.
+    """
+    path = opponent.named_run(env, options)
+    if path is None:
+        return registry.make(env, dict(options))
+    run = load(path)
+    params = run.algorithm.policy(run.state.learner)
+    enemy = opponent.of_policy(env, options, run.env.spec, run.algorithm, params, run.state.env_steps)
+    return registry.make(env, {**options, "opponent": enemy})
 
 
 class LoadedRun:

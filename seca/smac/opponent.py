@@ -52,6 +52,8 @@ class Opponent:
     init: Callable[[Scenario, Battle], Battle]
     act: Callable[[Scenario, Battle], Battle] = _nothing
     decide: Callable[[Scenario, Battle], Battle] = _nothing
+    name: str = "custom"
+    """What the options of an environment call it."""
 
 
 def order_to_point(
@@ -268,7 +270,7 @@ def scripted(options: Options = _DEFAULTS) -> Opponent:
         first, last = scenario.n_agents, scenario.n_units
         return attack_move(scenario, battle, first, last, hunting=hunting, following=options.medivac_follows)
 
-    return Opponent(init=init, act=act)
+    return Opponent(init=init, act=act, name="scripted")
 
 
 SCRIPTED = scripted()

@@ -6,7 +6,8 @@ it commands the enemies, who then may do what agents may: nobody acts by itself.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from seca.smac import actions
 from seca.smac.exchange import exchange, give_orders, swapped
 from seca.smac.opponent import Opponent, scripted
-from seca.smac.scenario import LOOPS_PER_STEP, MOVE_AMOUNT, MOVES, Options, Scenario
+from seca.smac.scenario import LOOPS_PER_STEP, MOVE_AMOUNT, MOVES, Options, Scenario, read_options
 from seca.smac.state import NOBODY, Battle
 from seca.types import PyTree
 
@@ -38,7 +39,7 @@ class Script:
     """`act(scenario, battle, carry) -> (carry, actions)`."""
 
 
-def opponent(script: Script) -> Opponent:
+def opponent(script: Script, name: str) -> Opponent:
     """The script in command of the enemy, on any map."""
 
     def init(scenario: Scenario, battle: Battle) -> Battle:
@@ -53,7 +54,7 @@ def opponent(script: Script) -> Opponent:
         battle = give_orders(places, battle, actions.command(places.scenario, theirs, taken))
         return dataclasses.replace(battle, opponent=carry)
 
-    return Opponent(init=init, decide=decide)
+    return Opponent(init=init, decide=decide, name=name)
 
 
 def act_randomly(scenario: Scenario, battle: Battle, carry: PyTree) -> tuple[PyTree, Int[Array, "agents batch"]]:
@@ -245,5 +246,19 @@ def by_name(options: Options) -> Opponent:
     if options.opponent == "scripted":
         return scripted(options)
     if options.opponent in SCRIPTS:
-        return opponent(SCRIPTS[options.opponent])
+        return opponent(SCRIPTS[options.opponent], options.opponent)
     raise ValueError(f"`opponent` must be one of {', '.join(OPPONENTS)}; got {options.opponent!r}")
+
+
+def read(values: Mapping[str, Any]) -> tuple[Options, Opponent | None]:
+    """Options from names and values, where the value of `opponent` may also be an `Opponent` of one's own.
+
+    Returns the options, with the opponent's name, and the opponent if there was one.
+
+    Raises:
+        ValueError: no such option, or a value it cannot take.
+    """
+    own = values.get("opponent")
+    if isinstance(own, Opponent):
+        return read_options({**values, "opponent": own.name}), own
+    return read_options(dict(values)), None

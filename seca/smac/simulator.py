@@ -96,8 +96,10 @@ class Simulator:
 def make(map_name: str, **options: Any) -> Simulator:
     """Battles on one map of seca/smac/maps.toml; `options` are fields of `seca.smac.scenario.Options` by name.
 
+    `opponent` may also be a `seca.smac.opponent.Opponent`.
+
     Raises:
         ValueError: unknown map, unknown option, or a value it cannot take.
     """
-    chosen = scenario.read_options(options)
-    return Simulator(scenario.load(map_name, chosen.profile, chosen.creep_decay), chosen)
+    chosen, opponent = scripts.read(options)
+    return Simulator(scenario.load(map_name, chosen.profile, chosen.creep_decay), chosen, opponent)

@@ -1,0 +1,68 @@
+"""A run's policy in command of the enemy: self-play against what has been trained before."""
+
+import functools
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from jaxtyping import Array, Int, Key
+
+from seca.algos.base import Algorithm
+from seca.errors import UsageError
+from seca.smac import custom, scenario, scripts
+from seca.smac.opponent import Opponent
+from seca.smac.policy import policy_opponent
+from seca.types import EnvSpec, PyTree, TimeStep
+
+
+def named_run(env: str, options: Mapping[str, Any]) -> pathlib.Path | None:
+    """The folder of the run that the option `opponent` of a SMAC environment names, or None if it names no run.
+
+    Raises UsageError when it names neither an opponent that seca knows nor a folder.
+    """
+    value = options.get("opponent")
+    if not env.startswith("smac") or not isinstance(value, str) or value in scripts.OPPONENTS:
+        return None
+    path = pathlib.Path(value)
+    if not path.is_dir():
+        choices = ", ".join(scripts.OPPONENTS)
+        raise UsageError(f"`opponent` must be one of {choices}, or the folder of a run; got {value!r}")
+    return path
+
+
+def of_policy(
+    env: str, options: Mapping[str, Any], spec: EnvSpec, algorithm: Algorithm, params: PyTree, env_steps: Array
+) -> Opponent:
+    """The policy that plays `spec` as the opponent in `env` with these options; it samples its actions.
+
+    Raises:
+        ValueError: it was trained elsewhere, or saw something else there, or the teams differ.
+    """
+    name = str(options["opponent"])
+    if spec.id != env:
+        raise ValueError(f"`opponent` {name} plays {spec.id}; it cannot play {env}")
+    seen = {key: value for key, value in spec.options if key.startswith("obs_")}
+    plain = scenario.read_options({key: value for key, value in options.items() if key != "opponent"})
+    shown = {key: value for key, value in plain.changed() if key.startswith("obs_")}
+    if seen != shown:
+        raise ValueError(f"`opponent` {name} was trained with obs options {seen}; here they are {shown}")
+    if env.startswith("smac:"):
+        battlefield = custom.read(env.removeprefix("smac:"), plain.profile, plain.creep_decay)
+    else:
+        battlefield = scenario.load(env.partition("/")[2], plain.profile, plain.creep_decay)
+    # Plain arrays: constants of whatever program steps the environment, on any device.
+    act = functools.partial(_act, algorithm.act, *jax.device_get((params, env_steps)))
+    return policy_opponent(battlefield, plain, algorithm.initial_carry, act, name)
+
+
+def _act(
+    act: Callable[..., Any],
+    params: PyTree,
+    env_steps: Array,
+    carry: PyTree,
+    time_step: TimeStep,
+    keys: Key[Array, " batch"],
+) -> tuple[PyTree, Int[Array, "batch agents"]]:
+    acted = act(params, carry, time_step, keys, env_steps, False)
+    return acted.carry, acted.actions
