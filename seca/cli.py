@@ -154,7 +154,7 @@ def train(arguments: list[str]) -> int:
 
 
 def _split_train(arguments: list[str]) -> tuple[str | None, str | None, str | None, list[str]]:
-    """Preset, setting, path of a config, and the other arguments: which options there are depends on the first three."""
+    """Preset, setting, path of a config, and the other arguments: the first three decide which options there are."""
     preset, rest = None, list(arguments)
     if rest and not rest[0].startswith("-"):
         preset = rest.pop(0)
