@@ -1,0 +1,116 @@
+"""This simulator and JaxMARL's SMAX in one run, timed by the same loop.
+
+    python benchmarks/smax.py [--maps 2s3z 3s5z] [--batch 32] [--seconds 5] [--json]
+
+Both play random legal actions and start battles anew at once; observations, states and masks are computed and used in
+every step. Each is timed on one device and on one device per core, and its better rate counts. SMAX goes through its
+own `step_env`, so that it resets only where a battle has ended (its `step` does so in every step). One env step is
+eight game ticks in both; what a tick does differs. Needs `pip install 'seca[jaxmarl]'`.
+"""
+
+import argparse
+import contextlib
+import importlib
+import importlib.util
+import json
+import platform
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from seca.config import divisors
+from seca.envs import smac, throughput
+from seca.envs.base import Env
+from seca.runs import machine
+from seca.types import EnvSpec, TimeStep
+
+
+def smax(map_name: str) -> Env:
+    """SMAX against its heuristic enemy, options as in JaxMARL's own configurations, in the form `measure` takes."""
+    with contextlib.redirect_stdout(sys.stderr):  # JaxMARL prints when it is imported.
+        jaxmarl = importlib.import_module("jaxmarl.environments.smax")
+    scenarios = importlib.import_module("jaxmarl.environments.smax.smax_env").MAP_NAME_TO_SCENARIO
+    if map_name not in scenarios:
+        raise ValueError(f"`maps` must be among SMAX's {', '.join(scenarios)}; got {map_name!r}")
+    env = jaxmarl.HeuristicEnemySMAX(
+        scenario=scenarios[map_name], see_enemy_actions=True, walls_cause_death=True, attack_mode="closest"
+    )
+
+    def show(state: Any, obs: dict, reward: jax.Array, done: jax.Array) -> TimeStep:
+        avail = env.get_avail_actions(state)
+        return TimeStep(
+            obs=jnp.stack([obs[agent] for agent in env.agents]),
+            state=obs["world_state"],
+            avail=jnp.stack([avail[agent] for agent in env.agents]).astype(bool),
+            reward=reward,
+            terminated=done,
+            truncated=jnp.zeros_like(done),
+            info={},
+        )
+
+    def reset_one(key: jax.Array) -> tuple[Any, TimeStep]:
+        start_key, play_key = jax.random.split(key)
+        obs, state = env.reset(start_key)
+        return (state, play_key), show(state, obs, jnp.float32(0.0), jnp.bool_(False))
+
+    def step_one(carry: Any, actions: jax.Array) -> tuple[Any, TimeStep]:
+        state, key = carry
+        key, step_key = jax.random.split(key)
+        obs, state, reward, done, _ = env.step_env(step_key, state, dict(zip(env.agents, actions, strict=True)))
+        return (state, key), show(state, obs, reward[env.agents[0]], done["__all__"])
+
+    _, first = jax.eval_shape(reset_one, jax.random.key(0))
+    spec = EnvSpec(
+        id=f"smax/{map_name}",
+        version="jaxmarl",
+        n_agents=env.num_agents,
+        n_actions=first.avail.shape[-1],
+        obs_size=first.obs.shape[-1],
+        state_size=first.state.shape[-1],
+        episode_limit=env.max_steps,
+    )
+    return Env(spec, jax.vmap(reset_one), jax.vmap(step_one))
+
+
+def better(env: Env, batch: int, seconds: float, cores: int) -> dict[str, Any]:
+    """The better of one device and one device per core."""
+    counts = {1, max(count for count in divisors(batch) if count <= cores)}
+    timed = [throughput.measure(env, batch, seconds, count) for count in sorted(counts)]
+    return max(timed, key=lambda one: one["env_steps_per_second"])
+
+
+def main() -> int:
+    """Print one row per map and simulator."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--maps", nargs="+", default=["2s3z", "3s5z"], help="maps both simulators know")
+    parser.add_argument("--batch", type=int, default=32, help="environments")
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long to time each on each number of devices")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    arguments = parser.parse_args()
+    cores = machine.cpu_cores()
+    jax.config.update("jax_num_cpu_devices", cores)
+    if importlib.util.find_spec("jaxmarl") is None:
+        print("benchmarks/smax.py: SMAX needs jaxmarl: pip install 'seca[jaxmarl]'", file=sys.stderr)
+        return 2
+    try:
+        envs = [make(name) for name in arguments.maps for make in (smac.make, smax)]
+        rows = [better(env, arguments.batch, arguments.seconds, cores) for env in envs]
+    except ValueError as error:
+        print(f"benchmarks/smax.py: {error}", file=sys.stderr)
+        return 2
+    if arguments.json:
+        about = {"processor": machine.processor(), "cores": cores, "jax": jax.__version__}
+        print(json.dumps({"hardware": about | {"python": platform.python_version()}, "rates": rows}, indent=1))
+        return 0
+    print(f"{machine.processor()}, {cores} cores, {arguments.batch} environments")
+    print(f"{'env':16} {'env steps/s':>12} {'best':>12} {'devices':>8}")
+    for row in rows:
+        rates = f"{row['env_steps_per_second']:12,.0f} {row['best_env_steps_per_second']:12,.0f}"
+        print(f"{row['env']:16} {rates} {row['devices']:8}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

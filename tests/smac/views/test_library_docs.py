@@ -1,0 +1,35 @@
+"""What docs/smac_library.md shows works."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+PAGE = pathlib.Path(__file__).parents[3] / "docs" / "smac_library.md"
+EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+PRINTED = [
+    r"\(32, 3, \d+\) \(32, 48\) \(32, 3, 9\) \(32,\)",
+    r"(True|False) \(48,\)",
+    r"\(3, 30\) \(48,\) 0",
+    r"\{'state_shape': 48, 'obs_shape': 30, 'n_actions': 9, 'n_agents': 3, 'episode_limit': 60\}",
+    r"\(8, 48\) \(8,\) \(8, 9\)",
+]
+
+
+@pytest.mark.parametrize(("example", "printed"), list(zip(EXAMPLES, PRINTED, strict=True)))
+def test_examples(example: str, printed: str, capsys: pytest.CaptureFixture[str]):
+    exec(compile(example, PAGE.name, "exec"), {})
+    assert re.fullmatch(printed + r"\n", capsys.readouterr().out)
+
+
+def test_no_learning_code_is_loaded():
+    """Importing the simulator and the views loads nothing of this package but `seca.smac` and `seca.types`."""
+    code = (
+        "import sys, seca.smac.simulator\n"
+        "from seca.smac.views import gymnasium, jaxmarl, pettingzoo, pymarl\n"
+        "parts = {name.split('.')[1] for name in sys.modules if name.startswith('seca.')}\n"
+        "assert parts == {'smac', 'types'}, parts"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
