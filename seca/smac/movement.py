@@ -39,8 +39,6 @@ TOLERANCE = 0.03
 """How deep units may walk into each other where it is tight."""
 TRUST = 0.15
 """How much of the step of a unit that makes room counts as room."""
-AT_ONCE = 3
-"""Units taken together in passes over pairs where it is tight."""
 GROUND, CLIFFS, AIR = (LAYERS.index(layer) for layer in ("ground", "cliffs", "air"))
 LAYER_APART = 64.0
 """How far apart layers are set in passes over pairs: farther than the map is wide."""
@@ -114,9 +112,10 @@ def steer(scenario: Scenario, battle: Battle) -> Battle:
     pairs = functools.partial(_avoid, px, py, intent, speed, battle.orders.target, jnp.asarray(scenario.separation))
     bias = intent.side * jnp.where(intent.passing, COMMITMENT, UNDECIDED)
     if is_tight(scenario):
-        packed = functools.partial(_in_one_word, pairs, speed)
-        word = _over_units(scenario, packed, _pack(speed, (intent.vx, intent.vy, bias)), AT_ONCE)
-        vx, vy, side = _unpack(speed, word)
+        unit, inverse = speed * (1 / 600.0), 600.0 / jnp.maximum(speed, 1e-6)
+        packed = functools.partial(_in_one_word, pairs, unit, inverse)
+        word = _over_units(scenario, packed, _pack(inverse, (intent.vx, intent.vy, bias)))
+        vx, vy, side = _unpack(unit, word)
         turned = jnp.abs(side) >= 1.0
         vx, vy = jnp.where(turned, vx, intent.vx), jnp.where(turned, vy, intent.vy)
     else:
@@ -159,21 +158,19 @@ def _avoid(px, py, intent, speed, target, separation, j, carry):
     )
 
 
-def _in_one_word(pairs: Callable[[int, tuple], tuple], speed: Array, j: int, word: Array) -> Array:
+def _in_one_word(pairs: Callable[[int, tuple], tuple], unit: Array, inverse: Array, j: int, word: Array) -> Array:
     """`pairs` on a carry of one array: with three, all of the work would be done again for each of them."""
-    return _pack(speed, pairs(j, _unpack(speed, word)))
+    return _pack(inverse, pairs(j, _unpack(unit, word)))
 
 
-def _pack(speed: Array, carry: tuple[Array, Array, Array]) -> Array:
-    """A step in parts of the speed, 1/600 exact, and a side, 1/64 exact, as 11, 11 and 10 bits."""
+def _pack(inverse: Array, carry: tuple[Array, Array, Array]) -> Array:
+    """A step in units of 1 / `inverse` and a side in 1/64, as 11, 11 and 10 bits."""
     vx, vy, side = carry
-    scale = 600.0 / jnp.maximum(speed, 1e-6)
-    x, y = (jnp.round(jnp.clip(v * scale, -1023.0, 1023.0)).astype(jnp.int32) for v in (vx, vy))
-    return (jnp.round(side * 64.0).astype(jnp.int32) << 22) | ((x & 0x7FF) << 11) | (y & 0x7FF)
+    x, y = (jnp.round(v * inverse).astype(jnp.int32) for v in (vx, vy))
+    return ((side * 64.0).astype(jnp.int32) << 22) | ((x & 0x7FF) << 11) | (y & 0x7FF)
 
 
-def _unpack(speed: Array, word: Array) -> tuple[Array, Array, Array]:
-    unit = speed * (1 / 600.0)
+def _unpack(unit: Array, word: Array) -> tuple[Array, Array, Array]:
     x, y = (word << 10) >> 21, (word << 21) >> 21
     return x.astype(jnp.float32) * unit, y.astype(jnp.float32) * unit, (word >> 22).astype(jnp.float32) * (1 / 64.0)
 
@@ -188,7 +185,7 @@ def walk(scenario: Scenario, battle: Battle) -> Battle:
     dx, dy = moved.units.x - units.x, moved.units.y - units.y
     px, py = _layered(scenario, units)
     pairs = functools.partial(_limit, px, py, dx, dy, jnp.asarray(scenario.separation))
-    part = _over_units(scenario, pairs, jnp.ones_like(px), AT_ONCE)
+    part = _over_units(scenario, pairs, jnp.ones_like(px))
     return _displace(scenario, battle, dx * part, dy * part)
 
 
@@ -197,19 +194,18 @@ def _limit(px, py, vx, vy, separation, j, part):
 
     With n from j to i, the gap between them may shrink by as much as it is, and by `TOLERANCE`; of the steps,
 
-        part_i <= 1 - ((v_j - v_i).n - gap) / (max(-v_i.n, 0) + max(v_j.n, 0))   for v_i.n < 0,
+        part_i <= gap / (max(-v_i.n, 0) + max(v_j.n, 0))   for v_i.n < 0,
 
-    so that both together give up what is too much. A step out of the way counts for `TRUST` of itself, as it may in
-    turn be shortened.
+    so that both together give up what is too much. A step out of the way adds `TRUST` of itself to the gap, as it may
+    in turn be shortened. All is taken times the distance d, and (d - s) d as (d d - s s) / 2, less by little: no roots.
     """
     dx, dy = px - px[None, j], py - py[None, j]
-    distance = jnp.sqrt(dx * dx + dy * dy + 1e-12)
-    mine = -(vx * dx + vy * dy) / distance
-    theirs = (vx[None, j] * dx + vy[None, j] * dy) / distance
-    gap = distance - separation - separation[None, j] + TOLERANCE
-    room = jnp.maximum(gap - TRUST * jnp.minimum(theirs, 0.0), 0.0)
-    closing = mine + jnp.maximum(theirs, 0.0)
-    return jnp.where((mine > 1e-4) & (closing > room), jnp.minimum(part, room / closing), part)
+    touch = separation + separation[None, j] - TOLERANCE
+    mine, theirs = vx * dx + vy * dy, vx[None, j] * dx + vy[None, j] * dy
+    gap = 0.5 * (dx * dx + dy * dy - touch * touch) + jnp.where(theirs < 0, -TRUST * theirs, 0.0)
+    gap = jnp.where(gap > 0, gap, 0.0)
+    closing = jnp.where(theirs > 0, theirs, 0.0) - mine
+    return jnp.where((mine < -1e-4) & (gap < part * closing), gap / closing, part)
 
 
 def push_apart(scenario: Scenario, battle: Battle) -> Battle:
@@ -224,8 +220,8 @@ def push_apart(scenario: Scenario, battle: Battle) -> Battle:
     if fixed:
         still = jnp.where(jnp.asarray(scenario.speed) == 0, 2.0, still)
     tight = is_tight(scenario)
-    pairs = functools.partial(_push, px, py, still, jnp.asarray(scenario.separation))
-    dx, dy = _over_units(scenario, pairs, (jnp.zeros_like(px), jnp.zeros_like(px)), AT_ONCE if tight else 1)
+    pairs = functools.partial(_nudge if tight else _push, px, py, still, jnp.asarray(scenario.separation))
+    dx, dy = _over_units(scenario, pairs, (jnp.zeros_like(px), jnp.zeros_like(px)))
     if fixed:
         dx, dy = (jnp.where(jnp.asarray(scenario.speed) == 0, 0.0, push) for push in (dx, dy))
     shorten = jnp.minimum(1.0, MAX_PUSH / jnp.maximum(jnp.sqrt(dx * dx + dy * dy), 1e-6))
@@ -242,6 +238,32 @@ def _push(px, py, still, separation, j, carry):
     distance = jnp.sqrt(dx * dx + dy * dy + 1e-12)
     overlap = jnp.maximum(separation + separation[None, j] - distance, 0.0)
     share = overlap * jnp.clip(0.5 + 0.5 * (still[None, j] - still), 0.0, 1.0) / distance
+    return push_x + share * dx, push_y + share * dy
+
+
+def _nudge(px, py, still, separation, j, carry):
+    """`_push` for small overlaps: s - d is about (s s - d d) / 2s, and n about the way apart over s; no roots."""
+    push_x, push_y = carry
+    dx, dy = px - px[None, j], py - py[None, j]
+    squared = jnp.square(separation + separation[None, j])
+    overlap = squared - (dx * dx + dy * dy)
+    share = jnp.where(overlap > 0, overlap, 0.0) * jnp.clip(0.25 + 0.25 * (still[None, j] - still), 0.0, 0.5) / squared
+    return push_x + share * dx, push_y + share * dy
+
+
+def _over_units(scenario: Scenario, pairs: Callable[[int, Any], Any], carry: Any) -> Any:
+    """Fold `pairs` over all units."""
+    # Not unrolled: written out, every step would be computed again for each array it feeds.
+    return jax.lax.fori_loop(0, scenario.n_units, pairs, carry)
+
+
+def _nudge(px, py, still, separation, j, carry):
+    """`_push` for small overlaps: s - d is about (s s - d d) / 2s, and n about the way apart over s; no roots."""
+    push_x, push_y = carry
+    dx, dy = px - px[None, j], py - py[None, j]
+    squared = jnp.square(separation + separation[None, j])
+    overlap = squared - (dx * dx + dy * dy)
+    share = jnp.where(overlap > 0, overlap, 0.0) * jnp.clip(0.25 + 0.25 * (still[None, j] - still), 0.0, 0.5) / squared
     return push_x + share * dx, push_y + share * dy
 
 
