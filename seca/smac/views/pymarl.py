@@ -6,6 +6,19 @@ import numpy as np
 
 from seca.smac.views.battle import Frame, SingleBattle
 
+OF_THE_GAME: dict[str, Any] = {
+    "difficulty": "7",
+    "step_mul": 8,
+    "move_amount": 2,
+    "game_version": None,
+    "replay_dir": "",
+    "replay_prefix": "",
+    "heuristic_ai": False,
+    "heuristic_rest": False,
+    "debug": False,
+}
+"""Arguments of `StarCraft2Env` that PyMARL's configuration gives, with the one value this simulator has for each."""
+
 
 class SmacMultiAgentEnv:
     """Battles on one map with the interface of SMAC's `StarCraft2Env`.
@@ -17,7 +30,8 @@ class SmacMultiAgentEnv:
         map_name: a map of seca/smac/maps.toml, like `2s3z`.
         seed: of the sequence of battles; None: a random one.
         continuing_episode: report the time limit in `info`.
-        options: fields of `seca.smac.scenario.Options` by name.
+        options: fields of `seca.smac.scenario.Options` by name; what PyMARL's configuration says of the game itself is
+            taken too, where it says what this simulator does.
 
     Raises:
         ValueError: unknown map, unknown option, or a value it cannot take.
@@ -26,7 +40,11 @@ class SmacMultiAgentEnv:
     def __init__(
         self, map_name: str, seed: int | None = None, continuing_episode: bool = False, **options: Any
     ) -> None:
-        self._battle = SingleBattle(map_name, options)
+        for name, only in OF_THE_GAME.items():
+            if options.get(name, only) != only:
+                raise ValueError(f"`{name}` can only be {only!r} in this simulator, got {options[name]!r}")
+        rest = {name: value for name, value in options.items() if name not in OF_THE_GAME}
+        self._battle = SingleBattle(map_name, rest)
         self._seed = seed
         self._continuing = continuing_episode
         self._wins = self._games = self._timeouts = 0

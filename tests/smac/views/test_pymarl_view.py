@@ -64,6 +64,16 @@ def test_an_end_is_no_time_limit():
     assert "episode_limit" not in _episode(env, np.random.default_rng(0))[2]
 
 
+def test_it_takes_pymarls_configuration():
+    """The arguments of PyMARL's `sc2.yaml`, which say what this simulator does anyway."""
+    flags = dict.fromkeys(("obs_all_health", "obs_own_health", "state_last_action", "reward_only_positive"), True)
+    game = {"difficulty": "7", "game_version": None, "move_amount": 2, "step_mul": 8, "replay_dir": "", "debug": False}
+    env = SmacMultiAgentEnv(map_name="3m", seed=None, reward_death_value=10, reward_scale_rate=20, **flags, **game)
+    assert env.get_env_info() == SmacMultiAgentEnv("3m").get_env_info()
+    with pytest.raises(ValueError, match="`difficulty` can only be '7' in this simulator, got 'A'"):
+        SmacMultiAgentEnv("3m", difficulty="A")
+
+
 def test_bad_input():
     env = SmacMultiAgentEnv("3m")
     with pytest.raises(ValueError, match="`reset` first"):

@@ -77,6 +77,7 @@ def test_the_time_limit_is_no_defeat(monkeypatch):
     np.testing.assert_array_equal(again.state, last.state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("map_name", maps_with_every_unit())
 def test_bounds_hold_on_maps_with_every_unit(map_name):
     single = SingleBattle(map_name, {"obs_last_action": True, "obs_timestep_number": True})
