@@ -10,7 +10,7 @@ import dataclasses
 import functools
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt
 
 from seca.smac.scenario import MAP_SIZE
 
@@ -23,7 +23,7 @@ EPSILON = 1e-9
 class Ways:
     """From a cell to a goal's: `via[row[goal], column[own]]` is the way-point to walk at, 0 the goal itself."""
 
-    via: Int[np.ndarray, "rows columns"]
+    via: UInt[np.ndarray, "rows columns"]
     row: Int[np.ndarray, " cells"]
     """Goals with the same ways share a row: most blocked cells stand for the walkable one next to them."""
     column: Int[np.ndarray, " cells"]
