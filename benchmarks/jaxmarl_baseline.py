@@ -4,11 +4,11 @@
     pip install 'jaxmarl[algs]'
     python benchmarks/jaxmarl_baseline.py JaxMARL/baselines/IPPO/ippo_rnn_smax.py --map 3m --steps 1e6
 
-Any script under JaxMARL/baselines will do that builds its environment with `HeuristicEnemySMAX` and has a `make_train`
-and a YAML file of its own name, as IPPO and MAPPO for SMAX have. Three names in it are replaced: the environment, the
-look-up of its scenario, and the wrapper that logs (SMAX's takes every reward of 1 for a win). Rewards are scaled to 2
-for a perfect battle, as SMAX pays. Prints one line per so many updates: env steps, mean return, win rate of the battles
-that ended in them.
+Any script under JaxMARL/baselines will do that builds its environment with `HeuristicEnemySMAX` in a function
+`make_train(config)`, as IPPO and MAPPO for SMAX do; `--config` names its YAML file where that is not called like the
+script. Three names in it are replaced: the environment, the look-up of its scenario, and the wrapper that logs (SMAX's
+takes every reward of 1 for a win). Rewards are scaled to 2 for a perfect battle, as SMAX pays. Prints one line per so
+many updates: env steps, mean return, win rate of the battles that ended in them.
 """
 
 import argparse
@@ -79,6 +79,7 @@ def main() -> None:
     """Train and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("script", type=pathlib.Path, help="a baseline in a checkout of JaxMARL")
+    parser.add_argument("--config", type=pathlib.Path, help="its YAML file (default: config/NAME.yaml beside it)")
     parser.add_argument("--map", default="3m")
     parser.add_argument("--steps", type=float, default=1e6, help="env steps")
     parser.add_argument("--envs", type=int, default=32)
@@ -87,7 +88,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     baseline = load(arguments.script)
-    yaml = arguments.script.parent / "config" / f"{arguments.script.stem}.yaml"
+    yaml = arguments.config or arguments.script.parent / "config" / f"{arguments.script.stem}.yaml"
     omegaconf = importlib.import_module("omegaconf").OmegaConf
     config = omegaconf.to_container(omegaconf.load(yaml), resolve=False)
     config |= {"MAP_NAME": arguments.map, "TOTAL_TIMESTEPS": arguments.steps, "NUM_ENVS": arguments.envs}
