@@ -8,9 +8,6 @@ from seca.smac import custom, scenario, scripts, simulator
 from seca.smac.opponent import Opponent
 from seca.types import EnvSpec
 
-VERSION = "smac-1"
-"""Version of the semantics: raised when a change can move results."""
-
 
 def make(map_name: str, **options: Any) -> Env:
     """Battles on one map of the StarCraft Multi-Agent Challenge, simulated.
@@ -53,7 +50,7 @@ def from_scenario(battlefield: scenario.Scenario, options: scenario.Options, opp
     obs_size, state_size = battles.sizes
     spec = EnvSpec(
         id=f"smac/{battlefield.name}",
-        version=VERSION,
+        version=f"smac-{battlefield.version}",
         n_agents=battlefield.n_agents,
         n_actions=battlefield.n_actions,
         obs_size=obs_size,

@@ -127,6 +127,8 @@ class Scenario:
     """One map: constants of its units (allies, then enemies) as float32 columns `[units, 1]`, and its terrain."""
 
     name: str
+    version: int
+    """Raised when a change can move results on this map."""
     profile: str
     limit: int
     n_agents: int
@@ -205,6 +207,8 @@ class Scenario:
     """`[x, y]` cliff level; units of layer `cliffs` stand wherever it is not 0. Parts of a ramp lie between the whole ones."""
     height: np.ndarray
     """`[x, y]` in 0 .. 1."""
+    turns: np.ndarray | None = None
+    """`[units]`: in which order units in the way are looked at (the first decides on the side); None: by number."""
 
     @property
     def n_units(self) -> int:
@@ -329,6 +333,7 @@ def build(name: str, data: dict[str, Any], profile: str = "smac", creep_decay: b
     damage = np.array([[damage_per_hit(a, b) for b in numbers] for a in numbers], np.float32)
     return Scenario(
         name=name,
+        version=data.get("version", 1),
         profile=profile,
         limit=data["limit"],
         n_agents=n_agents,
