@@ -158,7 +158,7 @@ def _avoid(px, py, intent, speed, target, separation, j, carry):
     )
 
 
-def _in_one_word(pairs: Callable[[int, tuple], tuple], unit: Array, inverse: Array, j: int, word: Array) -> Array:
+def _in_one_word(pairs: Callable[[int, tuple], tuple], unit: Array, inverse: Array, j: Any, word: Array) -> Array:
     """`pairs` on a carry of one array: with three, all of the work would be done again for each of them."""
     return _pack(inverse, pairs(j, _unpack(unit, word)))
 
@@ -254,22 +254,10 @@ def _nudge(px, py, still, separation, j, carry):
 def _over_units(scenario: Scenario, pairs: Callable[[int, Any], Any], carry: Any) -> Any:
     """Fold `pairs` over all units."""
     # Not unrolled: written out, every step would be computed again for each array it feeds.
+    if scenario.turns is not None:
+        turns = jnp.asarray(scenario.turns, jnp.int32)
+        return jax.lax.fori_loop(0, scenario.n_units, lambda k, c: pairs(turns[k], c), carry)
     return jax.lax.fori_loop(0, scenario.n_units, pairs, carry)
-
-
-def _nudge(px, py, still, separation, j, carry):
-    """`_push` for small overlaps: s - d is about (s s - d d) / 2s, and n about the way apart over s; no roots."""
-    push_x, push_y = carry
-    dx, dy = px - px[None, j], py - py[None, j]
-    squared = jnp.square(separation + separation[None, j])
-    overlap = squared - (dx * dx + dy * dy)
-    share = jnp.where(overlap > 0, overlap, 0.0) * jnp.clip(0.25 + 0.25 * (still[None, j] - still), 0.0, 0.5) / squared
-    return push_x + share * dx, push_y + share * dy
-
-
-def _over_units(scenario: Scenario, pairs: Callable[[int, Any], Any], carry: Any, at_once: int = 1) -> Any:
-    """Fold `pairs` over all units, some at once where that does not make XLA compute every step again per output."""
-    return jax.lax.fori_loop(0, scenario.n_units, pairs, carry, unroll=at_once)
 
 
 def _layered(scenario: Scenario, units: Units) -> tuple[Float[Array, "units batch"], Float[Array, "units batch"]]:
