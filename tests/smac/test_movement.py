@@ -1,0 +1,341 @@
+"""Walls, corners, layers and crowds: section 9 and the movement part of section 12 of the SMAC facts."""
+
+import dataclasses
+import functools
+import heapq
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import smac_lab
+
+from seca.envs import throughput
+from seca.smac import actions, combat, movement, opponent, paths, scenario, state, tick
+
+STOP, NORTH, SOUTH, EAST, WEST, FIRST = range(1, 7)
+TERRAINS = scenario.read_data("maps")["terrains"]
+WALLED = [name for name in TERRAINS if name not in ("simple", "open")]
+OPEN_GROUND = {"rows": ["_" * 32] * 32}
+
+
+def field(allies: list[str], enemies: list[str], terrain: str | dict, at: tuple[float, float] = (16.0, 16.0)):
+    """A scenario of these units on some terrain; they are set where they are wanted later."""
+    teams = {
+        "allies": [{"unit": unit, "count": 1, "at": at} for unit in allies],
+        "enemies": [{"unit": unit, "count": 1, "at": at} for unit in enemies],
+    }
+    rest = {"limit": 10_000, "ally_race": "P", "enemy_race": "P", "attack": {"point": at}, "terrain": terrain}
+    return scenario.build("lab", teams | rest | {"types": list(dict.fromkeys(allies))})
+
+
+def octile(walkable: np.ndarray, start: tuple[int, int]) -> np.ndarray:
+    """Slow twin: lengths of the shortest ways over the eight neighbours, never across a corner (Dijkstra)."""
+    length = np.full(walkable.shape, np.inf)
+    length[start] = 0.0
+    queue = [(0.0, start)]
+    while queue:
+        so_far, (x, y) = heapq.heappop(queue)
+        if so_far > length[x, y]:
+            continue
+        for dx, dy in np.ndindex(3, 3):
+            to = (x + dx - 1, y + dy - 1)
+            if to == (x, y) or not all(0 <= t < 32 for t in to):
+                continue
+            if not (walkable[to] and walkable[to[0], y] and walkable[x, to[1]]):
+                continue
+            total = so_far + float(np.hypot(dx - 1, dy - 1))
+            if total < length[to]:
+                length[to] = total
+                heapq.heappush(queue, (total, to))
+    return length
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def stroll(battlefield, battle, loops):
+    """Walk to where the orders say; return the end and the way walked, `[batch]`."""
+
+    def loop(carry, _):
+        battle, way = carry
+        after = movement.walk(battlefield, movement.plan(battlefield, battle))
+        step = jnp.hypot(after.units.x - battle.units.x, after.units.y - battle.units.y)
+        return (after, way + step[0]), None
+
+    return jax.lax.scan(loop, (battle, jnp.zeros(battle.steps.shape)), None, length=loops)[0]
+
+
+def walkers(battlefield, start, goal):
+    """The first ally on its way from `start` to `goal` (`[batch, 2]`), everybody else dead."""
+    battle = state.spawn(battlefield, jnp.zeros(len(start), jnp.uint32))
+    return eqx.tree_at(
+        lambda b: (b.units.x, b.units.y, b.units.health, b.orders.goal_x, b.orders.goal_y, b.orders.walking),
+        battle,
+        (
+            battle.units.x.at[0].set(start[:, 0]),
+            battle.units.y.at[0].set(start[:, 1]),
+            battle.units.health.at[1:].set(0.0),
+            battle.orders.goal_x.at[0].set(goal[:, 0]),
+            battle.orders.goal_y.at[0].set(goal[:, 1]),
+            battle.orders.walking.at[0].set(True),
+        ),
+    )
+
+
+def rough_ground() -> dict:
+    """Rows of somebody else's terrain: one cell in eight blocked, and what they cut off."""
+    walkable = np.random.default_rng(1).random((32, 32)) > 0.125
+    walkable &= np.isfinite(octile(walkable, tuple(np.argwhere(walkable)[300])))
+    return {"rows": ["".join("_" if cell else "X" for cell in row) for row in walkable.T[::-1]]}
+
+
+@pytest.mark.parametrize("name", [*WALLED, "rough"])
+def test_ways_lead_everywhere(name):
+    """From any point to any other in time, and no longer than over the cells' centres."""
+    terrain = rough_ground() if name == "rough" else name
+    walkable, _ = scenario.read_terrain(terrain if isinstance(terrain, dict) else TERRAINS[name])
+    cells = np.argwhere(walkable)
+    battlefield = field(["zergling"], ["zergling"], terrain, tuple(cells[len(cells) // 2] + 0.5))
+    rng = np.random.default_rng(2)
+    starts = cells[rng.integers(len(cells), size=12)]
+    length = np.concatenate([octile(walkable, tuple(start))[tuple(cells.T)] for start in starts])
+    start = np.repeat(starts, len(cells), axis=0) + rng.uniform(0.01, 0.99, (length.size, 2))
+    goal = np.tile(cells, (12, 1)) + rng.uniform(0.01, 0.99, (length.size, 2))
+    end, way = stroll(battlefield, walkers(battlefield, jnp.float32(start), jnp.float32(goal)), 400)
+    x, y = np.asarray(end.units.x)[0], np.asarray(end.units.y)[0]
+    assert walkable[x.astype(int), y.astype(int)].all()
+    assert np.hypot(x - goal[:, 0], y - goal[:, 1]).max() < 1e-3
+    # From and to the centres of the outer cells it is at most two half diagonals more.
+    assert (np.asarray(way) - length).max() < 2 * np.sqrt(0.5) + 0.1
+    assert (np.asarray(way) - length).mean() < 0.0
+
+
+def test_only_corners_need_ways():
+    """Rectangles need no table; a terrain of many corners has more way-points than fit in a byte."""
+    for name in ("simple", "open"):
+        assert paths.find(scenario.read_terrain(TERRAINS[name])[0]) is None
+    assert paths.find(np.ones((32, 32), bool)) is None
+    found = {name: paths.find(scenario.read_terrain(TERRAINS[name])[0]) for name in WALLED}
+    for ways in found.values():
+        assert ways is not None and ways.via.dtype == np.uint8 and ways.via.nbytes < 2**18
+    assert paths.find(scenario.read_terrain(TERRAINS["ravine"])[0]) is found["ravine"]
+    pillars = np.ones((32, 32), bool)
+    pillars[1:31:3, 1:31:3] = False
+    many = paths.find(pillars)
+    assert many is not None and many.via.dtype == np.uint16
+
+
+def test_goals_in_walls_and_behind_them():
+    """A goal in the wall is approached from the side one is on; one that cannot be reached, as near as can be."""
+    battlefield = field(["zergling"], ["zergling"], "ravine", (16.0, 9.0))
+    start = jnp.float32([[16.3, 10.9], [16.3, 14.9], [16.3, 10.9], [16.3, 10.9]])
+    goal = jnp.float32([[16.3, 12.4], [16.3, 12.6], [16.3, 31.0], [18.3, 12.9]])
+    end, _ = stroll(battlefield, walkers(battlefield, start, goal), 300)
+    x, y = np.asarray(end.units.x)[0], np.asarray(end.units.y)[0]
+    assert 11.7 < y[0] < 12 and 13 <= y[1] < 13.3  # At most a step is missing: it would end in the wall.
+    assert y[2] > 19.7 and abs(x[2] - 16.3) < 1.0  # Round the wall, to the upper rim.
+    assert abs(x[3] - 18.3) < 0.2 and 11.7 < y[3] < 12
+
+
+def test_layers():
+    """Colossi and medivacs pass over zerglings without touching them, but not over their own kind."""
+    battlefield = field(["colossus"] * 2 + ["medivac"] * 2, ["zergling"] * 2, OPEN_GROUND)
+    below, ahead = np.array([12, 30]), np.array([30, 12])  # In the first battle zerglings, in the second their kind.
+    battle = smac_lab.at(
+        battlefield,
+        [(9, 8), (ahead, 8), (9, 24), (ahead, 24), (below, 8), (below, 24)],
+        smac_lab.PASSIVE,
+        seeds=2,
+    )
+    _, seen = smac_lab.run(battlefield, smac_lab.PASSIVE, battle, smac_lab.plan([EAST, STOP, EAST, STOP], repeat=6))
+    x, y = np.asarray(seen.units.x), np.asarray(seen.units.y)
+    for walker, same, other in ((0, 1, 4), (2, 3, 5)):
+        apart = [np.hypot(x[:, walker] - x[:, k], y[:, walker] - y[:, k]).min(axis=0) for k in (other, same)]
+        assert apart[0][0] < 0.1 and apart[1][1] > 1.4
+        assert (x[-1, walker] > 13.5).all()
+        assert (x[:, [same, other]] == x[0, [same, other]]).all() and (y[:, [same, other]] == y[0, [same, other]]).all()
+
+
+def test_colossus_crosses_the_wall_by_momentum():
+    """Section 9: at (16, 14), south is allowed and ends inside the wall at 12.875; south again leads out of it."""
+    walk = smac_lab.plan([SOUTH, STOP], repeat=3)
+    battlefield = field(["colossus", "zergling"], ["zergling"], "ravine", (16.0, 9.0))
+    battle = smac_lab.at(battlefield, [(16, 14), (20, 14), (4, 20)], smac_lab.PASSIVE)
+    _, seen = smac_lab.run(battlefield, smac_lab.PASSIVE, battle, walk)
+    np.testing.assert_allclose(np.asarray(seen.units.y)[[7, 15, 23], 0, 0], [12.875, 11.75, 10.625], atol=1e-3)
+    battle = smac_lab.at(battlefield, [(20, 14), (16, 14), (4, 20)], smac_lab.PASSIVE)
+    _, seen = smac_lab.run(battlefield, smac_lab.PASSIVE, battle, smac_lab.plan([STOP, SOUTH], repeat=3))
+    assert (np.asarray(seen.units.y)[:, 1] >= 13).all()
+
+
+def test_medivac_gathers_speed():
+    """It accelerates by 2.3125 / 256 per loop and loop to 1.375 a step, in any direction, and stops at once."""
+    battlefield = field(["medivac"], ["zergling"], OPEN_GROUND)
+    battle = smac_lab.at(battlefield, [(6, 16), (30, 30)], smac_lab.PASSIVE)
+    program = smac_lab.plan([EAST], [EAST], [EAST], [EAST], [NORTH], [STOP])
+    _, seen = smac_lab.run(battlefield, smac_lab.PASSIVE, battle, program)
+    x, y = np.asarray(seen.units.x)[:, 0, 0], np.asarray(seen.units.y)[:, 0, 0]
+    gain, top = 2.3125 / 256, 2.75 / 16
+    speeds = np.minimum(gain * np.arange(1, 33), top)
+    np.testing.assert_allclose(x[:32], 6 + np.cumsum(speeds), atol=1e-4)
+    np.testing.assert_allclose(y[39] - y[31], 1.375, atol=1e-4)
+    assert (y[39:] == y[39]).all() and (x[31:] == x[31]).all()
+
+
+def test_crawlers_stay_where_they_are():
+    """Nothing pushes a spine crawler, standing in it or walking into it; who stands in it is pushed out."""
+    battlefield = field(["stalker"], ["spine_crawler"], "pentagon", (14.0, 16.0))
+    for place, action in (((13.0, 16.0), STOP), ((12.0, 16.1), EAST)):
+        battle = smac_lab.at(battlefield, [place, (14, 16)], smac_lab.PASSIVE)
+        end, seen = smac_lab.run(battlefield, smac_lab.PASSIVE, battle, smac_lab.plan([action], repeat=4))
+        assert (np.asarray(seen.units.x)[:, 1] == 14).all() and (np.asarray(seen.units.y)[:, 1] == 16).all()
+        assert np.hypot(end.units.x[0, 0] - 14, end.units.y[0, 0] - 16) > 1.5 - 0.01
+
+
+def attackers(seen, ours: int, reach: float) -> np.ndarray:
+    """How many enemies have each ally in reach, `[loops, allies, batch]`; `reach` from centre to centre."""
+    dx = np.asarray(seen.units.x)[:, None, ours:] - np.asarray(seen.units.x)[:, :ours, None]
+    dy = np.asarray(seen.units.y)[:, None, ours:] - np.asarray(seen.units.y)[:, :ours, None]
+    return (np.hypot(dx, dy) <= reach + 1e-4).sum(axis=2)
+
+
+@pytest.mark.parametrize("terrain", ["simple", "octagon"])
+def test_zerglings_surround(terrain):
+    """12.9: of eight zerglings six or so reach a lone zealot within 3 seconds of the first (seven is the most).
+
+    Over 24 directions: those in front stand where they arrive, and leave gaps of less than a zergling.
+    """
+    battlefield = field(["zealot"], ["zergling"] * 8, terrain)
+    battlefield = dataclasses.replace(battlefield, health_max=battlefield.health_max * 50)
+    angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    place = [(np.full(24, 16.0), np.full(24, 16.0))]
+    for k in range(8):
+        out, across = 5.5 + 0.76 * (k // 4), 0.76 * (k % 4 - 1.5)
+        place.append(
+            (16 + out * np.cos(angle) - across * np.sin(angle), 16 + out * np.sin(angle) + across * np.cos(angle))
+        )
+    battle = smac_lab.at(battlefield, place, seeds=24)
+    _, seen = smac_lab.run(battlefield, smac_lab.SCRIPTED, battle, smac_lab.plan([STOP], repeat=12))
+    biting = attackers(seen, 1, 0.5 + 0.375 + 0.1)[:, 0]
+    contact = (biting > 0).argmax(axis=0)
+    later = biting[contact + 48, np.arange(24)]
+    assert later.mean() > 5.3 and (later >= 6).mean() >= 0.5 and later.min() >= 4
+
+
+@pytest.mark.slow
+def test_a_choke_holds():
+    """12.9: six zealots abreast in the corridor's choke face fewer zerglings each than in the open, three at most."""
+    met = {}
+    for terrain in ("corridor", "simple"):
+        battlefield = field(["zealot"] * 6, ["zergling"] * 24, terrain, (13.0, 15.0))
+        battlefield = dataclasses.replace(battlefield, health_max=battlefield.health_max * 50)
+        line = [(11.1 + 0.76 * k, 12.6) for k in range(6)]
+        swarm = [(15.0 + 0.8 * (k % 6), 15.5 + 0.8 * (k // 6)) for k in range(24)]
+        battle = opponent.order_to_point(battlefield, smac_lab.at(battlefield, [*line, *swarm]), 6, 30, (13.0, 9.0))
+        _, seen = smac_lab.run(battlefield, smac_lab.SCRIPTED, battle, smac_lab.plan([STOP] * 6, repeat=20))
+        met[terrain] = attackers(seen, 6, 0.5 + 0.375 + 0.1)[80:, :, 0]
+    assert met["corridor"].max() <= 3 and met["corridor"].sum(axis=1).mean() > 4
+    assert met["simple"].mean() > 1.2 * met["corridor"].mean()
+
+
+@pytest.mark.slow
+def test_zerglings_take_the_ramps():
+    """12.11: with colossi that stand, zerglings come round the wall, bite after 7 to 9 seconds, and move none."""
+    battlefield = scenario.load("2c_vs_64zg")
+    battlefield = dataclasses.replace(battlefield, health_max=battlefield.health_max * 50)
+    battle = smac_lab.SCRIPTED.init(battlefield, state.spawn(battlefield, jnp.arange(2, dtype=jnp.uint32)))
+    _, seen = smac_lab.run(battlefield, smac_lab.SCRIPTED, battle, smac_lab.plan([STOP, STOP], repeat=50))
+    x, y = np.asarray(seen.units.x)[..., 0], np.asarray(seen.units.y)[..., 0]
+    assert (x[:, :2] == x[0, :2]).all() and (y[:, :2] == y[0, :2]).all()
+    # Above the wall nobody comes but at its ends.
+    up = (y[1:, 2:] >= 12.5) & (y[:-1, 2:] < 12.5)
+    assert up.sum() >= 60 and ((x[1:, 2:][up] < 4) | (x[1:, 2:][up] >= 28)).all()
+    biting = attackers(seen, 2, 1 + 0.375 + 0.1)[..., 0]
+    contact = int(biting.any(axis=1).argmax())
+    # The army stands six wide: the first has less of a way than the spawn point's 22 to 26.
+    assert 6.5 <= contact / 16 <= 9.0
+    assert biting[contact + 160 :].sum(axis=1).max() >= 10
+    start = jnp.float32([[16.0, 9.0]])
+    alone = field(["zergling"], ["colossus"], "ravine", (16.0, 9.0))
+    _, way = stroll(alone, walkers(alone, start, jnp.float32([[16.0, 16.0]])), 300)
+    assert 22 <= float(way[0]) - 1.475 <= 26
+
+
+def overlaps(battlefield, units) -> np.ndarray:
+    """The deepest overlap of two living units of one layer, `[time, batch]`."""
+    deepest = []
+    for x, y, health in zip(*map(np.asarray, (units.x, units.y, units.health)), strict=True):
+        room = (battlefield.separation + battlefield.separation.T)[..., None]
+        room = room - np.hypot(x[:, None] - x[None], y[:, None] - y[None])
+        both = (health[:, None] > 0) & (health[None] > 0) & (battlefield.layer == battlefield.layer.T)[..., None]
+        both &= ~np.eye(len(x), dtype=bool)[..., None]
+        deepest.append(np.where(both, room, 0.0).max(axis=(0, 1)))
+    return np.stack(deepest)
+
+
+def all_attack(battlefield) -> opponent.Opponent:
+    """Both teams attack-move at each other."""
+    a, theirs = battlefield.n_agents, slice(battlefield.n_agents, None)
+    there = (float(battlefield.spawn_x[theirs].mean()), float(battlefield.spawn_y[theirs].mean()))
+
+    def init(field, battle):
+        return opponent.order_to_point(field, smac_lab.SCRIPTED.init(field, battle), 0, a, there)
+
+    def act(field, battle):
+        return opponent.attack_move(field, smac_lab.SCRIPTED.act(field, battle), 0, a)
+
+    return opponent.Opponent(init, act)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def watch(battlefield, enemy, steps, seed):
+    """All loops of battles with random legal actions, or with orders by `enemy` for both teams."""
+
+    def loop(battle, _):
+        battle = tick.tick(battlefield, enemy, battle)
+        return battle, battle.units
+
+    def one(carry, _):
+        battle, noise = carry
+        noise = noise * jnp.uint32(747796405) + jnp.uint32(2891336453)
+        if enemy is smac_lab.SCRIPTED:
+            avail = jnp.transpose(actions.available(battlefield, battle.units), (2, 0, 1))
+            battle = actions.command(battlefield, battle, throughput.random_actions(avail, noise).T)
+        battle, seen = jax.lax.scan(loop, combat.draw(scenario.Options(), battle), None, length=8)
+        return (eqx.tree_at(lambda b: b.steps, battle, battle.steps + 1), noise), seen
+
+    battle = enemy.init(battlefield, state.spawn(battlefield, seed))
+    noise = seed[:, None] ^ (jnp.arange(battlefield.n_agents, dtype=jnp.uint32) * jnp.uint32(0x9E3779B1))
+    _, seen = jax.lax.scan(one, (battle, noise), None, length=steps)
+    return jax.tree.map(lambda s: s.reshape(-1, *s.shape[2:]), seen)
+
+
+TIGHT = [name for name in scenario.map_names() if movement.is_tight(scenario.load(name))]
+
+
+@pytest.mark.parametrize("play", ["random", "attack"])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n != "corridor")) for n in TIGHT])
+def test_nobody_in_walls_or_in_each_other(name, play):
+    """12.10: in crowds and between walls no two units of a layer ever overlap by 0.1, in random play and in battle."""
+    battlefield = scenario.load(name)
+    enemy = smac_lab.SCRIPTED if play == "random" else all_attack(battlefield)
+    units = watch(battlefield, enemy, 50, jax.random.bits(jax.random.key(4), (4,), jnp.uint32))
+    x, y = np.asarray(units.x), np.asarray(units.y)
+    assert np.isfinite(x).all() and np.isfinite(y).all()
+    stands = np.stack([battlefield.walkable, battlefield.level > 0, np.ones((32, 32), bool)])
+    assert stands[np.broadcast_to(battlefield.layer, x.shape), x.astype(int), y.astype(int)].all()
+    assert overlaps(battlefield, units).max() < 0.1
+
+
+def test_steps_fit_in_a_word():
+    """Packing keeps sides and counts exactly and steps to 1/600 of the speed, and packed twice they stay."""
+    rng = np.random.default_rng(0)
+    speed = jnp.float32(rng.uniform(0.1, 0.2, 500))
+    step = [jnp.float32(rng.uniform(-1.7, 1.7, 500)) * speed for _ in range(2)]
+    side = jnp.float32(rng.choice([-3, -1, -58 / 64, 0, 1 / 64, 2], 500))
+    unit, inverse = speed * (1 / 600.0), 600.0 / speed
+    word = movement._pack(inverse, (*step, side))
+    vx, vy, again = movement._unpack(unit, word)
+    np.testing.assert_array_equal(again, side)
+    np.testing.assert_allclose(jnp.stack([vx, vy]), jnp.stack(step), atol=0.2 / 600)
+    np.testing.assert_array_equal(movement._pack(inverse, (vx, vy, again)), word)
