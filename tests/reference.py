@@ -12,6 +12,7 @@ from seca.algos.actor_step import unroll
 from seca.nets.agents import GRUCell, RecurrentAgent
 from seca.nets.critics import MixingCritic
 from seca.nets.linear import MLP, Linear
+from seca.nets.mixers import MonotoneMixer
 from seca.types import Episodes
 
 Numbers = Mapping[str, np.ndarray]
@@ -30,7 +31,8 @@ def float64_fixture() -> Iterator[None]:
         yield
 
 
-def _linear(numbers: Numbers, prefix: str) -> Linear:
+def linear(numbers: Numbers, prefix: str) -> Linear:
+    """Layer from the arrays `PREFIX_weight` and `PREFIX_bias`."""
     return Linear(jnp.asarray(numbers[f"{prefix}_weight"]), jnp.asarray(numbers[f"{prefix}_bias"]))
 
 
@@ -38,16 +40,29 @@ def actor(numbers: Numbers, prefix: str = "actor_") -> RecurrentAgent:
     """Actor from `PREFIX` + name arrays in PyTorch layout."""
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     cell = GRUCell(*(jnp.asarray(numbers[f"{prefix}gru_{name}"]) for name in names))
-    return RecurrentAgent(_linear(numbers, f"{prefix}fc1"), cell, _linear(numbers, f"{prefix}fc2"))
+    return RecurrentAgent(linear(numbers, f"{prefix}fc1"), cell, linear(numbers, f"{prefix}fc2"))
 
 
 def critic(numbers: Numbers, prefix: str = "critic_") -> MixingCritic:
     """Mixing critic from `PREFIX` + name arrays in PyTorch layout."""
 
-    def mlp(name: str) -> MLP:
-        return MLP(_linear(numbers, f"{prefix}{name}_hidden"), _linear(numbers, f"{prefix}{name}_out"))
+    w1, w2, b2 = (mlp(numbers, prefix + name) for name in ("w1", "w2", "b2"))
+    return MixingCritic(w1, linear(numbers, f"{prefix}b1"), w2, b2)
 
-    return MixingCritic(mlp("w1"), _linear(numbers, f"{prefix}b1"), mlp("w2"), mlp("b2"))
+
+def mlp(numbers: Numbers, prefix: str) -> MLP:
+    """Two layers from `PREFIX_hidden` and `PREFIX_out`."""
+    return MLP(linear(numbers, f"{prefix}_hidden"), linear(numbers, f"{prefix}_out"))
+
+
+def monotone_mixer(numbers: Numbers, prefix: str = "mixer_") -> MonotoneMixer:
+    """QMIX's mixer with two-layer hypernetworks, in the layout that QMIX and VMIX share."""
+    return MonotoneMixer(
+        mlp(numbers, f"{prefix}w1"),
+        linear(numbers, f"{prefix}b1"),
+        mlp(numbers, f"{prefix}w2"),
+        mlp(numbers, f"{prefix}b2"),
+    )
 
 
 def at(numbers: Numbers, prefix: str, number: int) -> Numbers:
