@@ -41,6 +41,10 @@ def _nothing(scenario: Scenario, battle: Battle) -> Battle:
     return battle
 
 
+def _as_it_is(scenario: Scenario) -> Scenario:
+    return scenario
+
+
 @dataclasses.dataclass(frozen=True)
 class Opponent:
     """Who commands the enemy.
@@ -52,6 +56,8 @@ class Opponent:
     init: Callable[[Scenario, Battle], Battle]
     act: Callable[[Scenario, Battle], Battle] = _nothing
     decide: Callable[[Scenario, Battle], Battle] = _nothing
+    prepare: Callable[[Scenario], Scenario] = _as_it_is
+    """What it changes about the scenario before there are battles."""
     name: str = "custom"
     """What the options of an environment call it."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int, Key
 
 from seca.smac import actions
@@ -56,7 +57,18 @@ def policy_opponent(
     def decide(scenario: Scenario, battle: Battle) -> Battle:
         return _decide(scenario, battle, places, eyes, act)
 
-    return Opponent(init=begin, decide=decide, name=name)
+    return Opponent(init=begin, decide=decide, prepare=fair, name=name)
+
+
+def fair(scenario: Scenario) -> Scenario:
+    """The scenario with neither side better off by the numbers of its units.
+
+    Who is in the way is looked at one by one, and the first decides on which side to pass: by number that is allies
+    first, which alone moves battles between equals to 44 : 56. Here agents and the enemies that are their mirror images
+    take turns.
+    """
+    a = scenario.n_agents
+    return dataclasses.replace(scenario, turns=np.stack([np.arange(a), mirrored(scenario).rows[:a]], axis=1).ravel())
 
 
 def _decide(scenario: Scenario, battle: Battle, places: Exchange, eyes: Simulator, act: Act) -> Battle:

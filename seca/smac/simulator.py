@@ -26,13 +26,13 @@ class Simulator:
     """
 
     battlefield: scenario.Scenario
+    """As the opponent prepares it."""
     options: scenario.Options = scenario.Options()
     opponent: Opponent | None = None
     """Who commands the enemy; None: whom the options name."""
 
     def __post_init__(self) -> None:
-        if self.opponent is None:
-            scripts.by_name(self.options)
+        object.__setattr__(self, "battlefield", self.commander.prepare(self.battlefield))
         if self.options.reward_scale and not self.battlefield.largest_return(self.options) > 0:
             raise ValueError(
                 "`reward_scale` divides by the largest possible return, which is "
