@@ -8,7 +8,7 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from tyro.conf import Suppress, arg
+from tyro.conf import AvoidSubcommands, Suppress, arg
 
 from seca.errors import UsageError
 from seca.presets import PRESETS, AlgorithmConfig, settings
@@ -45,7 +45,7 @@ class RunConfig:
     """Seed of the run: initial weights, battles, actions, orders."""
     loop: Annotated[LoopConfig, arg(name="")] = LoopConfig()
     """How long to train and how often to look."""
-    algorithm: Annotated[AlgorithmConfig, arg(name="")] = PRESETS["seca"].config
+    algorithm: Annotated[AvoidSubcommands[AlgorithmConfig], arg(name="")] = PRESETS["seca"].config
     """Options of the algorithm; the preset's unless given."""
     checkpoint_interval: float = 60.0
     """Seconds between checkpoints, stretched only where saving would take over 2 % of the time; 0 saves after every

@@ -6,10 +6,11 @@ from typing import Any
 
 from seca.algos.actor_critic import ActorCriticConfig, actor_critic
 from seca.algos.base import Algorithm
+from seca.algos.direct_gradient import LicaConfig, lica
 from seca.order.gradients import GradientOrder
 from seca.types import EnvSpec
 
-AlgorithmConfig = ActorCriticConfig
+AlgorithmConfig = ActorCriticConfig | LicaConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,5 +92,13 @@ PRESETS: dict[str, Preset] = {
     "coma-newarchi": _variant("COMA's counterfactual advantage (Eq. 3) on SeCA's critic", credit="counterfactual"),
     "indadv": _variant(
         "Independent advantage (Eq. 4) on SeCA's critic", "Eq. 4 of the paper; not run there", credit="independent"
+    ),
+    "lica": Preset(
+        "LICA: the actor climbs the mixing critic's value of its own policies",
+        "Zhou et al. 2020 (NeurIPS)",
+        LicaConfig(),
+        kind="implicit credit",
+        make=lica,
+        reference=Setting(LicaConfig(critic_width=None, entropy_coef=0.11, time_limit="terminal"), 32),
     ),
 }

@@ -1,6 +1,7 @@
 """One gradient of the recurrent actor, from the hidden states that acting already computed."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Literal
 
 import equinox as eqx
@@ -14,7 +15,7 @@ from seca.nets.recurrent import BlockRows, Sweep, backward, empty_sweep
 from seca.order.simple import entropy
 from seca.types import Episodes, PyTree
 
-EntropyForm = Literal["batch_mean", "per_sample", "alive_only"]
+EntropyForm = Literal["batch_mean", "per_sample", "alive_only", "plain"]
 MASKED = -1e9
 """Logit of an unavailable action: its probability is exactly 0 and nothing becomes infinite."""
 BLOCK = 8
@@ -30,6 +31,8 @@ class Acting(eqx.Module):
     """Recurrent state before the row (zeros at t = 0)."""
     probs: Float[Array, "*rows agents actions"]
     """Masked policy."""
+    value: Float[Array, "*rows agents"] | None = None
+    """V_i, of an agent whose head has one output more than there are actions."""
 
 
 class ActorGradient(eqx.Module):
@@ -49,52 +52,100 @@ def masked_log_probs(
     return jax.nn.log_softmax(jnp.where(avail, logits, MASKED))
 
 
+PolicyFn = Callable[[Float[Array, "*rows actions"], Bool[Array, "*rows actions"]], Float[Array, "*rows actions"]]
+"""`policy(logits, avail) -> log-probabilities`: `masked_log_probs`, or one with a floor under it."""
+
+
+def observed(hidden: Array, outputs: Array, avail: Array, policy: PolicyFn = masked_log_probs) -> tuple[Acting, Array]:
+    """What one pass of the agent amounts to, and its log-probabilities."""
+    n_actions = avail.shape[-1]
+    log_probs = policy(outputs[..., :n_actions], avail)
+    value = outputs[..., n_actions] if outputs.shape[-1] > n_actions else None
+    return Acting(hidden, jnp.exp(log_probs), value), log_probs
+
+
 def last_actions(actions: Int[Array, "batch time1 agents"], n_actions: int, dtype: jnp.dtype) -> Array:
     """One-hot of the action before each row; zeros at t = 0."""
     taken = jax.nn.one_hot(actions[:, :-1], n_actions, dtype=dtype)
     return jnp.concatenate([jnp.zeros_like(taken[:, :1]), taken], axis=1)
 
 
-def unroll(agent: RecurrentAgent, episodes: Episodes) -> Acting:
+def unroll(agent: RecurrentAgent, episodes: Episodes, policy: PolicyFn = masked_log_probs) -> Acting:
     """Hidden states and policies of an actor over given episodes, from zeros at t = 0."""
     previous = last_actions(episodes.actions, episodes.avail.shape[-1], episodes.obs.dtype)
     inputs = jnp.moveaxis(agent_inputs(episodes.obs, previous), 1, 0)
 
     def step(hidden: Array, inputs_t: Array) -> tuple[Array, tuple[Array, Array]]:
-        following, logits = agent(inputs_t, hidden)
-        return following, (hidden, logits)
+        following, outputs = agent(inputs_t, hidden)
+        return following, (hidden, outputs)
 
     shape = (*episodes.obs.shape[:1], episodes.obs.shape[2], agent.cell.weight_hh.shape[1])
-    _, (hidden, logits) = jax.lax.scan(step, jnp.zeros(shape, episodes.obs.dtype), inputs)
-    hidden, logits = jnp.moveaxis(hidden, 0, 1), jnp.moveaxis(logits, 0, 1)
-    return Acting(hidden, jnp.exp(masked_log_probs(logits, episodes.avail)))
+    _, (hidden, outputs) = jax.lax.scan(step, jnp.zeros(shape, episodes.obs.dtype), inputs)
+    hidden, outputs = jnp.moveaxis(hidden, 0, 1), jnp.moveaxis(outputs, 0, 1)
+    return observed(hidden, outputs, episodes.avail, policy)[0]
+
+
+class Rows(eqx.Module):
+    """What the network reads in a row and what its loss depends on besides the outputs."""
+
+    obs: Float[Array, "batch time1 agents obs"]
+    last_action: Float[Array, "batch time1 agents actions"]
+    hidden: Float[Array, "batch time1 agents hidden"]
+    avail: Bool[Array, "batch time1 agents actions"]
+    actions: Int[Array, "batch time1 agents"]
+    signal: PyTree
+    """What the critic has to say, arrays `[batch, time1, agents, ...]`: advantages, or slopes in the policy."""
+    valid: Bool[Array, "batch time1 1"]
+
+
+RowLoss = Callable[[Array, Array, Rows], Float[Array, "batch block agents"]]
+"""`loss(outputs, log_probs, rows)`: loss of each agent in each row, from the network's outputs."""
+
+
+def score_function(outputs: Array, log_probs: Array, rows: Rows) -> Float[Array, "batch block agents"]:
+    """-log pi_i(u_i | tau_i) A_i: the policy gradient; `rows.signal` holds A. Zang et al. 2023, Eq. 13."""
+    del outputs  # The policy is all there is to it.
+    return -jnp.take_along_axis(log_probs, rows.actions[..., None], axis=-1)[..., 0] * rows.signal
+
+
+def direct(outputs: Array, log_probs: Array, rows: Rows) -> Float[Array, "batch block agents"]:
+    """-sum_a pi_i(a) g_i(a): follows a critic's slope g = df/dpi, held constant in `rows.signal`.
+
+    With the slope taken at the present policy, the gradient in the actor's parameters is exactly that of -f(s, pi).
+    """
+    del outputs  # The policy is all there is to it.
+    return -(jnp.exp(log_probs) * rows.signal).sum(axis=-1)
 
 
 def actor_gradient(
     agent: RecurrentAgent,
     episodes: Episodes,
     acting: Acting,
-    advantage: Float[Array, "batch time agents"],
+    signal: PyTree,
     entropy_coef: float,
     entropy_form: EntropyForm,
     axis: str | None,
+    row_loss: RowLoss = score_function,
+    policy: PolicyFn = masked_log_probs,
 ) -> ActorGradient:
-    """Gradient of the sequential policy loss with adaptive entropy.
+    """Gradient of a policy loss with an entropy bonus; by default the sequential policy loss.
 
-        L = - sum m log pi_i(u_i | tau_i) A_i / (n sum m)  -  xi Hbar / sg(Hbar)
+        L = sum m l_i / (n sum m)  -  xi Hbar / sg(Hbar),     l_i = -log pi_i(u_i | tau_i) A_i
 
     Zang et al. 2023, Eq. 13 to 16. Forms of the entropy part: `batch_mean`, Hbar the mean over valid steps and all
     agents; `per_sample`, each agent's own H / sg(H), whose gradient is Eq. 14, without agents that have no choice;
-    `alive_only`, Hbar over agents that have a choice.
+    `alive_only`, Hbar over agents that have a choice; `plain`, xi Hbar of the batch mean without the denominator.
 
     Args:
         agent: the actor, as it was when `acting` was computed.
         episodes: whole episodes.
         acting: its hidden states and policies over them.
-        advantage: stop-gradient advantages in agent slots.
+        signal: what `row_loss` needs of the critic, `[batch, time, agents, ...]`; constants.
         entropy_coef: xi.
         entropy_form: see above.
         axis: mapped axis of devices, or None.
+        row_loss: l_i from outputs and log-probabilities.
+        policy: how logits became policies in `acting`.
     """
     scale = _scale(episodes, acting, entropy_form, axis)
     batch, n_rows, n_agents = episodes.actions.shape
@@ -106,7 +157,7 @@ def actor_gradient(
         acting.hidden,
         episodes.avail,
         episodes.actions,
-        jnp.pad(advantage, ((0, 0), (0, 1), (0, 0))),
+        jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (0, 1)) + ((0, 0),) * (x.ndim - 2)), signal),
         jnp.pad(episodes.valid, ((0, 0), (0, 1)))[..., None],
     )
     # Episodes of like length together: the work of a group follows its longest episode.
@@ -123,28 +174,16 @@ def actor_gradient(
             rows = part(start)
             return BlockRows(agent_inputs(rows.obs, rows.last_action), rows.hidden)
 
-        def logit_loss(start: Int[Array, ""], logits: Array) -> tuple[Array, Array]:
-            return _row_losses(part(start), logits, scale, entropy_coef, entropy_form)
+        def outputs_loss(start: Int[Array, ""], outputs: Array) -> tuple[Array, Array]:
+            return _block_loss(part(start), outputs, scale, entropy_coef, entropy_form, row_loss, policy)
 
         fresh = dataclasses.replace(sweep, from_later=jnp.zeros_like(sweep.from_later))
-        return backward(agent, rows_of, logit_loss, fresh, episodes.length[runners].max(), block)
+        return backward(agent, rows_of, outputs_loss, fresh, episodes.length[runners].max(), block)
 
     init = empty_sweep(agent, group, n_agents, jnp.zeros((), acting.probs.dtype))
     sweep = jax.lax.fori_loop(0, batch // group, sweep_group, init)
     gradient, loss, policy_part = global_sum((sweep.gradient, sweep.loss, sweep.reported), axis)
     return ActorGradient(gradient, loss, policy_part, scale.mean_entropy)
-
-
-class Rows(eqx.Module):
-    """What the network reads in a row and what its loss depends on besides the logits."""
-
-    obs: Float[Array, "batch time1 agents obs"]
-    last_action: Float[Array, "batch time1 agents actions"]
-    hidden: Float[Array, "batch time1 agents hidden"]
-    avail: Bool[Array, "batch time1 agents actions"]
-    actions: Int[Array, "batch time1 agents"]
-    advantage: Float[Array, "batch time1 agents"]
-    valid: Bool[Array, "batch time1 1"]
 
 
 class Scale(eqx.Module):
@@ -166,13 +205,12 @@ def _scale(episodes: Episodes, acting: Acting, form: EntropyForm, axis: str | No
     return Scale(samples, entropy_samples, total / jnp.maximum(entropy_samples, 1))
 
 
-def _row_losses(
-    rows: Rows, logits: Array, scale: Scale, coef: float, form: EntropyForm
+def _block_loss(
+    rows: Rows, outputs: Array, scale: Scale, coef: float, form: EntropyForm, row_loss: RowLoss, policy: PolicyFn
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Loss summed over a block's rows, and the policy part of it."""
-    log_probs = masked_log_probs(logits, rows.avail)
-    taken = jnp.take_along_axis(log_probs, rows.actions[..., None], axis=-1)[..., 0]
-    policy_part = -jnp.where(rows.valid, taken * rows.advantage, 0).sum() / scale.samples
+    log_probs = policy(outputs[..., : rows.avail.shape[-1]], rows.avail)
+    policy_part = jnp.where(rows.valid, row_loss(outputs, log_probs, rows), 0).sum() / scale.samples
     entropies = entropy(jnp.exp(log_probs))
     choice = rows.valid & (rows.avail.sum(axis=-1) > 1)
     if form == "per_sample":
@@ -180,7 +218,8 @@ def _row_losses(
         # A policy that has become certain has H = 0 to rounding: its term is bounded in logits, only 0 / 0 is not.
         bonus = jnp.where(choice & (own > 0), entropies / jnp.where(own > 0, own, 1), 0).sum() / scale.entropy_samples
     else:
-        mean = jnp.where(scale.mean_entropy > 0, scale.mean_entropy, 1)
+        adaptive = form != "plain"
+        mean = jnp.where(adaptive & (scale.mean_entropy > 0), scale.mean_entropy, 1)
         counted = choice if form == "alive_only" else rows.valid
         bonus = jnp.where(counted, entropies, 0).sum() / jnp.maximum(scale.entropy_samples, 1) / mean
     return policy_part - coef * bonus, policy_part

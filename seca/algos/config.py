@@ -1,40 +1,48 @@
-"""Options of SeCA and its ablations."""
+"""Options of the methods with a mixing critic, and what every algorithm refuses of its numbers."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 from seca.order.gradients import GradientOrder
 
 
 @dataclasses.dataclass(frozen=True)
-class ActorCriticConfig:
-    """Options of SeCA and its ablations; the defaults are the published ones, with the compact critic."""
+class MixingCriticConfig:
+    """Options of the mixing critic and of its training."""
 
-    actor_lr: float = 2.5e-3
-    """Adam step size of the actor."""
     critic_lr: float = 5e-4
     """Adam step size of the critic."""
     gamma: float = 0.99
     """Discount per env step."""
     td_lambda: float = 0.8
     """Lambda of the TD(lambda) targets (Eq. 12)."""
-    entropy_coef: float = 0.005
-    """Xi, weight of the adaptive entropy term (Eq. 14)."""
-    entropy: Literal["batch_mean", "per_sample", "alive_only"] = "batch_mean"
-    """Form of the adaptive entropy: xi * H / sg(H) of the batch mean, of each agent and step (Eq. 14), or of the mean
-    over agents that have a choice."""
     target_interval: int = 200
     """Critic steps between two copies of the critic into its target."""
     critic_epochs: int = 1
     """Gradient steps of the critic on each batch, all towards the same targets."""
     clip_norm: float = 10.0
     """Global gradient norm above which the gradient is scaled down, actor and critic apart."""
-    actor_hidden: int = 64
-    """Width of the actor's layers and of its recurrent state."""
     critic_embed: int = 64
     """Width of the mixing critic's hidden layer."""
     critic_width: int | None = 64
     """Width of the hypernetwork's hidden layer for W1; None is the authors' wide one, embed * agents * actions."""
+    time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
+    """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ActorCriticConfig(MixingCriticConfig):
+    """Options of SeCA and its ablations; the defaults are the published ones, with the compact critic."""
+
+    actor_lr: float = 2.5e-3
+    """Adam step size of the actor."""
+    entropy_coef: float = 0.005
+    """Xi, weight of the adaptive entropy term (Eq. 14)."""
+    entropy: Literal["batch_mean", "per_sample", "alive_only"] = "batch_mean"
+    """Form of the adaptive entropy: xi * H / sg(H) of the batch mean, of each agent and step (Eq. 14), or of the mean
+    over agents that have a choice."""
+    actor_hidden: int = 64
+    """Width of the actor's layers and of its recurrent state."""
     credit: Literal["swept", "exact", "monte_carlo", "counterfactual", "independent"] = "swept"
     """How an agent's advantage is computed from the critic."""
     credit_samples: int = 8
@@ -44,5 +52,29 @@ class ActorCriticConfig:
     action or by entropy at each step, in one random order per run, in index order, or at random per episode."""
     path: GradientOrder = GradientOrder()
     """Options of order `gradients`."""
-    time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
-    """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""
+
+
+def check_numbers(config: Any, prefix: str = "") -> None:
+    """Raise ValueError, naming field and value, for a number outside the range in which the equations mean something.
+
+    Step sizes and clipping norms are above 0, discounts and fractions in [0, 1], other reals at least 0, whole numbers
+    at least 1.
+    """
+    for field in dataclasses.fields(config):
+        name, value = field.name, getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            check_numbers(value, f"{prefix}{name}.")
+        elif isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        elif name in POSITIVE and not value > 0:
+            raise ValueError(f"`{prefix}{name}` is {value}; it must be above 0")
+        elif name in FRACTIONS and not 0 <= value <= 1:
+            raise ValueError(f"`{prefix}{name}` is {value}; it must lie in [0, 1]")
+        elif isinstance(value, int) and value < 1:
+            raise ValueError(f"`{prefix}{name}` is {value}; it must be at least 1")
+        elif not value >= 0:
+            raise ValueError(f"`{prefix}{name}` is {value}; it must be at least 0")
+
+
+POSITIVE = ("lr", "actor_lr", "critic_lr", "clip_norm")
+FRACTIONS = ("gamma", "td_lambda")

@@ -1,18 +1,21 @@
 """The critic's half of an update: TD(lambda) regression of the taken joint actions."""
 
 import functools
+import math
 from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from seca.algos.optim import global_sum
+from seca.algos.config import MixingCriticConfig
+from seca.algos.grouped import taken_value as grouped_taken_value
+from seca.algos.optim import clipped_adam, global_sum, optimiser_state
 from seca.algos.packing import Chunk, Packed, flat, over_chunks, room_for, unpack, write
 from seca.nets.critics import MixingCritic
 from seca.returns import td_lambda
-from seca.types import Episodes, PyTree
+from seca.types import EnvSpec, Episodes, PyTree
 
 TakenValue = Callable[[MixingCritic, Float[Array, "rows state"], Int[Array, "rows agents"]], Float[Array, " rows"]]
 """f(s, u) of many rows: `plain_taken_value`, or `algos.grouped.taken_value`, which is faster and equal."""
@@ -133,3 +136,83 @@ def _squared_error(
     """Sum (not mean) over a chunk, so that chunks and devices add up."""
     taken = taken_value(critic, state, actions)
     return jnp.where(counts, (taken - y) ** 2, 0).sum(), taken
+
+
+class CriticTraining(eqx.Module):
+    """The mixing critic and everything that its training remembers."""
+
+    critic: MixingCritic
+    target: MixingCritic
+    opt: PyTree
+    steps: Int[Array, ""]
+
+
+def fresh_critic(key: PRNGKeyArray, spec: EnvSpec, config: MixingCriticConfig) -> CriticTraining:
+    """An untrained critic; its target is a copy of it."""
+    critic = MixingCritic.init(
+        key, spec.n_agents, spec.n_actions, spec.state_size, config.critic_embed, config.critic_width
+    )
+    opt = optimiser_state(clipped_adam(config.critic_lr, config.clip_norm), critic)
+    return CriticTraining(critic, jax.tree.map(jnp.copy, critic), opt, jnp.zeros((), jnp.int32))
+
+
+def train_critic(
+    before: CriticTraining, episodes: Episodes, packed: Packed, config: MixingCriticConfig, axis: str | None
+) -> tuple[CriticTraining, Regression, CriticGradient]:
+    """All gradient steps of the critic on one batch; the measures are those of the first.
+
+    Targets come from the target critic once; every `target_interval` critic steps the critic just stepped is copied
+    into the target.
+    """
+    values = plain_taken_value if is_wide(config) else grouped_taken_value
+    terminal = config.time_limit == "terminal"
+    goal = regression(before.target, episodes, packed, CRITIC_CHUNK, config.gamma, config.td_lambda, terminal, values)
+    optimiser = clipped_adam(config.critic_lr, config.clip_norm)
+
+    def step(critic: MixingCritic, opt: PyTree) -> tuple[MixingCritic, PyTree, CriticGradient]:
+        found = critic_gradient(critic, goal, episodes, packed, CRITIC_CHUNK, axis, values)
+        steps, opt = optimiser.update(found.gradient, opt)
+        return eqx.apply_updates(critic, steps), opt, found
+
+    critic, opt, first = step(before.critic, before.opt)
+    critic, opt = jax.lax.fori_loop(1, config.critic_epochs, lambda _, c: step(*c)[:2], (critic, opt))
+    # Counted in critic updates, of which each batch makes `critic_epochs`.
+    steps = before.steps + config.critic_epochs
+    copy_now = steps // config.target_interval > before.steps // config.target_interval
+    target = jax.tree.map(lambda new, old: jnp.where(copy_now, new, old), critic, before.target)
+    return CriticTraining(critic, target, opt, steps), goal, first
+
+
+CRITIC_CHUNK = 1024
+"""Rows visited at once by the critic's regression, which groups them by taken action."""
+
+
+def is_wide(config: MixingCriticConfig) -> bool:
+    """Whether the hypernetwork of W1 is too wide to be handled slice by slice."""
+    return config.critic_width is None or config.critic_width > 512
+
+
+def chunk_rows(spec: EnvSpec, config: MixingCriticConfig) -> int:
+    """Rows per chunk: as many as keep the chunk's W1 in cache on a CPU, in 256 MiB on an accelerator.
+
+    The wide hypernetwork reads tens of MB of weights per chunk, so there a chunk has at least 512 rows.
+    """
+    row_bytes = 4 * spec.n_agents * spec.n_actions * config.critic_embed
+    on_cpu = jax.default_backend() == "cpu"
+    rows = max(16, (2**21 if on_cpu else 2**28) // row_bytes)
+    if is_wide(config):
+        rows = max(rows, 512)
+    # A power of two, and no more than the rows a batch can have.
+    return 2 ** min(int(math.log2(rows)), 14)
+
+
+def mixing_memory(batch: int, spec: EnvSpec, config: MixingCriticConfig, hidden: int) -> int:
+    """Estimated peak bytes of training: parameters with optimiser and gradients, episodes, a chunk's working set."""
+    n_outputs = config.critic_embed * spec.n_agents * spec.n_actions
+    width = n_outputs if config.critic_width is None else config.critic_width
+    critic = (spec.state_size + n_outputs) * width + 3 * config.critic_embed * (spec.state_size + config.critic_embed)
+    per_row = spec.n_agents * (spec.obs_size + 4 * spec.n_actions + 2 * config.critic_embed + 2 * hidden)
+    rows = batch * (spec.episode_limit + 1)
+    working = 8 * chunk_rows(spec, config) * max(n_outputs, width)
+    # Parameters, target, two Adam moments, gradient and its sum while chunks are added up.
+    return 4 * (7 * critic + 3 * rows * (per_row + spec.state_size) + working)

@@ -7,16 +7,19 @@ import jax
 import numpy as np
 import pytest
 
+from seca.algos.actor_critic import actor_critic
 from seca.envs.registry import make
 from seca.presets import PRESETS, build
 from seca.train.evaluate import make_evaluate
 from seca.train.iterate import make_iterate
 from seca.train.state import init_state
 
-ABLATIONS = sorted(set(PRESETS) - {"seca", "seca-paper"})
+ABLATIONS = sorted(
+    name for name, preset in PRESETS.items() if preset.make is actor_critic and name not in ("seca", "seca-paper")
+)
 NAMES = {
     "seca", "seca-paper", "seca-fixed", "seca-random", "seca-prob", "seca-entropy", "seca-ig-1", "seca-ig-10",
-    "seca-ig-20", "coma-newarchi", "indadv",
+    "seca-ig-20", "coma-newarchi", "indadv", "lica",
 }  # fmt: skip
 
 
