@@ -1,6 +1,9 @@
 """The JaxMARL view: every `vmap` around it is one flat batch of the simulator, and JaxMARL's wrappers run on it."""
 
 import functools
+import importlib.util
+import pathlib
+import subprocess
 import sys
 
 import jax
@@ -145,6 +148,14 @@ def test_without_jaxmarl_only_the_spaces_are_missing(monkeypatch):
     for space in (env.observation_space, env.action_space):
         with pytest.raises(ImportError, match=r"pip install 'seca\[jaxmarl\]'"):
             space("agent_0")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jaxmarl") is not None, reason="needs JaxMARL to be missing")
+def test_the_comparison_with_smax_names_the_extra():
+    script = pathlib.Path(__file__).parents[3] / "benchmarks" / "smax.py"
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=script.parents[1])
+    assert ended.returncode == 2
+    assert ended.stderr == "benchmarks/smax.py: SMAX needs jaxmarl: pip install 'seca[jaxmarl]'\n"
 
 
 def test_jaxmarls_own_wrappers():
