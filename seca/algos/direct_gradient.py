@@ -6,6 +6,7 @@ from typing import Literal
 
 import equinox as eqx
 import jax
+import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from seca.algos.acting import act, initial_carry, n_agent_inputs
@@ -136,6 +137,7 @@ def update(
     policy_part = -mean_over_steps(up.value[:, :-1], episodes, axis)
     slope = dataclasses.replace(slope, loss=slope.loss - slope.policy_part + policy_part, policy_part=policy_part)
     metrics = {"gradient_steps": training.steps + training.steps // config.critic_epochs}
-    metrics |= measure_critic(episodes, regressed.taken, goal.targets, regressed.loss, regressed.gradient, axis)
+    norm = optax.tree.norm(regressed.gradient)
+    metrics |= measure_critic(episodes, regressed.taken, goal.targets, regressed.loss, norm, axis)
     metrics |= measure_actor(episodes, acting, slope, axis)
     return Learner(eqx.apply_updates(learner.actor, steps), actor_opt, training), metrics

@@ -9,7 +9,7 @@ from seca.algos.config import ActorCriticConfig
 from seca.algos.credit_pass import ORDERED, Judged
 from seca.algos.critic_step import CriticGradient, Regression
 from seca.algos.optim import global_sum
-from seca.types import Episodes, PyTree
+from seca.types import Episodes
 
 
 def mean_over_steps(values: Float[Array, "batch time ..."], episodes: Episodes, axis: str | None) -> Array:
@@ -25,7 +25,7 @@ def measure_critic(
     taken: Float[Array, "batch time ..."],
     targets: Float[Array, "batch time ..."],
     loss: Float[Array, ""],
-    gradient: PyTree,
+    gradient_norm: Float[Array, ""],
     axis: str | None,
 ) -> dict[str, Array]:
     """Scales of a critic's values and of the targets it is regressed to, per agent or for the team alike."""
@@ -37,7 +37,7 @@ def measure_critic(
     y_variance = mean((targets - y_mean) ** 2)
     return {
         "critic_loss": loss,
-        "critic_gradient_norm": optax.tree.norm(gradient),
+        "critic_gradient_norm": gradient_norm,
         "critic_mean": q_mean,
         "critic_std": jnp.sqrt(mean((taken - q_mean) ** 2)),
         "target_mean": y_mean,
@@ -88,7 +88,8 @@ def measure(
     `rank_mean` is each agent's mean position (0 is judged first), `contribution_mean` its mean contribution per
     episode.
     """
-    found = measure_critic(episodes, regressed.taken, goal.targets, regressed.loss, regressed.gradient, axis)
+    norm = optax.tree.norm(regressed.gradient)
+    found = measure_critic(episodes, regressed.taken, goal.targets, regressed.loss, norm, axis)
     found |= measure_actor(episodes, acting, slope, axis) | measure_advantage(episodes, judged.advantage, axis)
     # Only what was really computed: no ranks without an order, no contributions without integrated gradients.
     if config.credit in ORDERED:

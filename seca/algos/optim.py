@@ -1,4 +1,4 @@
-"""Gradient clipping and Adam as the reference implementations have them, and sums over devices."""
+"""Gradient clipping, Adam and RMSprop as the reference implementations have them, and sums over devices."""
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,11 @@ def clipped_adam(lr: float, limit: float) -> optax.GradientTransformation:
     return optax.chain(clip_by_norm(limit), optax.adam(lr))
 
 
+def clipped_rmsprop(lr: float, limit: float) -> optax.GradientTransformation:
+    """Clip, then RMSprop with decay 0.99 and eps 1e-5 outside the root: PyMARL's settings of PyTorch's rule."""
+    return optax.chain(clip_by_norm(limit), optax.rmsprop(lr, decay=0.99, eps=1e-5, eps_in_sqrt=False))
+
+
 def optimiser_state(optimiser: optax.GradientTransformation, params: PyTree) -> PyTree:
     """`optimiser.init` for any tree of arrays, modules included (optax's own annotation leaves them out)."""
     return optimiser.init(params)
@@ -31,3 +36,8 @@ def optimiser_state(optimiser: optax.GradientTransformation, params: PyTree) -> 
 def global_sum(tree: PyTree, axis: str | None) -> PyTree:
     """Sum over the devices that share the batch; the identity on one device (`axis` None)."""
     return tree if axis is None else jax.lax.psum(tree, axis)
+
+
+def global_max(value: PyTree, axis: str | None) -> PyTree:
+    """Largest over the devices that share the batch; the identity on one device (`axis` None)."""
+    return value if axis is None else jax.lax.pmax(value, axis)

@@ -1,0 +1,153 @@
+"""COMA with its own critic, against PyMARL's numbers."""
+
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from batches import SPEC, in_float64, random_episodes
+from reference import Numbers, actor, assert_close, assert_trees_close, episodes, float64_fixture, linear, load
+
+from seca.algos.actor_step import actor_gradient, unroll
+from seca.algos.agent_critic import outputs_of, regress, seen_in, taken_output, targets_of
+from seca.algos.coma import (
+    ComaConfig,
+    FloorConfig,
+    advantages,
+    coma,
+    critic_inputs,
+    floored_log_probs,
+    floored_policy,
+    init,
+    step_through_time,
+)
+from seca.algos.optim import clipped_rmsprop, optimiser_state
+from seca.algos.packing import pack
+from seca.nets.mixers import Deep
+from seca.returns import td_lambda
+
+_ = float64_fixture
+CONFIG = ComaConfig(actor_hidden=8, critic_hidden=16)
+
+
+@pytest.fixture(name="numbers")
+def numbers_fixture(golden_dir: pathlib.Path) -> Numbers:
+    return load(golden_dir, "coma_pymarl")
+
+
+def coma_critic(numbers: Numbers, prefix: str = "critic_") -> Deep:
+    return Deep(tuple(linear(numbers, f"{prefix}fc{k}") for k in (1, 2, 3)))
+
+
+def policy(numbers: Numbers):
+    return functools.partial(floored_log_probs, epsilon=jnp.asarray(numbers["epsilon"]))
+
+
+def targets(numbers: Numbers):
+    batch = episodes(numbers)
+    q = outputs_of(coma_critic(numbers, "target_critic_"), critic_inputs, seen_in(batch), pack(batch.valid, 5), 5)
+    returns = functools.partial(td_lambda, gamma=float(numbers["gamma"]), lam=float(numbers["td_lambda"]))
+    return q, targets_of(taken_output(q, batch.actions), batch, "bootstrap", returns)
+
+
+def stepped(numbers: Numbers, optimiser: optax.GradientTransformation):
+    batch, online = episodes(numbers), coma_critic(numbers)
+    opt, goal = optimiser_state(optimiser, online), jnp.asarray(numbers["td_lambda_targets"])
+    run = jax.jit(lambda critic: step_through_time(critic, opt, seen_in(batch), goal, batch.valid, optimiser, None))
+    return run(online)
+
+
+def test_policies_have_a_floor(numbers: Numbers, float64: None) -> None:
+    found = unroll(actor(numbers), episodes(numbers), policy(numbers)).probs
+    assert_close(found[:, :-1], numbers["action_probs"], numbers["mask"] > 0)
+
+
+def test_critic_inputs_and_targets(numbers: Numbers, float64: None) -> None:
+    filled, mask = numbers["filled"] > 0, numbers["mask"] > 0
+    assert_close(critic_inputs(seen_in(episodes(numbers))), numbers["critic_inputs"], filled)
+    q, goal = targets(numbers)
+    assert_close(q, numbers["target_q_values"], filled)
+    assert_close(goal, numbers["td_lambda_targets"], mask)
+
+
+def test_frozen_critic(numbers: Numbers, float64: None) -> None:
+    """Values, losses and a gradient at every time when no step moves the critic."""
+    found = stepped(numbers, optax.set_to_zero())
+    mask = numbers["mask"] > 0
+    assert_close(found.q, numbers["q_values"], mask)
+    assert_close(found.losses, numbers["critic_loss_per_time"])
+    middle = mask.shape[1] // 2
+    batch = episodes(numbers)
+    row = jax.tree.map(lambda x: x[:, middle], (seen_in(batch), jnp.asarray(numbers["td_lambda_targets"]), batch.valid))
+    gradient = regress(coma_critic(numbers), critic_inputs, taken_output, *row).gradient
+    count = mask[:, middle].sum() * batch.actions.shape[2]
+    for k, layer in enumerate(gradient.layers, start=1):
+        assert_close(layer.bias / count, numbers[f"critic_gradient_middle_fc{k}_bias"])
+        if k != 2:
+            assert_close(layer.weight / count, numbers[f"critic_gradient_middle_fc{k}_weight"])
+
+
+def test_actor_gradient(numbers: Numbers, float64: None) -> None:
+    batch, agent, mask = episodes(numbers), actor(numbers), numbers["mask"] > 0
+    acting = unroll(agent, batch, policy(numbers))
+    credit = advantages(jnp.asarray(numbers["q_values"]), acting.probs[:, :-1], batch.actions[:, :-1])
+    assert_close(credit, numbers["advantage"], mask)
+    found = actor_gradient(agent, batch, acting, credit, 0.0, "plain", None, policy=policy(numbers))
+    assert_close(found.loss, numbers["actor_loss"])
+    assert_close(optax.tree.norm(found.gradient), numbers["actor_gradient_norm"])
+    assert_trees_close(found.gradient, actor(numbers, "actor_gradient_"))
+
+
+def test_critic_steps_through_time(numbers: Numbers, float64: None) -> None:
+    """The release's schedule: a step for each time, each value read between the steps."""
+    found = stepped(numbers, clipped_rmsprop(5e-4, 10.0))
+    batch, mask = episodes(numbers), numbers["mask"] > 0
+    assert_close(found.q, numbers["stepped_q_values"], mask)
+    assert_close(found.losses, numbers["stepped_critic_loss_per_time"])
+    acting = unroll(actor(numbers), batch, policy(numbers))
+    credit = advantages(found.q, acting.probs[:, :-1], batch.actions[:, :-1])
+    assert_close(credit, numbers["stepped_advantage"], mask)
+    loss = actor_gradient(actor(numbers), batch, acting, credit, 0.0, "plain", None, policy=policy(numbers)).loss
+    assert_close(loss, numbers["stepped_actor_loss"])
+
+
+def test_floor_falls_with_env_steps() -> None:
+    floor = FloorConfig(start=0.5, finish=0.1, steps=1000)
+    logits = jnp.array([9.0, 0.0, 0.0, 50.0])
+    avail = jnp.array([True, True, True, False])
+    for steps, share in ((0, 0.5), (500, 0.3), (1000, 0.1), (9000, 0.1)):
+        probs = np.exp(floored_policy(jnp.asarray(steps), floor)(logits, avail))
+        soft = np.exp(np.asarray(logits) - 50.0) / np.exp(np.asarray(logits) - 50.0).sum()
+        expected = np.where(avail, (1 - share) * soft + share / 4, 0)
+        np.testing.assert_allclose(probs, expected / expected.sum(), rtol=1e-5)
+
+
+def test_advantages_average_to_nothing() -> None:
+    """sum_a pi_i(a) A_i(a) = 0 whatever the critic says."""
+    rng = np.random.default_rng(0)
+    q, probs = rng.normal(size=(2, 3, 4, 5)), rng.dirichlet(np.ones(5), size=(2, 3, 4))
+    each = [advantages(jnp.asarray(q), jnp.asarray(probs), jnp.full((2, 3, 4), a)) for a in range(5)]
+    np.testing.assert_allclose(sum(probs[..., a] * np.asarray(each[a]) for a in range(5)), 0, atol=1e-6)
+
+
+def test_target_is_copied_once_per_update_when_due(float64: None) -> None:
+    """Seven critic steps per batch and an interval of 10: copies after the 2nd and the 4th batch, counted anew."""
+    config = ComaConfig(actor_hidden=8, critic_hidden=16, target_interval=10)
+    learner, batch = in_float64(init(jax.random.key(0), SPEC, config)), random_episodes()
+    update = jax.jit(functools.partial(coma("coma", SPEC, config).update, axis=None))
+    copied = []
+    for k in range(4):
+        learner, metrics = update(learner, batch, jax.random.key(k))
+        copied.append(int(learner.copied_at))
+    assert copied == [0, 14, 14, 28]
+    assert int(learner.env_steps) == 4 * int(batch.valid.sum()) and int(metrics["gradient_steps"]) == 28 + 4
+    assert_trees_close(learner.target, learner.critic, 0.0)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_bad_floors_are_refused_in_words(share: float) -> None:
+    with pytest.raises(ValueError, match=rf"`floor.start` is {share}; it must lie in \[0, 1\]"):
+        coma("coma", SPEC, ComaConfig(floor=FloorConfig(start=share)))
