@@ -9,8 +9,15 @@ import shutil
 import jax
 
 import seca
-from seca.runs import machine
-from seca.runs.loggers import MODULES
+from seca.runs import loggers, machine
+
+MODULES = loggers.MODULES | {
+    "video": "imageio_ffmpeg",
+    "pettingzoo": "pettingzoo",
+    "gymnasium": "gymnasium",
+    "jaxmarl": "jaxmarl",
+}
+"""Module that each extra brings."""
 
 
 def diagnose() -> list[str]:
@@ -59,4 +66,4 @@ def _cache() -> str:
 def _extra(extra: str) -> str:
     if importlib.util.find_spec(MODULES[extra]) is None:
         return f"not installed (pip install 'seca[{extra}]')"
-    return importlib.metadata.version(MODULES[extra])
+    return importlib.metadata.version(MODULES[extra].replace("_", "-"))

@@ -1,4 +1,4 @@
-"""What docs/smac_library.md shows works."""
+"""What docs/smac.md shows works."""
 
 import pathlib
 import re
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-PAGE = pathlib.Path(__file__).parents[3] / "docs" / "smac_library.md"
+PAGE = pathlib.Path(__file__).parents[3] / "docs" / "smac.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
 PRINTED = [
     r"\(32, 3, \d+\) \(32, 48\) \(32, 3, 9\) \(32,\)",
