@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 
 def td_lambda(
@@ -45,3 +45,78 @@ def td_lambda(
         step, jnp.zeros_like(value[0]), (reward, terminated, last, valid, value[1:]), reverse=True
     )
     return targets
+
+
+def q_lambda(
+    reward: Float[Array, " time"],
+    terminated: Bool[Array, " time"],
+    valid: Bool[Array, " time"],
+    best: Float[Array, "time+1"],
+    taken: Float[Array, "time+1"],
+    gamma: float,
+    lam: float,
+) -> Float[Array, " time"]:
+    """Q*(lambda) targets of one padded episode: off-policy steps are corrected, no trace is cut.
+
+        y_t = r_t + gamma (1 - d_t) [v_{t+1} + lam (y_{t+1} - q_{t+1})],    y_{L-1} = r_{L-1} + gamma (1 - d_{L-1}) v_L.
+
+    With v = q these are TD(lambda) targets, with lam = 0 those of one-step Q-learning. `td_lambda` of v alone, Peng's
+    Q(lambda), leaves the difference between greedy and taken actions uncorrected. Harutyunyan et al. 2016, Eq. 3 and 4.
+
+    Args:
+        reward: r_t for t = 0 .. T-1.
+        terminated: d_t, true where the episode ended by the rules of the game.
+        valid: true for t < L, the real steps.
+        best: v_t for t = 0 .. T, from the target network at the greedy actions.
+        taken: q_t for t = 0 .. T, from the target network at the taken actions.
+        gamma: discount per step.
+        lam: how far corrections reach.
+
+    Returns:
+        y_t for t = 0 .. T-1; 0 on padding.
+    """
+    following = jnp.concatenate([valid[1:], jnp.zeros_like(valid[:1])])
+
+    def step(y_tp1: Array, inputs: tuple[Array, ...]) -> tuple[Array, Array]:
+        r_t, end_t, goes_on_t, valid_t, v_tp1, q_tp1 = inputs
+        onward = v_tp1 + jnp.where(goes_on_t, lam * (y_tp1 - q_tp1), 0)
+        y_t = jnp.where(valid_t, r_t + gamma * jnp.where(end_t, 0, onward), 0)
+        return y_t, y_t
+
+    inputs = (reward, terminated, following, valid, best[1:], taken[1:])
+    _, targets = jax.lax.scan(step, jnp.zeros_like(best[0]), inputs, reverse=True)
+    return targets
+
+
+def n_step(
+    reward: Float[Array, " time"],
+    terminated: Bool[Array, " time"],
+    valid: Bool[Array, " time"],
+    value: Float[Array, "time+1"],
+    gamma: float,
+    n: int,
+) -> Float[Array, " time"]:
+    """n-step targets of one padded episode; near the end they reach as far as the episode does.
+
+        y_t = sum_{k < h} gamma^k r_{t+k} + gamma^h (1 - d_{t+h-1}) v_{t+h},    h = min(n, L - t).
+
+    Sutton and Barto 2018, Eq. 7.1. A truncated episode bootstraps from its own last state.
+
+    Args:
+        reward: r_t for t = 0 .. T-1.
+        terminated: d_t, true where the episode ended by the rules of the game.
+        valid: true for t < L, the real steps.
+        value: v_t for t = 0 .. T, from the target network.
+        gamma: discount per step.
+        n: rewards counted before bootstrapping; at least 1.
+
+    Returns:
+        y_t for t = 0 .. T-1; 0 on padding.
+    """
+
+    def further(_: Int[Array, ""], y: Array) -> Array:
+        # One reward more in front of what was reached from the following step; rows from L on keep their value.
+        reached = reward + gamma * jnp.where(terminated, 0, y[1:])
+        return jnp.concatenate([jnp.where(valid, reached, value[:-1]), value[-1:]])
+
+    return jnp.where(valid, jax.lax.fori_loop(0, n, further, value)[:-1], 0)

@@ -11,10 +11,11 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from seca.algos.acting import act, initial_carry, n_agent_inputs
-from seca.algos.actor_step import MASKED, PolicyFn, actor_gradient, unroll
+from seca.algos.actor_step import actor_gradient, unroll
 from seca.algos.agent_critic import Seen, outputs_of, regress, rows_at_once, seen_in, taken_output, targets_of
 from seca.algos.base import Algorithm
 from seca.algos.config import check_numbers
+from seca.algos.floor import FloorConfig, check_floor, floored_policy
 from seca.algos.measures import measure_actor, measure_advantage, measure_critic
 from seca.algos.optim import clipped_rmsprop, global_max, global_sum, optimiser_state
 from seca.algos.packing import pack
@@ -22,18 +23,6 @@ from seca.nets.agents import RecurrentAgent
 from seca.nets.mixers import Deep
 from seca.returns import td_lambda
 from seca.types import EnvSpec, Episodes, PyTree
-
-
-@dataclasses.dataclass(frozen=True)
-class FloorConfig:
-    """The least probability of every action, a share of the uniform policy that falls linearly with env steps."""
-
-    start: float = 0.5
-    """Share of the uniform policy at first."""
-    finish: float = 0.01
-    """Share of the uniform policy at last."""
-    steps: int = 100_000
-    """Env steps from first to last."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,35 +103,6 @@ def coma(name: str, spec: EnvSpec, config: ComaConfig) -> Algorithm:
         update=functools.partial(update, config=config),
         memory=functools.partial(memory, **bind),
     )
-
-
-def check_floor(floor: FloorConfig) -> None:
-    """Raise ValueError for a floor that is none."""
-    for field in ("start", "finish"):
-        if not 0 <= getattr(floor, field) <= 1:
-            raise ValueError(f"`floor.{field}` is {getattr(floor, field)}; it must lie in [0, 1]")
-
-
-def floored_policy(env_steps: Array, floor: FloorConfig) -> PolicyFn:
-    """The policy's form after so many env steps."""
-    gone = jnp.minimum(env_steps.astype(jnp.float32) / floor.steps, 1)
-    return functools.partial(floored_log_probs, epsilon=floor.start + (floor.finish - floor.start) * gone)
-
-
-def floored_log_probs(
-    logits: Float[Array, "*rows actions"], avail: Bool[Array, "*rows actions"], epsilon: Float[Array, ""]
-) -> Float[Array, "*rows actions"]:
-    """Log-probabilities with a floor under every action; about -1e9 at actions that are not available.
-
-        p = (1 - eps) softmax(logits) + eps / A over all actions, then 0 where unavailable, then rescaled to sum 1.
-
-    PyMARL's order of things (`mask_before_softmax` False): what the softmax gives to impossible actions is lost.
-    """
-    share = epsilon.astype(logits.dtype)
-    possible = jnp.where(avail, (1 - share) * jax.nn.softmax(logits) + share / logits.shape[-1], 0)
-    total = possible.sum(axis=-1, keepdims=True)
-    positive = possible > 0
-    return jnp.where(positive, jnp.log(jnp.where(positive, possible / jnp.where(total > 0, total, 1), 1)), MASKED)
 
 
 def critic_inputs(seen: Seen) -> Float[Array, "*rows agents inputs"]:

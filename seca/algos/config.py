@@ -76,5 +76,5 @@ def check_numbers(config: Any, prefix: str = "") -> None:
             raise ValueError(f"`{prefix}{name}` is {value}; it must be at least 0")
 
 
-POSITIVE = ("lr", "actor_lr", "critic_lr", "clip_norm")
-FRACTIONS = ("gamma", "td_lambda")
+POSITIVE = ("lr", "actor_lr", "critic_lr", "clip_norm", "loss_scale", "buffer_gib")
+FRACTIONS = ("gamma", "td_lambda", "target_share", "alpha", "epsilon_start", "epsilon_finish")

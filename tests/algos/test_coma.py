@@ -15,15 +15,13 @@ from seca.algos.actor_step import actor_gradient, unroll
 from seca.algos.agent_critic import outputs_of, regress, seen_in, taken_output, targets_of
 from seca.algos.coma import (
     ComaConfig,
-    FloorConfig,
     advantages,
     coma,
     critic_inputs,
-    floored_log_probs,
-    floored_policy,
     init,
     step_through_time,
 )
+from seca.algos.floor import FloorConfig, floored_log_probs, floored_policy
 from seca.algos.optim import clipped_rmsprop, optimiser_state
 from seca.algos.packing import pack
 from seca.nets.mixers import Deep

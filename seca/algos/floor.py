@@ -1,0 +1,51 @@
+"""Policies with a floor: exploration by a share of the uniform policy, in acting and learning alike."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from seca.algos.actor_step import MASKED, PolicyFn
+
+
+@dataclasses.dataclass(frozen=True)
+class FloorConfig:
+    """The least probability of every action, a share of the uniform policy that falls linearly with env steps."""
+
+    start: float = 0.5
+    """Share of the uniform policy at first."""
+    finish: float = 0.01
+    """Share of the uniform policy at last."""
+    steps: int = 100_000
+    """Env steps from first to last."""
+
+
+def check_floor(floor: FloorConfig) -> None:
+    """Raise ValueError for a floor that is none."""
+    for field in ("start", "finish"):
+        if not 0 <= getattr(floor, field) <= 1:
+            raise ValueError(f"`floor.{field}` is {getattr(floor, field)}; it must lie in [0, 1]")
+
+
+def floored_policy(env_steps: Array, floor: FloorConfig) -> PolicyFn:
+    """The policy's form after so many env steps."""
+    gone = jnp.minimum(env_steps.astype(jnp.float32) / floor.steps, 1)
+    return functools.partial(floored_log_probs, epsilon=floor.start + (floor.finish - floor.start) * gone)
+
+
+def floored_log_probs(
+    logits: Float[Array, "*rows actions"], avail: Bool[Array, "*rows actions"], epsilon: Float[Array, ""]
+) -> Float[Array, "*rows actions"]:
+    """Log-probabilities with a floor under every action; about -1e9 at actions that are not available.
+
+        p = (1 - eps) softmax(logits) + eps / A over all actions, then 0 where unavailable, then rescaled to sum 1.
+
+    PyMARL's order of things (`mask_before_softmax` False): what the softmax gives to impossible actions is lost.
+    """
+    share = epsilon.astype(logits.dtype)
+    possible = jnp.where(avail, (1 - share) * jax.nn.softmax(logits) + share / logits.shape[-1], 0)
+    total = possible.sum(axis=-1, keepdims=True)
+    positive = possible > 0
+    return jnp.where(positive, jnp.log(jnp.where(positive, possible / jnp.where(total > 0, total, 1), 1)), MASKED)

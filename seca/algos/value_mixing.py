@@ -1,0 +1,247 @@
+"""Value-decomposition actor-critics: the agents' own values make the team's, whose error moves all policies alike."""
+
+import dataclasses
+import functools
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from seca.algos.acting import act, initial_carry, n_agent_inputs
+from seca.algos.actor_step import ActorGradient, Rows, actor_gradient, score_function, unroll
+from seca.algos.base import Algorithm
+from seca.algos.config import check_numbers
+from seca.algos.floor import FloorConfig, check_floor, floored_policy
+from seca.algos.measures import mean_over_steps, measure_actor, measure_advantage, measure_critic
+from seca.algos.optim import clipped_rmsprop, global_sum, optimiser_state
+from seca.algos.packing import Chunk, flat, over_chunks, pack, room_for, unpack, write
+from seca.nets.agents import RecurrentAgent
+from seca.nets.mixers import Choice, MonotoneMixer, SumMixer
+from seca.returns import td_lambda
+from seca.types import EnvSpec, Episodes, PyTree
+
+CHUNK = 1024
+"""Rows visited at once by the mixer; results do not depend on it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ValueMixingConfig:
+    """Options of VDAC; the defaults are the authors'."""
+
+    mixing: Literal["sum", "monotone"] = "monotone"
+    """How agents' values make the team's: added up (VDAC-sum), or by QMIX's network of non-negative weights (VMIX)."""
+    lr: float = 5e-4
+    """RMSprop step size, of agents and mixer together."""
+    gamma: float = 0.99
+    """Discount per env step."""
+    td_lambda: float = 0.8
+    """Lambda of the TD(lambda) targets."""
+    value_coef: float = 0.1
+    """Weight of the team value's squared error beside the policy loss."""
+    entropy_coef: float = 0.0
+    """Weight of the mean entropy, a plain bonus."""
+    floor: FloorConfig = FloorConfig()
+    """Exploration: policies are mixed with the uniform one, in acting and learning alike."""
+    clip_norm: float = 10.0
+    """Global gradient norm above which the gradient is scaled down."""
+    actor_hidden: int = 64
+    """Width of the agent's layers and of its recurrent state."""
+    embed: int = 32
+    """Width of the monotone mixing network."""
+    width: int = 64
+    """Width of its hypernetworks' hidden layer."""
+    time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
+    """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""
+
+
+class Networks(eqx.Module):
+    """All that is trained, by one optimiser."""
+
+    agent: RecurrentAgent
+    """Its head has one output more than there are actions: V_i."""
+    mixer: MonotoneMixer | SumMixer
+
+
+class Learner(eqx.Module):
+    """Everything that VDAC learns or counts. Arrays only."""
+
+    networks: Networks
+    opt: PyTree
+    updates: Int[Array, ""]
+    env_steps: Array
+    """Env steps before the next batch, from which the floor of its policies follows."""
+
+
+class Valued(eqx.Module):
+    """The team's value over a batch, and what its error asks of mixer and agents."""
+
+    team: Float[Array, "batch time1"]
+    """V_tot; meaningless on padding."""
+    targets: Float[Array, "batch time"]
+    loss: Float[Array, ""]
+    """Mean squared error."""
+    gradient: PyTree
+    """Of the mean squared error, in the mixer's parameters."""
+    slope: Float[Array, "batch time agents"]
+    """d (V_tot - y)^2 / d V_i of each step."""
+
+
+class Signal(eqx.Module):
+    """What agents are told of each row."""
+
+    advantage: Float[Array, "batch time1 agents"]
+    slope: Float[Array, "batch time1 agents"]
+
+
+def value_mixing(name: str, spec: EnvSpec, config: ValueMixingConfig) -> Algorithm:
+    """Build VDAC-sum or VMIX for one environment. Su, Adams and Beling 2021 (VDAC).
+
+    Each update takes one batch of whole episodes, makes one step, and drops the batch.
+
+    Raises:
+        ValueError: an option is out of range.
+    """
+    check_floor(config.floor)
+    check_numbers(config)
+    bind = {"spec": spec, "config": config}
+    return Algorithm(
+        name=name,
+        init=functools.partial(init, **bind),
+        policy=lambda learner: learner.networks.agent,
+        initial_carry=functools.partial(initial_carry, spec=spec, hidden=config.actor_hidden),
+        act=functools.partial(act, policy_at=functools.partial(floored_policy, floor=config.floor)),
+        update=functools.partial(update, config=config),
+        memory=functools.partial(memory, **bind),
+    )
+
+
+def init(key: PRNGKeyArray, spec: EnvSpec, config: ValueMixingConfig) -> Learner:
+    """Fresh networks."""
+    agent_key, mixer_key = jax.random.split(key)
+    agent = RecurrentAgent.init(agent_key, n_agent_inputs(spec), config.actor_hidden, spec.n_actions + 1)
+    monotone = config.mixing == "monotone"
+    make = functools.partial(MonotoneMixer.init, mixer_key, spec.n_agents, spec.state_size)
+    networks = Networks(agent, make(config.embed, config.width) if monotone else SumMixer())
+    opt = optimiser_state(clipped_rmsprop(config.lr, config.clip_norm), networks)
+    return Learner(networks, opt, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.uint32))
+
+
+def team_value(
+    mixer: MonotoneMixer | SumMixer, state: Float[Array, "*rows state"], values: Float[Array, "*rows agents"]
+) -> Float[Array, "*rows"]:
+    """V_tot = mix(V_1 .. V_n; s). Su et al. 2021, Eq. 8 and 9."""
+    # A mixer of values reads no actions.
+    return mixer(state, Choice(q=values, best=values, one_hot=values[..., None]))
+
+
+def valued(
+    mixer: MonotoneMixer | SumMixer,
+    episodes: Episodes,
+    values: Float[Array, "batch time1 agents"],
+    config: ValueMixingConfig,
+    axis: str | None,
+) -> Valued:
+    """Team values, their TD(lambda) targets by the same networks, and both gradients of the squared error.
+
+    L = sum m (V_tot - y)^2 / sum m
+    """
+    packed = pack(episodes.valid, CHUNK)
+    final = ((0, 0), (0, 1))
+    state, own, counted = flat(episodes.state), flat(values), flat(jnp.pad(episodes.valid, final))
+
+    def evaluate(buffer: Array, rows: Chunk) -> Array:
+        return write(buffer, team_value(mixer, state[rows.index], own[rows.index]), rows)
+
+    team = unpack(over_chunks(packed, CHUNK, evaluate, room_for(packed, (), own.dtype)), packed)
+    ended = episodes.terminated | episodes.truncated if config.time_limit == "terminal" else episodes.terminated
+    returns = functools.partial(td_lambda, gamma=config.gamma, lam=config.td_lambda)
+    targets = jax.vmap(returns)(episodes.reward, ended, episodes.valid, team)
+    goal = flat(jnp.pad(targets, final))
+
+    def accumulate(carry: PyTree, rows: Chunk) -> PyTree:
+        total, loss, buffer = carry
+        counts = rows.real & counted[rows.index]
+
+        def error(params: MonotoneMixer | SumMixer, part: Array) -> Array:
+            return jnp.where(counts, (team_value(params, state[rows.index], part) - goal[rows.index]) ** 2, 0).sum()
+
+        found, (gradient, slope) = jax.value_and_grad(error, argnums=(0, 1))(mixer, own[rows.index])
+        return jax.tree.map(jnp.add, total, gradient), loss + found, write(buffer, slope, rows)
+
+    zeros = jax.tree.map(jnp.zeros_like, mixer)
+    init = (zeros, jnp.zeros((), own.dtype), room_for(packed, own.shape[1:], own.dtype))
+    gradient, loss, slope = over_chunks(packed, CHUNK, accumulate, init)
+    gradient, loss, count = global_sum((gradient, loss, episodes.valid.sum()), axis)
+    count = count.astype(loss.dtype)
+    gradient = jax.tree.map(lambda g: g / count, gradient)
+    return Valued(team, targets, loss / count, gradient, unpack(slope, packed)[:, :-1])
+
+
+def both_heads(outputs: Array, log_probs: Array, rows: Rows) -> Float[Array, "batch block agents"]:
+    """Policy loss and, linear in V_i, the pull of the team value's error: its gradient is the error's own."""
+    policy = score_function(outputs, log_probs, dataclasses.replace(rows, signal=rows.signal.advantage))
+    return policy + outputs[..., -1] * rows.signal.slope
+
+
+def update(
+    learner: Learner, episodes: Episodes, key: PRNGKeyArray, axis: str | None, config: ValueMixingConfig
+) -> tuple[Learner, dict[str, Array]]:
+    """One step of agents and mixer. Su et al. 2021, section 4.
+
+        L = - sum m log pi_i(u_i | tau_i) A / (n sum m)  +  c sum m (V_tot - y)^2 / sum m  -  xi Hbar,    A = y - V_tot
+
+    The advantage is the same for all agents; y is held constant and comes from the same networks.
+    """
+    del key  # Deterministic.
+    networks, n_agents = learner.networks, episodes.actions.shape[2]
+    policy = floored_policy(learner.env_steps, config.floor)
+    acting = unroll(networks.agent, episodes, policy) if episodes.record is None else episodes.record
+    assert acting.value is not None  # The head has an output for it.
+    found = valued(networks.mixer, episodes, acting.value, config, axis)
+    error = jnp.where(episodes.valid, found.targets - found.team[:, :-1], 0)
+    advantage = jnp.broadcast_to(error[..., None], (*error.shape, n_agents))
+    # The policy loss is a mean over agents too, the value loss is one for all of them.
+    signal = Signal(advantage, n_agents * config.value_coef * found.slope)
+    slope = actor_gradient(
+        networks.agent, episodes, acting, signal, config.entropy_coef, "plain", axis, both_heads, policy
+    )
+    gradient: PyTree = Networks(slope.gradient, jax.tree.map(lambda g: config.value_coef * g, found.gradient))
+    moves, opt = clipped_rmsprop(config.lr, config.clip_norm).update(gradient, learner.opt)
+    updates = learner.updates + 1
+    steps = global_sum(episodes.valid.sum(), axis).astype(jnp.uint32)
+    metrics = {"gradient_steps": updates}
+    mixer_norm = optax.tree.norm(found.gradient)
+    metrics |= measure_critic(episodes, found.team[:, :-1], found.targets, found.loss, mixer_norm, axis)
+    metrics |= measure_actor(
+        episodes, acting, _in_value(slope, episodes, acting.probs, advantage, found, config, axis), axis
+    )
+    metrics |= measure_advantage(episodes, advantage, axis)
+    return Learner(eqx.apply_updates(networks, moves), opt, updates, learner.env_steps + steps), metrics
+
+
+def _in_value(
+    slope: ActorGradient,
+    episodes: Episodes,
+    probs: Array,
+    advantage: Array,
+    found: Valued,
+    config: ValueMixingConfig,
+    axis: str | None,
+) -> ActorGradient:
+    """The gradient with its losses as they are: the linear part that was differentiated is not the error's value."""
+    taken = jnp.take_along_axis(probs[:, :-1], episodes.actions[:, :-1, :, None], axis=-1)[..., 0]
+    policy = -mean_over_steps(jnp.log(jnp.where(taken > 0, taken, 1)) * advantage, episodes, axis).mean()
+    loss = policy + config.value_coef * found.loss - config.entropy_coef * slope.entropy
+    return dataclasses.replace(slope, loss=loss, policy_part=policy)
+
+
+def memory(batch: int, spec: EnvSpec, config: ValueMixingConfig) -> int:
+    """Estimated peak bytes of training: parameters, episodes, a chunk of the mixer."""
+    outputs = config.embed * (spec.n_agents + 1)
+    mixer = config.width * (2 * spec.state_size + outputs) + 3 * config.embed * spec.state_size
+    per_row = spec.n_agents * (spec.obs_size + 4 * spec.n_actions + 4 * config.actor_hidden) + spec.state_size
+    rows = batch * (spec.episode_limit + 1)
+    return 4 * (5 * mixer + 3 * rows * per_row + 6 * CHUNK * (outputs + 2 * config.width))

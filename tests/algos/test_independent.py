@@ -1,0 +1,99 @@
+"""IA2C: n-step targets against their definition, the update against plain differentiation, rewards' moments."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from batches import SPEC, in_float64, random_episodes
+from reference import assert_trees_close, float64_fixture
+
+from seca.algos.actor_step import unroll
+from seca.algos.agent_critic import seen_in
+from seca.algos.independent import Ia2cConfig, RewardScale, critic_inputs, ia2c, init, with_rewards
+from seca.algos.optim import clipped_adam
+from seca.order.simple import entropy
+from seca.returns import n_step
+
+_ = float64_fixture
+CONFIG = Ia2cConfig(actor_hidden=8, critic_hidden=8, n_step=2, entropy_coef=0.05)
+
+
+def plain_n_step(reward, terminated: bool, length: int, value, gamma: float, n: int) -> np.ndarray:
+    """Sutton and Barto 2018, Eq. 7.1, one episode of `length` steps."""
+    targets = np.zeros(len(reward))
+    for t in range(length):
+        reach = min(n, length - t)
+        targets[t] = sum(gamma**k * reward[t + k] for k in range(reach))
+        if not (terminated and t + reach == length):
+            targets[t] += gamma**reach * value[t + reach]
+    return targets
+
+
+@pytest.mark.parametrize("n", [1, 3, 20])
+@pytest.mark.parametrize("terminated", [True, False])
+def test_n_step_targets(n: int, terminated: bool, float64: None) -> None:
+    rng, time = np.random.default_rng(n), 7
+    for length in (1, 4, 7):
+        reward, value = rng.normal(size=time), rng.normal(size=time + 1)
+        last = np.arange(time) == length - 1
+        found = n_step(
+            jnp.asarray(reward),
+            jnp.asarray(last & terminated),
+            jnp.asarray(np.arange(time) < length),
+            jnp.asarray(value),
+            0.9,
+            n,
+        )
+        np.testing.assert_allclose(found, plain_n_step(reward, terminated, length, value, 0.9, n), atol=1e-12)
+
+
+def test_update_equals_autodiff(float64: None) -> None:
+    """Critic and actor of the shipped update against their losses over the padded batch."""
+    learner, batch = in_float64(init(jax.random.key(0), SPEC, CONFIG)), random_episodes(garbage=1.0)
+    learner = dataclasses.replace(learner, target=jax.tree.map(lambda x: 0.9 * x, learner.critic))
+    stepped, _ = jax.jit(functools.partial(ia2c("ia2c", SPEC, CONFIG).update, axis=None))(
+        learner, batch, jax.random.key(0)
+    )
+    mask, samples = batch.valid[..., None], batch.valid.sum() * SPEC.n_agents
+    inputs = critic_inputs(seen_in(batch))
+    target = np.asarray(learner.target(inputs))[..., 0]
+    reward, ended = np.asarray(batch.reward), np.asarray(batch.terminated).any(axis=1)
+    goal = np.zeros((*reward.shape, SPEC.n_agents))
+    for b, length in enumerate(np.asarray(batch.length)):
+        for i in range(SPEC.n_agents):
+            goal[b, :, i] = plain_n_step(reward[b], bool(ended[b]), int(length), target[b, :, i], 0.99, 2)
+    goal = jnp.asarray(goal)
+
+    def critic_loss(critic) -> jax.Array:
+        return jnp.where(mask, (critic(inputs)[:, :-1, :, 0] - goal) ** 2, 0).sum() / samples
+
+    advantage = goal - learner.critic(inputs)[:, :-1, :, 0]
+
+    def actor_loss(actor) -> jax.Array:
+        probs = unroll(actor, batch).probs[:, :-1]
+        taken = jnp.take_along_axis(probs, batch.actions[:, :-1, :, None], axis=-1)[..., 0]
+        return -jnp.where(mask, jnp.log(taken) * advantage + 0.05 * entropy(probs), 0).sum() / samples
+
+    for loss, before, opt, after in (
+        (critic_loss, learner.critic, learner.critic_opt, stepped.critic),
+        (actor_loss, learner.actor, learner.actor_opt, stepped.actor),
+    ):
+        moves, _ = clipped_adam(5e-4, 10.0).update(jax.grad(loss)(before), opt)
+        assert_trees_close(after, jax.tree.map(jnp.add, before, moves), 1e-8)
+    mixed = jax.tree.map(lambda old, new: 0.99 * old + 0.01 * new, learner.target, stepped.critic)
+    assert_trees_close(stepped.target, mixed, 1e-12)
+
+
+def test_moments_of_rewards_are_those_of_all_valid_steps(float64: None) -> None:
+    scale = RewardScale(*(jnp.zeros(()) for _ in range(3)))
+    seen = []
+    for seed in range(3):
+        batch = random_episodes(seed, garbage=5.0)
+        scale = with_rewards(scale, batch, None)
+        seen.append(np.asarray(batch.reward)[np.asarray(batch.valid)])
+    everything = np.concatenate(seen)
+    np.testing.assert_allclose(scale.mean, everything.mean(), atol=1e-12)
+    np.testing.assert_allclose(scale.squares / scale.count, everything.var(), atol=1e-12)

@@ -1,0 +1,94 @@
+"""VDAC: one loss for agents and mixer, against plain differentiation of the whole of it."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from batches import SPEC, in_float64, random_episodes
+from reference import assert_close, assert_trees_close, float64_fixture
+
+from seca.algos.actor_step import unroll
+from seca.algos.floor import FloorConfig, floored_policy
+from seca.algos.optim import clipped_rmsprop
+from seca.algos.value_mixing import Learner, Networks, ValueMixingConfig, init, team_value, value_mixing
+from seca.order.simple import entropy
+from seca.returns import td_lambda
+from seca.types import EnvSpec, Episodes
+
+_ = float64_fixture
+
+
+def config_of(**changes: Any) -> ValueMixingConfig:
+    floor = FloorConfig(start=0.3, finish=0.1, steps=100)
+    return ValueMixingConfig(actor_hidden=8, embed=6, width=8, entropy_coef=0.02, floor=floor, **changes)
+
+
+def plain_loss(networks: Networks, episodes: Episodes, config: ValueMixingConfig) -> tuple[jax.Array, Any]:
+    """The whole loss over the padded batch, targets and advantages held constant."""
+    acting = unroll(networks.agent, episodes, floored_policy(jnp.zeros(()), config.floor))
+    assert acting.value is not None
+    team = team_value(networks.mixer, episodes.state, acting.value)
+    returns = functools.partial(td_lambda, gamma=config.gamma, lam=config.td_lambda)
+    goal = jax.lax.stop_gradient(jax.vmap(returns)(episodes.reward, episodes.terminated, episodes.valid, team))
+    error, mask = goal - team[:, :-1], episodes.valid
+    taken = jnp.take_along_axis(acting.probs[:, :-1], episodes.actions[:, :-1, :, None], axis=-1)[..., 0]
+    gain = jnp.where(mask[..., None], jnp.log(taken) * jax.lax.stop_gradient(error)[..., None], 0)
+    samples = mask.sum() * episodes.actions.shape[2]
+    policy = -gain.sum() / samples
+    value = jnp.where(mask, error**2, 0).sum() / mask.sum()
+    bonus = jnp.where(mask[..., None], entropy(acting.probs[:, :-1]), 0).sum() / samples
+    return policy + config.value_coef * value - config.entropy_coef * bonus, (policy, value)
+
+
+@pytest.mark.parametrize("mixing", ["sum", "monotone"])
+def test_update_equals_autodiff_of_the_whole_loss(mixing: Any, float64: None) -> None:
+    config = config_of(mixing=mixing)
+    learner, batch = in_float64(init(jax.random.key(0), SPEC, config)), random_episodes(garbage=1.0)
+    stepped, metrics = jax.jit(functools.partial(value_mixing("vdac", SPEC, config).update, axis=None))(
+        learner, batch, jax.random.key(0)
+    )
+    (loss, (policy, value)), gradient = jax.jit(
+        jax.value_and_grad(functools.partial(plain_loss, config=config), has_aux=True)
+    )(learner.networks, batch)
+    assert_close(metrics["actor_loss"], loss)
+    assert_close(metrics["actor_policy_loss"], policy)
+    assert_close(metrics["critic_loss"], value)
+    moves, _ = clipped_rmsprop(config.lr, config.clip_norm).update(gradient, learner.opt)
+    expected = jax.tree.map(jnp.add, learner.networks, moves)
+    assert_trees_close(stepped.networks, expected, 1e-8)
+
+
+def test_one_agent_alone_is_actor_critic(float64: None) -> None:
+    """VDAC-sum with n = 1: V_tot is the agent's own value, A = y - V."""
+    spec = EnvSpec("alone", "1", n_agents=1, n_actions=4, obs_size=5, state_size=6, episode_limit=7)
+    batch = random_episodes()
+    first = {name: getattr(batch, name)[:, :, :1] for name in ("obs", "avail", "actions")}
+    batch = Episodes(
+        batch.reward, batch.terminated, batch.truncated, batch.valid, first["obs"], batch.state, **{
+            "avail": first["avail"], "actions": first["actions"]
+        }
+    )  # fmt: skip
+    config = config_of(mixing="sum")
+    learner: Learner = in_float64(init(jax.random.key(0), spec, config))
+    acting = unroll(learner.networks.agent, batch, floored_policy(jnp.zeros(()), config.floor))
+    _, metrics = jax.jit(functools.partial(value_mixing("vdac", spec, config).update, axis=None))(
+        learner, batch, jax.random.key(0)
+    )
+    assert acting.value is not None
+    value = np.asarray(acting.value)[..., 0]
+    returns = functools.partial(td_lambda, gamma=config.gamma, lam=config.td_lambda)
+    goal = np.asarray(jax.vmap(returns)(batch.reward, batch.terminated, batch.valid, jnp.asarray(value)))
+    mask = np.asarray(batch.valid)
+    np.testing.assert_allclose(metrics["advantage_abs"], np.abs(goal - value[:, :-1])[mask].mean(), rtol=1e-10)
+
+
+def test_team_value_rises_with_every_value(float64: None) -> None:
+    """dV_tot / dV_i >= 0 for the monotone mixer."""
+    mixer = in_float64(init(jax.random.key(3), SPEC, config_of()).networks.mixer)
+    rng = np.random.default_rng(0)
+    state, values = jnp.asarray(rng.normal(size=(20, 6))), jnp.asarray(rng.normal(size=(20, 3)))
+    slope = jax.grad(lambda v: team_value(mixer, state, v).sum())(values)
+    assert (np.asarray(slope) >= 0).all() and (np.asarray(slope) > 0).any()

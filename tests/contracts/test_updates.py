@@ -1,0 +1,95 @@
+"""One contract over the updates of all methods: padding, devices, resuming, what is refused."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from batches import SPEC, in_float64, random_episodes
+from jax.sharding import Mesh, PartitionSpec
+from reference import assert_trees_close, float64_fixture
+
+from seca.algos.base import Algorithm
+from seca.presets import PRESETS, build
+from seca.types import EnvSpec
+
+_ = float64_fixture
+SMALL = {"actor_hidden": 8, "critic_hidden": 8, "critic_embed": 8, "critic_width": 8, "embed": 8, "width": 8}
+"""Sizes of networks for these tests, wherever a method has such an option."""
+METHODS = [name for name, preset in PRESETS.items() if preset.kind != "value-based" and name in (
+    "seca", "coma", "lica", "vmix", "vdac", "ia2c",
+)]  # fmt: skip
+"""One of each family; methods that replay have tests of their own."""
+
+
+def small(name: str, **changes: Any) -> Any:
+    config = PRESETS[name].config
+    fields = {field.name for field in dataclasses.fields(config)}
+    return dataclasses.replace(config, **{key: value for key, value in SMALL.items() if key in fields}, **changes)
+
+
+@functools.lru_cache
+def algorithm(name: str) -> Algorithm:
+    return build(name, SPEC, small(name, clip_norm=0.01))
+
+
+@functools.lru_cache
+def compiled(name: str):
+    return jax.jit(functools.partial(algorithm(name).update, axis=None))
+
+
+def updated(name: str, garbage: float = 0.0):
+    """State and metrics after one update from seed 0."""
+    learner = in_float64(algorithm(name).init(jax.random.key(0)))
+    return compiled(name)(learner, random_episodes(garbage=garbage), jax.random.key(1))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_padding_changes_nothing(name: str, float64: None) -> None:
+    assert_trees_close(updated(name, garbage=3.0), updated(name), 1e-12)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_two_devices_give_the_same_update(name: str, float64: None) -> None:
+    """Losses, entropies and clipping norms are global."""
+    split, everywhere = PartitionSpec("runners"), PartitionSpec()
+    shared = jax.jit(
+        jax.shard_map(
+            functools.partial(algorithm(name).update, axis="runners"),
+            mesh=Mesh(jax.devices()[:2], ("runners",)),
+            in_specs=(everywhere, split, everywhere),
+            out_specs=everywhere,
+            check_vma=False,
+        )
+    )
+    learner = in_float64(algorithm(name).init(jax.random.key(0)))
+    assert_trees_close(shared(learner, random_episodes(), jax.random.key(1)), updated(name), 1e-9)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_learners_hold_arrays_only_and_go_on_from_a_copy(name: str, float64: None) -> None:
+    """What a checkpoint keeps is all that the next update depends on, bit for bit."""
+    learner, _ = updated(name)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(learner))
+    copied = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), learner)
+    batch = random_episodes(1)
+    unbroken, resumed = (compiled(name)(start, batch, jax.random.key(2)) for start in (learner, copied))
+    for one, other in zip(jax.tree.leaves(unbroken), jax.tree.leaves(resumed), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_memory_estimates_grow_with_runners_and_teams(name: str) -> None:
+    large = EnvSpec("large", "1", n_agents=10, n_actions=18, obs_size=176, state_size=322, episode_limit=180)
+    few, many = algorithm(name).memory(8), algorithm(name).memory(64)
+    assert 0 < few < many < build(name, large, PRESETS[name].config).memory(64) < 2**36
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(("field", "value"), [("gamma", 1.5), ("clip_norm", 0.0), ("actor_hidden", 0)])
+def test_bad_numbers_are_refused_in_words(name: str, field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"`{field}` is {value}; it must"):
+        build(name, SPEC, dataclasses.replace(small(name), **{field: value}))
