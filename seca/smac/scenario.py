@@ -113,7 +113,7 @@ def read_options(values: dict[str, Any]) -> Options:
 
 @dataclasses.dataclass(frozen=True)
 class Attack:
-    """What all enemies are ordered to attack when a battle starts: a point drawn between two, the allies, or nothing."""
+    """What all enemies are ordered to attack at the start: a point drawn between two, the allies, or nothing."""
 
     kind: str
     """`point`, `units` or `none`."""
@@ -204,7 +204,7 @@ class Scenario:
     walkable: np.ndarray
     """`[x, y]` bool, for units on the ground."""
     level: np.ndarray
-    """`[x, y]` cliff level; units of layer `cliffs` stand wherever it is not 0. Parts of a ramp lie between the whole ones."""
+    """`[x, y]` cliff level, in parts on a ramp; units of layer `cliffs` stand wherever it is not 0."""
     height: np.ndarray
     """`[x, y]` in 0 .. 1."""
     turns: np.ndarray | None = None
@@ -425,7 +425,7 @@ def damage_per_hit(attacker: dict[str, Any], defender: dict[str, Any]) -> float:
 
 
 def _ahead(data: dict[str, Any]) -> tuple[int, int]:
-    """The direction from the allies' first spawn point to the enemies', along the axis on which they are farther apart."""
+    """The direction from the allies' first spawn point to the enemies', along the axis of the longer way."""
     (ax, ay), (bx, by) = data["allies"][0]["at"], data["enemies"][0]["at"]
     if abs(bx - ax) >= abs(by - ay):
         return (1 if bx >= ax else -1, 0)

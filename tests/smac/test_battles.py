@@ -88,7 +88,7 @@ def test_random_play(name):
 
 @pytest.mark.parametrize("name", MAPS)
 def test_battles_depend_on_their_own_key_only(name):
-    """Same key, same battle: bit for bit twice and in batches of 16 and 32; alone, in the first steps. Others differ."""
+    """Same key, same battle: bit for bit twice and in batches of 16 and 32; alone, in its first steps."""
     _, play = player(name)
     keys = jax.random.split(jax.random.key(2), 32)
     whole = play(keys, 60)[1]

@@ -134,7 +134,7 @@ def test_data_against_the_frames(golden_dir, name):
     assert field.ally_has_shield == bool(frames["shield_bits_ally"])
     assert field.enemy_has_shield == bool(frames["shield_bits_enemy"])
     assert field.largest_return(scenario.Options()) == frames["max_reward"]
-    # The frames have no border; ours is the live grid of oxwhirl/smac issue 11, which also has two rows more of `simple`.
+    # The frames have no border; ours is the live one of oxwhirl/smac issue 11, with two rows more on `simple`.
     expected = np.zeros((scenario.MAP_SIZE, scenario.MAP_SIZE), bool)
     expected[2:30, 2:30] = frames["pathing_grid"][2:30, 2:30]
     if field.terrain == "simple":
