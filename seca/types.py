@@ -36,6 +36,8 @@ class EnvSpec(eqx.Module):
     """Longest episode in env steps; at this step an unfinished episode is truncated."""
     options: tuple[tuple[str, Any], ...] = ()
     """Options that differ from their defaults, sorted by name; part of what makes two runs comparable."""
+    ally_features: int = 0
+    """Where the state begins with so many features of each agent, agent after agent; 0 where it has no such order."""
 
 
 class TimeStep(eqx.Module):

@@ -101,3 +101,20 @@ def critic_value(weights: dict[str, np.ndarray], inputs: np.ndarray) -> float:
                 unit += inputs[i, a] * weights["w1"][i, a, e]
         total += max(unit, 0.0) * weights["w2"][e]
     return total
+
+
+def q_lambda(
+    reward: np.ndarray, terminated: bool, length: int, best: np.ndarray, taken: np.ndarray, gamma: float, lam: float
+) -> np.ndarray:
+    """Q*(lambda) by its definition: q_t plus discounted corrections delta_k of all steps that follow.
+
+    y_t = q_t + sum_{k >= t} (gamma lam)^(k-t) delta_k,  delta_k = r_k + gamma v_{k+1} - q_k. Harutyunyan et al. 2016.
+    """
+    y = np.zeros(len(reward))
+    for t in range(length):
+        y[t] = taken[t]
+        for k in range(t, length):
+            ended = terminated and k == length - 1
+            delta = reward[k] + (0 if ended else gamma * best[k + 1]) - taken[k]
+            y[t] += (gamma * lam) ** (k - t) * delta
+    return y

@@ -1,4 +1,4 @@
-"""TD(lambda) against its definition, worked vectors, and known reductions."""
+"""TD(lambda) and Q*(lambda) against their definitions, worked vectors, and known reductions."""
 
 import jax.numpy as jnp
 import naive
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from reference import float64_fixture
 
-from seca.returns import td_lambda
+from seca.returns import q_lambda, td_lambda
 
 _ = float64_fixture
 VALUE = np.arange(1.0, 8.0)
@@ -51,3 +51,20 @@ def test_equals_the_mixture_of_n_step_returns(terminated: bool, lam: float, leng
 def test_lambda_zero_is_one_step_and_lambda_one_is_monte_carlo() -> None:
     np.testing.assert_allclose(targets(3, 3, True, lam=0.0), [1 + 0.99 * 2, 1 + 0.99 * 3, 1], atol=1e-12)
     np.testing.assert_allclose(targets(3, 3, True, lam=1.0), [1 + 0.99 + 0.99**2, 1 + 0.99, 1], atol=1e-12)
+
+
+@pytest.mark.parametrize("terminated", [True, False])
+@pytest.mark.parametrize("lam", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("length", [1, 4, 6])
+def test_corrected_q_lambda(terminated: bool, lam: float, length: int) -> None:
+    """Equal to its definition, whatever stands in the padding; TD(lambda) where every action taken was greedy."""
+    rng = np.random.default_rng(length)
+    reward, best, taken = rng.normal(size=6), rng.normal(size=7), rng.normal(size=7)
+    valid = np.arange(6) < length
+    ended = (np.arange(6) == length - 1) & terminated
+    given = [jnp.asarray(x) for x in (reward, ended, valid)]
+    found = q_lambda(*given, jnp.asarray(best), jnp.asarray(taken), gamma=0.9, lam=lam)
+    expected = naive.q_lambda(reward, terminated, length, best, taken, 0.9, lam)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    on_policy = q_lambda(*given, jnp.asarray(best), jnp.asarray(best), gamma=0.9, lam=lam)
+    np.testing.assert_allclose(on_policy, td_lambda(*given, jnp.asarray(best), gamma=0.9, lam=lam), atol=1e-12)

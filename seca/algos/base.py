@@ -45,3 +45,5 @@ class Algorithm:
     """
     memory: Callable[[int], int]
     """`memory(batch) -> bytes`: estimate of what training with `batch` runners needs, asked before compiling."""
+    buffer: int = 0
+    """Bytes of replay buffer in `memory`: every device holds all of it."""

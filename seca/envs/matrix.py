@@ -36,6 +36,10 @@ GAMES = {
     "qtran": Game(
         np.array([[8.0, -12, -12], [-12, 0, 0], [-12, 0, 0]]), "the non-monotonic game of QTRAN; best 8 at (0, 0)"
     ),
+    # PyMARL2's one-step game: not monotone either, but its best monotone fit keeps the optimum.
+    "peak": Game(
+        np.array([[12.0, -0.1, -0.1], [-0.1, 0, 0], [-0.1, 0, 0]]), "pays 12 at (0, 0) and hardly anything elsewhere"
+    ),
     "additive": Game(_additive(), "three agents whose rewards add up; best 3 when all take action 2"),
 }
 

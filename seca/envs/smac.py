@@ -57,5 +57,7 @@ def from_scenario(battlefield: scenario.Scenario, options: scenario.Options, opp
         state_size=state_size,
         episode_limit=battlefield.limit,
         options=options.changed(),
+        # Health, cooldown, x, y; shield; type: see `seca.smac.observe.observe_state`.
+        ally_features=4 + int(battlefield.ally_has_shield) + battlefield.type_bits.shape[1],
     )
     return Env(spec, battles.reset, battles.step, state_batch_axis=-1)

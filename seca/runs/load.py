@@ -12,6 +12,7 @@ import jax
 from jaxtyping import Array, Int
 
 from seca.algos.base import Algorithm
+from seca.algos.replay import take_out
 from seca.config import RunConfig, decisive, to_dict
 from seca.envs import registry
 from seca.envs.base import Env
@@ -105,6 +106,8 @@ def load_state(folder: RunFolder, kind: Kind, built: Built) -> tuple[TrainState,
 def newest_valid(folder: RunFolder, kind: Kind, built: Built) -> tuple[TrainState, Position] | None:
     """State and position of the newest undamaged checkpoint, or None when there is none at all.
 
+    The best checkpoint holds no replay buffer, and so does its state.
+
     A kill between writing a checkpoint and deleting the one before leaves two, the older one perhaps half deleted, so
     a damaged one is passed over only when another is whole. Raises UsageError otherwise.
     """
@@ -114,6 +117,8 @@ def newest_valid(folder: RunFolder, kind: Kind, built: Built) -> tuple[TrainStat
             metadata = checkpoint.read_metadata(path)
             check_fits(path, metadata, built)
             template = jax.eval_shape(functools.partial(init_state, built.algorithm, built.config.seed))
+            if kind == "best":
+                template = take_out(template)[0]
             return checkpoint.load(path, template), Position.from_metadata(metadata)
         except (checkpoint.CheckpointError, FileNotFoundError) as error:
             if not path.exists():  # The run goes on and has just replaced it.

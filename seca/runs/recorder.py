@@ -7,6 +7,7 @@ import os
 import time
 from typing import Any
 
+from seca.algos.replay import take_out
 from seca.config import RunConfig, to_dict
 from seca.envs.base import Env
 from seca.runs.display import Display
@@ -96,7 +97,8 @@ class Recorder:
             score = (evaluated["win_rate"], evaluated["return_mean"])
             if self._position.best is None or score >= self._position.best:
                 self._position = dataclasses.replace(self._position, best=score)
-                self._best = (state, self._metadata(state))
+                # Without a replay buffer, which the next iteration overwrites and only `latest` goes on from.
+                self._best = (take_out(state)[0], self._metadata(state))
         if self._due() or self._stop or int(state.iteration) == 0:
             self.save(state)
         return bool(self._stop)

@@ -9,6 +9,7 @@ import jax
 
 import seca
 from seca.algos.base import Algorithm
+from seca.algos.replay import put_back, take_out
 from seca.config import RunConfig
 from seca.errors import RunError, UsageError
 from seca.runs import folder as folders
@@ -48,11 +49,13 @@ def prepare(config: RunConfig) -> Prepared:
 def _check_memory(algorithm: Algorithm, config: RunConfig, devices: list[jax.Device]) -> None:
     needed, free = algorithm.memory(config.loop.runners), machine.free_memory(devices[0])
     # Host devices share one memory; accelerators have one each, and the runners are split.
-    per_device = needed if devices[0].platform == "cpu" else needed // len(devices)
+    shared, whole = needed - algorithm.buffer, algorithm.buffer
+    per_device = shared + len(devices) * whole if devices[0].platform == "cpu" else shared // len(devices) + whole
     if free is not None and per_device > free:
+        smaller = f", or `buffer_gib` below {whole / 2**30:.1f}" if whole else ""
         raise UsageError(
             f"`runners` is {config.loop.runners}: training {config.preset} on {config.env} needs about "
-            f"{per_device / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; choose fewer runners"
+            f"{per_device / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; choose fewer runners{smaller}"
         )
 
 
@@ -75,7 +78,9 @@ def resume(path: pathlib.Path, kind: Kind, display: Display) -> int:
         state, position = init_state(prepared.built.algorithm, config.seed), Position()
         found = newest_valid(folder, kind, prepared.built)
         if found is not None:
-            state, position = found
+            # The best checkpoint has no replay buffer: it starts empty again.
+            fresh = take_out(state)[1]
+            state, position = found[0] if kind == "latest" else put_back(found[0], fresh), found[1]
         elif folder.metrics.is_file() and len(folders.read_metrics(folder)) > 1:
             raise UsageError(f"`run` is {path}: it has metrics but no {kind} checkpoint to go on from")
         warnings = session_changes(folder, prepared)
@@ -130,6 +135,7 @@ def _train(prepared: Prepared, folder: RunFolder, state: TrainState, position: P
                 raise RunError(f"{error}, see {folder.checkpoints}") from None
             recorder.save(state)
         if not stop:
+            state, _ = take_out(state)  # Room for the untrained policy's.
             report_result(prepared, folder, state, display)
     return _ended(folder, stop, display)
 

@@ -13,6 +13,7 @@ from seca.envs.base import Env
 from seca.train.iterate import AXIS, device_keys
 from seca.train.rollout import Played, play
 from seca.train.state import TrainState, iteration_keys
+from seca.types import PyTree
 
 Evaluate = Callable[..., dict[str, np.ndarray]]
 
@@ -36,12 +37,13 @@ def make_evaluate(env: Env, algorithm: Algorithm, episodes: int, devices: list[j
             check_vma=False,
         )
     )
-    # The state may live on all devices: bring it to those that take part.
+    # The policy may live on all devices: bring it to those that take part.
     place = NamedSharding(mesh, PartitionSpec())
 
     def evaluate(state: TrainState, key: PRNGKeyArray | None = None) -> dict[str, np.ndarray]:
         key = iteration_keys(state)[2] if key is None else key
-        played = jax.device_get(compiled(*jax.device_put((state, key), place)))
+        params = algorithm.policy(state.learner)
+        played = jax.device_get(compiled(*jax.device_put((params, key), place)))
         return {
             "won": np.asarray(played.won),
             "return": np.asarray(played.episode_return),
@@ -51,6 +53,6 @@ def make_evaluate(env: Env, algorithm: Algorithm, episodes: int, devices: list[j
     return evaluate
 
 
-def _play(env: Env, algorithm: Algorithm, per_device: int, state: TrainState, key: Array, axis: str) -> Played:
+def _play(env: Env, algorithm: Algorithm, per_device: int, params: PyTree, key: Array, axis: str) -> Played:
     keys = device_keys(key, per_device, axis)
-    return play(env, algorithm, algorithm.policy(state.learner), keys)
+    return play(env, algorithm, params, keys)

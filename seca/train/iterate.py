@@ -1,5 +1,6 @@
 """One compiled iteration: collect a batch of whole episodes, update, measure."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from jaxtyping import Array
 
 from seca.algos.base import Algorithm
 from seca.algos.optim import global_sum
+from seca.algos.replay import put_back, take_out
 from seca.envs.base import Env
 from seca.train.rollout import collect
 from seca.train.state import TrainState, iteration_keys
@@ -21,7 +23,27 @@ AXIS = "runners"
 Iterate = Callable[[TrainState], tuple[TrainState, dict[str, Array]]]
 
 
-def make_iterate(env: Env, algorithm: Algorithm, runners: int, devices: list[jax.Device]) -> jax.stages.Wrapped:
+@dataclasses.dataclass(frozen=True)
+class Iteration:
+    """One iteration as a function of the state.
+
+    A replay buffer in the state is donated: it is written in place and gone from the state given. All else of that
+    state stays good, for whoever keeps the best policy or the last state before a loss became NaN.
+    """
+
+    program: Callable[..., tuple[TrainState, dict[str, Array]]]
+
+    def __call__(self, state: TrainState) -> tuple[TrainState, dict[str, Array]]:
+        """The next state, and measures."""
+        return self.program(*take_out(state))
+
+    def compile(self, state: TrainState) -> "Iteration":
+        """The same, compiled for states like `state`, which is not touched."""
+        assert isinstance(self.program, jax.stages.Wrapped)
+        return Iteration(self.program.lower(*take_out(state)).compile())
+
+
+def make_iterate(env: Env, algorithm: Algorithm, runners: int, devices: list[jax.Device]) -> Iteration:
     """Compile-ready iteration over `runners` environments spread evenly over `devices`.
 
     Raises ValueError if the runners do not divide evenly.
@@ -29,25 +51,28 @@ def make_iterate(env: Env, algorithm: Algorithm, runners: int, devices: list[jax
     check_split("runners", runners, devices)
     body = functools.partial(_iterate, env, algorithm, runners // len(devices))
     if len(devices) == 1:
-        return jax.jit(functools.partial(body, axis=None))
+        return Iteration(jax.jit(functools.partial(body, axis=None), donate_argnums=1))
     everywhere = PartitionSpec()
-    return jax.jit(
-        jax.shard_map(
-            functools.partial(body, axis=AXIS),
-            mesh=Mesh(devices, (AXIS,)),
-            in_specs=(everywhere,),
-            out_specs=(everywhere, everywhere),
-            # Trip counts of the loops inside differ between devices, which the replication check cannot follow.
-            check_vma=False,
-        )
+    shared = jax.shard_map(
+        functools.partial(body, axis=AXIS),
+        mesh=Mesh(devices, (AXIS,)),
+        in_specs=(everywhere, everywhere),
+        out_specs=(everywhere, everywhere),
+        # Trip counts of the loops inside differ between devices, which the replication check cannot follow.
+        check_vma=False,
     )
+    return Iteration(jax.jit(shared, donate_argnums=1))
 
 
 def spread(state: PyTree, devices: list[jax.Device]) -> PyTree:
-    """A copy of `state` on every device, as an iteration returns it, so that the second iteration compiles nothing."""
-    if len(devices) == 1:
-        return jax.device_put(state, devices[0])
-    return jax.device_put(state, NamedSharding(Mesh(devices, (AXIS,)), PartitionSpec()))
+    """A copy of `state` on every device, as an iteration returns it, so that the second iteration compiles nothing.
+
+    A replay buffer is moved there, not copied: it is gone from the state given.
+    """
+    alone = len(devices) == 1
+    place = devices[0] if alone else NamedSharding(Mesh(devices, (AXIS,)), PartitionSpec())
+    rest, replay = take_out(state)
+    return put_back(jax.device_put(rest, place), jax.device_put(replay, place, donate=True))
 
 
 def check_split(field: str, batch: int, devices: list[jax.Device]) -> None:
@@ -63,8 +88,9 @@ def device_keys(key: Array, per_device: int, axis: str | None) -> Array:
 
 
 def _iterate(
-    env: Env, algorithm: Algorithm, per_device: int, state: TrainState, axis: str | None
+    env: Env, algorithm: Algorithm, per_device: int, rest: TrainState, replay: PyTree, axis: str | None
 ) -> tuple[TrainState, dict[str, Array]]:
+    state = put_back(rest, replay)
     collect_key, update_key, _ = iteration_keys(state)
     keys = device_keys(collect_key, per_device, axis)
     episodes, played = collect(env, algorithm, algorithm.policy(state.learner), keys, state.env_steps)

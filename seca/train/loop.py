@@ -92,7 +92,7 @@ def compile_iterate(
     env: Env, algorithm: Algorithm, runners: int, devices: list[jax.Device], state: TrainState
 ) -> Iterate:
     """The iteration compiled for states like `state`."""
-    return make_iterate(env, algorithm, runners, devices).lower(state).compile()
+    return make_iterate(env, algorithm, runners, devices).compile(state)
 
 
 def crossed(before: int, after: int, interval: int) -> bool:
