@@ -39,7 +39,7 @@ def swapped(scenario: Scenario) -> Exchange:
     """Enemies as agents and agents as enemies, each in its old order and place. Exists on all maps."""
     a, u = scenario.n_agents, scenario.n_units
     rows = np.concatenate([np.arange(a, u), np.arange(a)])
-    changed: dict[str, np.ndarray] = {}
+    changed: dict[str, Any] = {}
     for field in dataclasses.fields(Scenario):
         value = getattr(scenario, field.name)
         if isinstance(value, np.ndarray) and field.name not in ("walkable", "level", "height", "max_cooldown"):

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import smac_lab
 
-from seca.algos.base import Algorithm
 from seca.envs import smac
 from seca.errors import UsageError
+from seca.presets import PRESETS, build
 from seca.runs import opponent as run_opponent
 from seca.smac import actions, observe, opponent, reward, scenario, scripts, simulator, state, tick
 from seca.smac.exchange import exchange, mirrored, swapped
@@ -421,8 +421,8 @@ def test_policies_are_refused_where_they_do_not_fit():
     with pytest.raises(ValueError, match="needs equal teams: 5m_vs_6m has 5 marine against 6 marine"):
         chance(scenario.load("5m_vs_6m"))
     spec = EnvSpec("smac/3m", "smac-1", 3, 9, 30, 48, 60)
-    none = Algorithm("none", *[lambda *_: None] * 6)
-    of_policy = functools.partial(run_opponent.of_policy, algorithm=none, params=(), env_steps=jnp.zeros(()))
+    algorithm = build("seca", spec, PRESETS["seca"].config)
+    of_policy = functools.partial(run_opponent.of_policy, algorithm=algorithm, params=(), env_steps=jnp.zeros(()))
     with pytest.raises(ValueError, match="runs/a plays smac/3m; it cannot play smac/8m"):
         of_policy("smac/8m", {"opponent": "runs/a"}, spec)
     with pytest.raises(ValueError, match="trained with obs options {}; here they are {'obs_last_action': True}"):
