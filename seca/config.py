@@ -88,9 +88,15 @@ def from_preset(preset: str, setting: Setting = "paper") -> RunConfig:
 _RANGES: dict[str, dict[str, float]] = {
     "gamma": {"least": 0.0, "most": 1.0},
     "td_lambda": {"least": 0.0, "most": 1.0},
+    "alpha": {"least": 0.0, "most": 1.0},
+    "epsilon_start": {"least": 0.0, "most": 1.0},
+    "epsilon_finish": {"least": 0.0, "most": 1.0},
+    "lr": {"above": 0.0},
     "actor_lr": {"above": 0.0},
     "critic_lr": {"above": 0.0},
     "clip_norm": {"above": 0.0},
+    "loss_scale": {"above": 0.0},
+    "buffer_gib": {"above": 0.0},
 }
 """Where the equations mean something; other real options are at least 0, whole ones at least 1."""
 

@@ -7,10 +7,22 @@ from typing import Any
 from seca.algos.actor_critic import ActorCriticConfig, actor_critic
 from seca.algos.base import Algorithm
 from seca.algos.direct_gradient import LicaConfig, lica
+from seca.algos.value_based import value_based
+from seca.algos.value_config import (
+    AttentionMixing,
+    DuplexMixing,
+    Mixing,
+    MonotoneMixing,
+    NoMixing,
+    SumMixing,
+    TransformedMixing,
+    ValueBasedConfig,
+    WeightedMixing,
+)
 from seca.order.gradients import GradientOrder
 from seca.types import EnvSpec
 
-AlgorithmConfig = ActorCriticConfig | LicaConfig
+AlgorithmConfig = ActorCriticConfig | LicaConfig | ValueBasedConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +86,16 @@ def _variant(summary: str, paper: str = _SECA, **changes: Any) -> Preset:
     return Preset(summary, paper, dataclasses.replace(_seca, **changes))
 
 
+def _value_based(summary: str, paper: str, mixing: Mixing, batch: int = 128, **changes: Any) -> Preset:
+    """PyMARL2's numbers; in the paper's comparison with 32 runners and 32 replayed episodes, else 8 and `batch`."""
+    config = dataclasses.replace(ValueBasedConfig(mixing), **changes)
+    reference = Setting(dataclasses.replace(config, batch_episodes=batch, time_limit="terminal"), 8)
+    return Preset(summary, paper, config, kind="value-based", make=value_based, reference=reference)
+
+
+_ONE_STEP: dict[str, Any] = {"lr": 5e-4, "td_lambda": 0.0}
+
+
 PRESETS: dict[str, Preset] = {
     "seca": Preset("Sequential advantage, order by integrated gradients per episode", _SECA, _seca),
     "seca-paper": Preset(
@@ -101,4 +123,33 @@ PRESETS: dict[str, Preset] = {
         make=lica,
         reference=Setting(LicaConfig(critic_width=None, entropy_coef=0.11, time_limit="terminal"), 32),
     ),
+    "iql": _value_based(
+        "Independent Q-learning: every agent alone",
+        "Tan 1993; Tampuu et al. 2017",
+        NoMixing(),
+        32,
+        loss_scale=1.0,
+        **_ONE_STEP,
+    ),
+    "vdn": _value_based("The joint value is the sum of the utilities", "Sunehag et al. 2018 (AAMAS)", SumMixing()),
+    "qmix": _value_based("The joint value is monotone in the utilities", "Rashid et al. 2018 (ICML)", MonotoneMixing()),
+    "cw-qmix": _value_based(
+        "QMIX, weighted towards joint actions that may be best by a free central value",
+        "Rashid et al. 2020 (NeurIPS)",
+        WeightedMixing("central"),
+    ),
+    "ow-qmix": _value_based(
+        "QMIX, weighted towards joint actions that it underestimates",
+        "Rashid et al. 2020 (NeurIPS)",
+        WeightedMixing("optimistic"),
+    ),
+    "qtran": _value_based(
+        "A free joint value, and utilities tied to it", "Son et al. 2019 (ICML)", TransformedMixing(), **_ONE_STEP
+    ),
+    "qplex": _value_based(
+        "Duplex duelling: all joint values of which agents' greedy actions are best",
+        "Wang et al. 2021 (ICLR)",
+        DuplexMixing(),
+    ),
+    "qatten": _value_based("Utilities weighed by attention to each agent", "Yang et al. 2020", AttentionMixing()),
 }
