@@ -192,13 +192,14 @@ def heal(scenario: Scenario, battle: Battle, first: int, last: int, old: Array, 
     def look(k, carry):
         fraction, gap, who, kept = carry
         j = jnp.asarray(patients, jnp.int32)[k]
-        needs = (part[j] > 0) & (part[j] < 1) & jnp.asarray(scenario.can_target)[rows, j][:, None]
-        dx, dy = x - px[j], y - py[j]
-        away = jnp.sqrt(dx * dx + dy * dy) - jnp.asarray(scenario.radius)[j]
+        life = part[None, j]
+        needs = (life > 0) & (life < 1) & jnp.asarray(scenario.can_target)[rows, j][:, None]
+        dx, dy = x - px[None, j], y - py[None, j]
+        away = jnp.sqrt(dx * dx + dy * dy) - jnp.asarray(scenario.radius)[None, j]
         seen = needs & (away - radius <= scenario.scan[rows])
-        better = seen & ((part[j] < fraction) | ((part[j] == fraction) & (away < gap)))
+        better = seen & ((life < fraction) | ((life == fraction) & (away < gap)))
         return (
-            jnp.where(better, part[j], fraction),
+            jnp.where(better, life, fraction),
             jnp.where(better, away, gap),
             jnp.where(better, j, who),
             kept | (needs & (before == j)),
@@ -215,12 +216,12 @@ def heal(scenario: Scenario, battle: Battle, first: int, last: int, old: Array, 
     def friend(k, carry):
         squared, to_x, to_y = carry
         j = jnp.asarray(fighters, jnp.int32)[k]
-        dx, dy = px[j] - x, py[j] - y
+        dx, dy = px[None, j] - x, py[None, j] - y
         closer = dx * dx + dy * dy < squared
         return (
             jnp.where(closer, dx * dx + dy * dy, squared),
-            jnp.where(closer, px[j], to_x),
-            jnp.where(closer, py[j], to_y),
+            jnp.where(closer, px[None, j], to_x),
+            jnp.where(closer, py[None, j], to_y),
         )
 
     orders, walking = battle.orders, jnp.zeros(x.shape, bool)

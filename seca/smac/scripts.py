@@ -65,7 +65,7 @@ def act_randomly(scenario: Scenario, battle: Battle, carry: PyTree) -> tuple[PyT
     for multiplier in (0x7FEB352D, 0x846CA68B):
         z = (z ^ (z >> 16)) * jnp.uint32(multiplier) + agent * jnp.uint32(0x9E3779B1)
     part = ((z ^ (z >> 15)) >> 8).astype(jnp.float32) * jnp.float32(2**-24)
-    rank = jnp.floor(part * legal.sum(axis=1)).astype(jnp.int32)
+    rank = jnp.floor(part * legal.sum(axis=1, dtype=jnp.float32)).astype(jnp.int32)
     counted = jnp.cumsum(legal, axis=1, dtype=jnp.int32)
     return carry, jnp.argmax(counted > rank[:, None], axis=1).astype(jnp.int32)
 
