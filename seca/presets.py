@@ -6,7 +6,9 @@ from typing import Any
 
 from seca.algos.actor_critic import ActorCriticConfig, actor_critic
 from seca.algos.base import Algorithm
+from seca.algos.coma import ComaConfig, coma
 from seca.algos.direct_gradient import LicaConfig, lica
+from seca.algos.independent import Ia2cConfig, ia2c
 from seca.algos.value_based import value_based
 from seca.algos.value_config import (
     AttentionMixing,
@@ -19,10 +21,11 @@ from seca.algos.value_config import (
     ValueBasedConfig,
     WeightedMixing,
 )
+from seca.algos.value_mixing import ValueMixingConfig, value_mixing
 from seca.order.gradients import GradientOrder
 from seca.types import EnvSpec
 
-AlgorithmConfig = ActorCriticConfig | LicaConfig | ValueBasedConfig
+AlgorithmConfig = ActorCriticConfig | LicaConfig | ComaConfig | ValueMixingConfig | Ia2cConfig | ValueBasedConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +118,18 @@ PRESETS: dict[str, Preset] = {
     "indadv": _variant(
         "Independent advantage (Eq. 4) on SeCA's critic", "Eq. 4 of the paper; not run there", credit="independent"
     ),
+    "seca-shapley": _variant(
+        "Mean of the sequential advantage over random orders: Shapley values on SeCA's critic",
+        "Shapley 1953; not in the paper",
+        credit="shapley",
+    ),
+    "coma": Preset(
+        "COMA with its own critic, stepped once for each time step",
+        "Foerster et al. 2018 (AAAI)",
+        ComaConfig(),
+        make=coma,
+        reference=Setting(ComaConfig(time_limit="terminal"), 8),
+    ),
     "lica": Preset(
         "LICA: the actor climbs the mixing critic's value of its own policies",
         "Zhou et al. 2020 (NeurIPS)",
@@ -122,6 +137,30 @@ PRESETS: dict[str, Preset] = {
         kind="implicit credit",
         make=lica,
         reference=Setting(LicaConfig(critic_width=None, entropy_coef=0.11, time_limit="terminal"), 32),
+    ),
+    "vmix": Preset(
+        "VDAC with QMIX's network: the team value is monotone in the agents' values",
+        "Su et al. 2021 (AAAI)",
+        ValueMixingConfig(),
+        kind="implicit credit",
+        make=value_mixing,
+        reference=Setting(ValueMixingConfig(lr=1e-3, entropy_coef=0.01, time_limit="terminal"), 8),
+    ),
+    "vdac": Preset(
+        "VDAC-sum: the team value is the sum of the agents' values",
+        "Su et al. 2021 (AAAI)",
+        ValueMixingConfig(mixing="sum"),
+        kind="implicit credit",
+        make=value_mixing,
+        reference=Setting(ValueMixingConfig(mixing="sum", time_limit="terminal"), 8),
+    ),
+    "ia2c": Preset(
+        "Independent advantage actor-critics, rewarded as the team is",
+        "Papoudakis et al. 2021 (EPyMARL)",
+        Ia2cConfig(),
+        kind="no credit",
+        make=ia2c,
+        reference=Setting(Ia2cConfig(standardise_rewards=True, actor_hidden=128, time_limit="terminal"), 10),
     ),
     "iql": _value_based(
         "Independent Q-learning: every agent alone",

@@ -1,6 +1,7 @@
 """SeCA and its ablations: a recurrent actor, a mixing critic, an advantage per agent and an order to judge in."""
 
 import functools
+import math
 
 import equinox as eqx
 import jax
@@ -17,6 +18,7 @@ from seca.algos.measures import measure
 from seca.algos.optim import clipped_adam, optimiser_state
 from seca.algos.packing import pack
 from seca.credit.sequential import MAX_JOINT_ACTIONS
+from seca.credit.shapley import enumerates
 from seca.nets.agents import RecurrentAgent
 from seca.nets.critics import MixingCritic
 from seca.order.simple import shuffled
@@ -72,6 +74,11 @@ def check(spec: EnvSpec, config: ActorCriticConfig) -> None:
         raise ValueError(
             f"`credit` exact enumerates {spec.n_actions}^{spec.n_agents} joint actions of {spec.id}, above "
             f"{MAX_JOINT_ACTIONS}; choose swept or monte_carlo"
+        )
+    if config.credit == "shapley" and config.credit_orders % 2 and not enumerates(spec.n_agents, config.credit_orders):
+        raise ValueError(
+            f"`credit_orders` is {config.credit_orders}; orders come with their reverses: choose an even number, or at "
+            f"least the {math.factorial(spec.n_agents)} orders of {spec.n_agents} agents"
         )
 
 

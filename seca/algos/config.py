@@ -43,10 +43,12 @@ class ActorCriticConfig(MixingCriticConfig):
     over agents that have a choice."""
     actor_hidden: int = 64
     """Width of the actor's layers and of its recurrent state."""
-    credit: Literal["swept", "exact", "monte_carlo", "counterfactual", "independent"] = "swept"
+    credit: Literal["swept", "exact", "monte_carlo", "counterfactual", "independent", "shapley"] = "swept"
     """How an agent's advantage is computed from the critic."""
     credit_samples: int = 8
     """Joint actions sampled per step by `monte_carlo`."""
+    credit_orders: int = 8
+    """Orders that `shapley` averages over in each step: random ones and their reverses, or all of a small team."""
     order: Literal["gradients", "probability", "entropy", "fixed", "identity", "random"] = "gradients"
     """Who is judged first: by contribution along the episode (`path` has its options), by probability of the taken
     action or by entropy at each step, in one random order per run, in index order, or at random per episode."""

@@ -17,6 +17,7 @@ from seca.algos.optim import global_sum
 from seca.algos.packing import Chunk, Packed, flat, over_chunks, room_for, unpack, write
 from seca.credit.base import CreditFn
 from seca.credit.sequential import exact, monte_carlo
+from seca.credit.shapley import drawn_orders
 from seca.nets.critics import Mixed, MixingCritic, MixingWeights
 from seca.order.gradients import GradientOrder, by_stage, on_path, sample_points
 from seca.order.simple import by_entropy, by_probability, descending, shuffled
@@ -79,7 +80,7 @@ def judge(
 
 ORDERED = ("swept", "exact", "monte_carlo")
 """Credits that depend on an order."""
-FROM_HIDDEN = ("swept", "counterfactual", "independent")
+FROM_HIDDEN = ("swept", "counterfactual", "independent", "shapley")
 """Credits that need no more of a step than `Mixed`."""
 
 
@@ -196,10 +197,10 @@ def _second_pass(
     credit_fn = _credit_fn(config)
 
     def body(buffer: Array, rows: Chunk) -> Array:
+        step_keys = jax.vmap(jax.random.fold_in)(keys[rows.index // (time + 1)], rows.index % (time + 1))
         if config.credit in FROM_HIDDEN:
             step = jax.tree.map(lambda array: jax.lax.dynamic_slice_in_dim(array, rows.start, chunk), mixed)
-            return write(buffer, _from_hidden(step, orders[rows.index], config.credit), rows)
-        step_keys = jax.vmap(jax.random.fold_in)(keys[rows.index // (time + 1)], rows.index % (time + 1))
+            return write(buffer, _from_hidden(step, orders[rows.index], step_keys, config), rows)
         weights = critic.weights(state[rows.index], n_agents)
         credit = jax.vmap(lambda w, p, u, o, k: credit_fn(w.value, p, u, o, k))(
             weights, pi[rows.index], actions[rows.index], orders[rows.index], step_keys
@@ -210,10 +211,15 @@ def _second_pass(
     return jnp.where(episodes.valid[..., None], unpack(advantage, packed)[:, :-1], 0)
 
 
-def _from_hidden(step: Mixed, order: Array, credit: str) -> Float[Array, "chunk agents"]:
-    match credit:
+def _from_hidden(
+    step: Mixed, order: Array, keys: Key[Array, " chunk"], config: ActorCriticConfig
+) -> Float[Array, "chunk agents"]:
+    match config.credit:
         case "swept":
             return step.sequential(order)
+        case "shapley":
+            draw = functools.partial(drawn_orders, n_agents=order.shape[-1], orders=config.credit_orders)
+            return jax.vmap(step.sequential, in_axes=1)(jax.vmap(draw)(keys)).mean(axis=0)
         case "counterfactual":
             return step.counterfactual()
         case _:

@@ -19,6 +19,7 @@ from seca.algos.credit_pass import judge
 from seca.algos.packing import Chunk, over_chunks, pack, room_for, unpack, write
 from seca.credit.counterfactual import counterfactual, independent
 from seca.credit.sequential import exact, monte_carlo, swept
+from seca.credit.shapley import shapley
 from seca.nets.agents import RecurrentAgent, agent_inputs
 from seca.order.gradients import GradientOrder, by_contribution
 from seca.order.simple import entropy
@@ -130,7 +131,8 @@ def test_packed_order_and_advantages_equal_the_plain_functions(name: str, float6
 
 
 @pytest.mark.parametrize(
-    ("credit", "plain"), [("counterfactual", counterfactual), ("independent", independent), ("exact", exact)]
+    ("credit", "plain"),
+    [("counterfactual", counterfactual), ("independent", independent), ("exact", exact), ("shapley", shapley)],
 )
 def test_other_credits_equal_the_plain_functions(credit: Any, plain, float64: None) -> None:
     config = dataclasses.replace(CONFIG, credit=credit, order="fixed")
@@ -367,6 +369,11 @@ def test_exact_credit_refuses_large_teams() -> None:
     large = EnvSpec("large", "1", n_agents=5, n_actions=11, obs_size=80, state_size=120, episode_limit=120)
     with pytest.raises(ValueError, match=r"`credit` exact enumerates 11\^5 joint actions of large"):
         actor_critic("test", large, dataclasses.replace(CONFIG, credit="exact"))
+
+
+def test_shapley_refuses_orders_that_do_not_pair() -> None:
+    with pytest.raises(ValueError, match=r"`credit_orders` is 5; .* at least the 6 orders of 3 agents"):
+        actor_critic("test", SPEC, dataclasses.replace(CONFIG, credit="shapley", credit_orders=5))
 
 
 def test_memory_estimate_grows_with_the_critic() -> None:

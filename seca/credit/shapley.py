@@ -1,0 +1,52 @@
+"""Shapley values of the agents' actions: the sequential advantage, averaged over orders."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from seca.credit.base import QFn
+from seca.credit.sequential import swept
+
+
+def enumerates(n_agents: int, orders: int) -> bool:
+    """Whether `orders` are enough for every order of the team."""
+    return math.factorial(n_agents) <= orders
+
+
+def drawn_orders(key: PRNGKeyArray, n_agents: int, orders: int) -> Int[Array, "orders agents"]:
+    """All orders of a team that has no more than `orders`; else half as many random ones, each with its reverse."""
+    if enumerates(n_agents, orders):
+        return jnp.asarray(list(itertools.permutations(range(n_agents))))
+    half = jnp.argsort(jax.random.uniform(key, (orders // 2, n_agents), jnp.float32), axis=-1)
+    return jnp.concatenate([half, half[:, ::-1]])
+
+
+def shapley(
+    q_fn: QFn,
+    probs: Float[Array, "agents actions"],
+    action: Int[Array, " agents"],
+    order: Int[Array, " agents"],
+    key: PRNGKeyArray,
+    orders: int = 8,
+) -> Float[Array, " agents"]:
+    """Mean of the sequential advantage over orders: unbiased for the Shapley value, and equal to it over all orders.
+
+        phi_i = sum_C |C|! (n - |C| - 1)! / n! [v(C + i) - v(C)],    v(C) = Q(u_C, pi_-C)
+
+    Shapley 1953. Whatever the orders, sum_i phi_i = Q(u) - Q(pi), as each order's advantages add up to that. An order
+    and its reverse are drawn together: what is judged early in one is judged late in the other.
+
+    Args:
+        q_fn: joint value at the step's state.
+        probs: policies pi_i(. | tau_i).
+        action: joint action u.
+        order: ignored.
+        key: consumed for the orders.
+        orders: how many to average over; even, unless it covers all of them.
+    """
+    del order  # The mean is over many.
+    each = jax.vmap(lambda o: swept(q_fn, probs, action, o, key))(drawn_orders(key, probs.shape[0], orders))
+    return each.mean(axis=0)
