@@ -9,6 +9,7 @@ from seca.algos.base import Algorithm
 from seca.algos.coma import ComaConfig, coma
 from seca.algos.direct_gradient import LicaConfig, lica
 from seca.algos.independent import Ia2cConfig, ia2c
+from seca.algos.mappo import MappoConfig, mappo
 from seca.algos.value_based import value_based
 from seca.algos.value_config import (
     AttentionMixing,
@@ -25,7 +26,9 @@ from seca.algos.value_mixing import ValueMixingConfig, value_mixing
 from seca.order.gradients import GradientOrder
 from seca.types import EnvSpec
 
-AlgorithmConfig = ActorCriticConfig | LicaConfig | ComaConfig | ValueMixingConfig | Ia2cConfig | ValueBasedConfig
+AlgorithmConfig = (
+    ActorCriticConfig | LicaConfig | ComaConfig | ValueMixingConfig | Ia2cConfig | MappoConfig | ValueBasedConfig
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,6 +164,22 @@ PRESETS: dict[str, Preset] = {
         kind="no credit",
         make=ia2c,
         reference=Setting(Ia2cConfig(standardise_rewards=True, actor_hidden=128, time_limit="terminal"), 10),
+    ),
+    "mappo": Preset(
+        "PPO with a central value of the state",
+        "Yu et al. 2022 (NeurIPS)",
+        MappoConfig(),
+        kind="no credit",
+        make=mappo,
+        reference=Setting(MappoConfig(value_of="agent", epochs=15, time_limit="terminal"), 8),
+    ),
+    "ippo": Preset(
+        "PPO with a value of each agent's own observation",
+        "de Witt et al. 2020; Yu et al. 2022 (NeurIPS)",
+        MappoConfig(value_of="observation"),
+        kind="no credit",
+        make=mappo,
+        reference=Setting(MappoConfig(value_of="observation", epochs=15, time_limit="terminal"), 8),
     ),
     "iql": _value_based(
         "Independent Q-learning: every agent alone",

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 
 from seca.algos.actor_step import PolicyFn, masked_log_probs, observed
 from seca.algos.base import Acted
-from seca.nets.agents import RecurrentAgent, agent_inputs
+from seca.nets.agents import AnyAgent, agent_inputs
 from seca.types import EnvSpec, TimeStep
 
 
@@ -35,7 +35,7 @@ def always_masked(env_steps: Array) -> PolicyFn:
 
 
 def act(
-    params: RecurrentAgent,
+    params: AnyAgent,
     carry: Carry,
     time_step: TimeStep,
     keys: Key[Array, " batch"],

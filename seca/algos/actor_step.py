@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from seca.algos.optim import global_sum
-from seca.nets.agents import RecurrentAgent, agent_inputs
+from seca.nets.agents import AnyAgent, RecurrentAgent, agent_inputs
 from seca.nets.recurrent import BlockRows, Sweep, backward, empty_sweep
 from seca.order.simple import entropy
 from seca.types import Episodes, PyTree
@@ -70,7 +70,7 @@ def last_actions(actions: Int[Array, "batch time1 agents"], n_actions: int, dtyp
     return jnp.concatenate([jnp.zeros_like(taken[:, :1]), taken], axis=1)
 
 
-def unroll(agent: RecurrentAgent, episodes: Episodes, policy: PolicyFn = masked_log_probs) -> Acting:
+def unroll(agent: AnyAgent, episodes: Episodes, policy: PolicyFn = masked_log_probs) -> Acting:
     """Hidden states and policies of an actor over given episodes, from zeros at t = 0."""
     previous = last_actions(episodes.actions, episodes.avail.shape[-1], episodes.obs.dtype)
     inputs = jnp.moveaxis(agent_inputs(episodes.obs, previous), 1, 0)

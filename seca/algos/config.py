@@ -78,5 +78,14 @@ def check_numbers(config: Any, prefix: str = "") -> None:
             raise ValueError(f"`{prefix}{name}` is {value}; it must be at least 0")
 
 
-POSITIVE = ("lr", "actor_lr", "critic_lr", "clip_norm", "loss_scale", "buffer_gib")
-FRACTIONS = ("gamma", "td_lambda", "target_share", "alpha", "epsilon_start", "epsilon_finish")
+POSITIVE = ("huber_delta", "lr", "actor_lr", "critic_lr", "clip_norm", "loss_scale", "buffer_gib")
+FRACTIONS = (
+    "gamma",
+    "td_lambda",
+    "gae_lambda",
+    "norm_decay",
+    "target_share",
+    "alpha",
+    "epsilon_start",
+    "epsilon_finish",
+)

@@ -90,3 +90,73 @@ def agent_inputs(
     n_agents = obs.shape[-2]
     index = jnp.broadcast_to(jnp.eye(n_agents, dtype=obs.dtype), (*obs.shape[:-1], n_agents))
     return jnp.concatenate([obs, last_action.astype(obs.dtype), index], axis=-1)
+
+
+class Norm(eqx.Module):
+    """Layer normalisation over the last axis: y = g (x - mean) / sqrt(var + 1e-5) + b. Ba et al. 2016."""
+
+    scale: Float[Array, " features"]
+    shift: Float[Array, " features"]
+
+    @classmethod
+    def init(cls, size: int) -> "Norm":
+        """Scale 1, shift 0."""
+        return cls(jnp.ones(size, jnp.float32), jnp.zeros(size, jnp.float32))
+
+    def __call__(self, x: Float[Array, "... features"]) -> Float[Array, "... features"]:
+        """Apply to the last axis."""
+        centred = x - x.mean(axis=-1, keepdims=True)
+        return centred * jax.lax.rsqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5) * self.scale + self.shift
+
+
+class NormalisedAgent(eqx.Module):
+    """MAPPO's recurrent network: Norm, twice Linear-ReLU-Norm, GRU, Norm, Linear; for policies and for values.
+
+    Orthogonal initialisation, biases 0; the head's gain is small so that policies start out uniform. Yu et al. 2022,
+    appendix.
+    """
+
+    input_norm: Norm
+    layers: tuple[Linear, Linear]
+    norms: tuple[Norm, Norm]
+    cell: GRUCell
+    output_norm: Norm
+    head: Linear
+
+    @classmethod
+    def init(cls, key: PRNGKeyArray, n_inputs: int, hidden: int, n_outputs: int, head_gain: float) -> "NormalisedAgent":
+        """Orthogonal weights, with gain sqrt(2) before a ReLU."""
+        keys = jax.random.split(key, 5)
+        relu_gain = 2**0.5
+
+        def dense(layer_key: PRNGKeyArray, inputs: int, outputs: int, gain: float) -> Linear:
+            return Linear(_orthogonal(layer_key, outputs, inputs, gain), jnp.zeros(outputs, jnp.float32))
+
+        zeros = jnp.zeros(3 * hidden, jnp.float32)
+        from_input, from_state = (_orthogonal(cell_key, 3 * hidden, hidden, 1.0) for cell_key in keys[2:4])
+        return cls(
+            input_norm=Norm.init(n_inputs),
+            layers=(dense(keys[0], n_inputs, hidden, relu_gain), dense(keys[1], hidden, hidden, relu_gain)),
+            norms=(Norm.init(hidden), Norm.init(hidden)),
+            cell=GRUCell(from_input, from_state, zeros, zeros),
+            output_norm=Norm.init(hidden),
+            head=dense(keys[4], hidden, n_outputs, head_gain),
+        )
+
+    def __call__(
+        self, inputs: Float[Array, "... inputs"], h: Float[Array, "... hidden"]
+    ) -> tuple[Float[Array, "... hidden"], Float[Array, "... outputs"]]:
+        """Next recurrent state and outputs."""
+        x = self.input_norm(inputs)
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = norm(jax.nn.relu(layer(x)))
+        h = self.cell(x, h)
+        return h, self.head(self.output_norm(h))
+
+
+def _orthogonal(key: PRNGKeyArray, n_outputs: int, n_inputs: int, gain: float) -> Array:
+    return jax.nn.initializers.orthogonal(gain)(key, (n_outputs, n_inputs), jnp.float32)
+
+
+AnyAgent = RecurrentAgent | NormalisedAgent
+"""Networks that can act: called as `agent(inputs, hidden)`, recurrent through `cell`."""

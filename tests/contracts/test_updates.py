@@ -20,7 +20,7 @@ _ = float64_fixture
 SMALL = {"actor_hidden": 8, "critic_hidden": 8, "critic_embed": 8, "critic_width": 8, "embed": 8, "width": 8}
 """Sizes of networks for these tests, wherever a method has such an option."""
 METHODS = [name for name, preset in PRESETS.items() if preset.kind != "value-based" and name in (
-    "seca", "coma", "lica", "vmix", "vdac", "ia2c",
+    "seca", "coma", "lica", "vmix", "vdac", "ia2c", "mappo", "ippo",
 )]  # fmt: skip
 """One of each family; methods that replay have tests of their own."""
 

@@ -1,0 +1,138 @@
+"""MAPPO: the packed update against a plain one in its own order, and what it reduces to."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from batches import LENGTHS, SPEC, in_float64, random_episodes
+from reference import assert_close, assert_trees_close, float64_fixture
+
+from seca.algos.actor_step import last_actions, masked_log_probs, unroll
+from seca.algos.mappo import Learner, MappoConfig, Networks, huber, init, mappo, optimiser, value_inputs, values_of
+from seca.nets.agents import NormalisedAgent, agent_inputs
+from seca.order.simple import entropy
+from seca.types import Episodes
+
+_ = float64_fixture
+CONFIG = MappoConfig(actor_hidden=8, critic_hidden=8, epochs=1, stretch=3, norm_decay=0.9)
+KEEP, CLIP, DELTA = 0.9, 0.2, 10.0
+
+
+def learner_of(config: MappoConfig) -> Learner:
+    """Untrained but for a policy that is not uniform and returns that have been seen before."""
+    learner = in_float64(init(jax.random.key(0), SPEC, config))
+    head = learner.networks.actor.head
+    actor = dataclasses.replace(learner.networks.actor, head=dataclasses.replace(head, weight=50 * head.weight))
+    scale = dataclasses.replace(learner.scale, mean=jnp.asarray(0.2), square=jnp.asarray(1.3), weight=jnp.asarray(0.7))
+    return dataclasses.replace(learner, networks=Networks(actor, learner.networks.critic), scale=scale)
+
+
+def gae(reward, ended: bool, length: int, value, gamma: float, lam: float) -> np.ndarray:
+    """sum_k (gamma lam)^k delta_{t+k}. Schulman et al. 2016, Eq. 16."""
+    delta = [reward[t] + gamma * (0 if ended and t == length - 1 else value[t + 1]) - value[t] for t in range(length)]
+    return np.array([sum((gamma * lam) ** (k - t) * delta[k] for k in range(t, length)) for t in range(length)])
+
+
+def restarted(agent: NormalisedAgent, inputs, hidden, every: int) -> jax.Array:
+    """Outputs of all rows but the last, the recurrent state set to the given one at each `every`-th."""
+    outputs, h = [], hidden[:, 0]
+    for t in range(inputs.shape[1] - 1):
+        h, out = agent(inputs[:, t], hidden[:, t] if t % every == 0 else h)
+        outputs.append(out)
+    return jnp.stack(outputs, axis=1)
+
+
+def plain_step(learner: Learner, old: Learner, episodes: Episodes, config: MappoConfig) -> Learner:
+    """One epoch over the padded batch: everything by its definition, `old` the networks before the first."""
+    previous = last_actions(episodes.actions, SPEC.n_actions, episodes.obs.dtype)
+    inputs, features = agent_inputs(episodes.obs, previous), value_inputs(episodes, config)
+    acting = unroll(old.networks.actor, episodes)
+    critic_hidden, old_values = values_of(old.networks.critic, features)
+    mean, var = 0.2 / 0.7, 1.3 / 0.7 - (0.2 / 0.7) ** 2
+    own = np.asarray(old_values) * np.sqrt(var) + mean
+    advantage, targets = np.zeros(own[:, :-1].shape), np.zeros(own[:, :-1].shape)
+    for b, length in enumerate(LENGTHS):
+        for j in range(own.shape[2]):
+            ended = bool(np.asarray(episodes.terminated)[b].any())
+            found = gae(np.asarray(episodes.reward)[b], ended, length, own[b, :, j], config.gamma, config.gae_lambda)
+            advantage[b, :length, j], targets[b, :length, j] = found, found + own[b, :length, j]
+    valid = np.asarray(episodes.valid)
+    active = valid[..., None] & (np.asarray(episodes.avail)[:, :-1].sum(axis=-1) > 1)
+    advantage = np.broadcast_to(advantage, active.shape)
+    advantage = (advantage - advantage[active].mean()) / (advantage[active].std() + 1e-5)
+    seen = targets[valid]
+    scale = learner.scale
+    scale = dataclasses.replace(
+        scale,
+        mean=KEEP * scale.mean + (1 - KEEP) * seen.mean(),
+        square=KEEP * scale.square + (1 - KEEP) * (seen**2).mean(),
+        weight=KEEP * scale.weight + (1 - KEEP),
+    )
+    mean, deviation = (
+        scale.mean / scale.weight,
+        jnp.sqrt(scale.square / scale.weight - (scale.mean / scale.weight) ** 2),
+    )
+    goal = (jnp.asarray(targets) - mean) / deviation
+
+    def pick(log_probs) -> jax.Array:
+        return jnp.take_along_axis(log_probs, episodes.actions[:, :-1, :, None], axis=-1)[..., 0]
+
+    def loss(networks: Networks) -> jax.Array:
+        logits = restarted(networks.actor, inputs, acting.hidden, config.stretch)
+        log_probs = masked_log_probs(logits, episodes.avail[:, :-1])
+        ratio = jnp.exp(pick(log_probs) - pick(jnp.log(jnp.maximum(acting.probs[:, :-1], 1e-30))))
+        gain = jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - CLIP, 1 + CLIP) * advantage)
+        value = restarted(networks.critic, features, critic_hidden, config.stretch)[..., 0]
+        kept = old_values[:, :-1] + jnp.clip(value - old_values[:, :-1], -CLIP, CLIP)
+        error = jnp.broadcast_to(jnp.maximum(huber(goal - value, DELTA), huber(goal - kept, DELTA)), active.shape)
+        total = -gain - config.entropy_coef * entropy(jnp.exp(log_probs)) + error
+        return jnp.where(active, total, 0).sum() / active.sum()
+
+    slope = jax.grad(loss)(learner.networks)
+    actor_moves, actor_opt = optimiser(5e-4, 10.0).update(slope.actor, learner.actor_opt)
+    critic_moves, critic_opt = optimiser(5e-4, 10.0).update(slope.critic, learner.critic_opt)
+    parts = (learner.networks.actor, learner.networks.critic)
+    moved: Any = jax.tree.map(jnp.add, parts, (actor_moves, critic_moves))
+    return Learner(Networks(*moved), actor_opt, critic_opt, scale, learner.updates)
+
+
+@pytest.mark.parametrize(("value_of", "epochs"), [("state", 1), ("state", 3), ("agent", 2), ("observation", 2)])
+def test_update_equals_the_plain_one(value_of: Any, epochs: int, float64: None) -> None:
+    """Cut into stretches of 3 of 7 steps and visited in groups, over several epochs, on unequal padded episodes."""
+    config = dataclasses.replace(CONFIG, value_of=value_of, epochs=epochs)
+    learner, batch = learner_of(config), random_episodes(garbage=1.0)
+    found, _ = jax.jit(functools.partial(mappo("mappo", SPEC, config).update, axis=None))(
+        learner, batch, jax.random.key(0)
+    )
+    expected = learner
+    step = functools.partial(plain_step, old=learner, episodes=batch, config=config)
+    for _ in range(epochs):
+        expected = step(expected)
+    assert_close(found.scale.moments()[0], np.asarray(expected.scale.mean / expected.scale.weight))
+    assert_trees_close(found.networks, expected.networks, 1e-8)
+
+
+def test_first_epoch_is_the_policy_gradient(float64: None) -> None:
+    """At ratio 1 the loss is minus the mean advantage, which is 0 once normalised, and its gradient is A2C's."""
+    config = dataclasses.replace(CONFIG, stretch=100, entropy_coef=0.0)
+    _, metrics = jax.jit(functools.partial(mappo("mappo", SPEC, config).update, axis=None))(
+        learner_of(config), random_episodes(), jax.random.key(0)
+    )
+    assert abs(float(metrics["actor_policy_loss"])) < 1e-10
+    assert float(metrics["actor_gradient_norm"]) > 1e-3
+
+
+def test_untrained_policies_are_nearly_uniform() -> None:
+    networks = init(jax.random.key(0), SPEC, CONFIG).networks
+    episodes = random_episodes()
+    probs = np.asarray(unroll(networks.actor, jax.tree.map(lambda x: x, episodes)).probs)
+    open_actions = np.asarray(episodes.avail)
+    np.testing.assert_allclose(
+        probs[open_actions], (open_actions / open_actions.sum(-1, keepdims=True))[open_actions], atol=0.02
+    )
+    weight = np.asarray(networks.actor.layers[1].weight)
+    np.testing.assert_allclose(weight @ weight.T, 2 * np.eye(8), atol=1e-5)
