@@ -38,14 +38,13 @@ def fight(battles: simulator.Simulator, ally: str, keys: Array) -> Battle:
     script = scripts.SCRIPTS["heuristic" if ally not in scripts.SCRIPTS else ally]
     step = functools.partial(one_step, battles, ally, opponent)
     first = (battle, script.init(field, keys.shape[0]))
-    return jax.lax.scan(step, first, None, length=field.limit)[0][0]
+    return jax.lax.while_loop(lambda carry: ~(carry[0].terminated | carry[0].truncated).all(), step, first)[0]
 
 
 def one_step(
-    battles: simulator.Simulator, ally: str, opponent: Opponent, carry: tuple[Battle, PyTree], nothing: None
-) -> tuple[tuple[Battle, PyTree], None]:
+    battles: simulator.Simulator, ally: str, opponent: Opponent, carry: tuple[Battle, PyTree]
+) -> tuple[Battle, PyTree]:
     """One env step."""
-    del nothing
     field, options, (battle, mind) = battles.battlefield, battles.options, carry
     if ally == "attack_move":
         ordered = battle
@@ -53,8 +52,8 @@ def one_step(
         mind, ordered = scripts.heuristic_orders(field, battle, mind)
     else:
         mind, taken = scripts.SCRIPTS[ally].act(field, battle, mind)
-        return (tick.step(field, options, battle, taken, opponent)[0], mind), None
-    return (tick.advance(field, options, battle, ordered, opponent)[0], mind), None
+        return tick.step(field, options, battle, taken, opponent)[0], mind
+    return tick.advance(field, options, battle, ordered, opponent)[0], mind
 
 
 def with_attack_move(opponent: Opponent) -> Opponent:

@@ -158,7 +158,7 @@ def _avoid(px, py, intent, speed, target, separation, j, carry):
     )
 
 
-def _in_one_word(pairs: Callable[[int, tuple], tuple], unit: Array, inverse: Array, j: Any, word: Array) -> Array:
+def _in_one_word(pairs: Callable[[Any, tuple], tuple], unit: Array, inverse: Array, j: Any, word: Array) -> Array:
     """`pairs` on a carry of one array: with three, all of the work would be done again for each of them."""
     return _pack(inverse, pairs(j, _unpack(unit, word)))
 
@@ -216,13 +216,10 @@ def push_apart(scenario: Scenario, battle: Battle) -> Battle:
     """
     px, py = _layered(scenario, battle.units)
     still = jnp.where((battle.intent.vx == 0) & (battle.intent.vy == 0), 1.0, 0.0)
-    fixed = (scenario.speed == 0).any()
-    if fixed:
-        still = jnp.where(jnp.asarray(scenario.speed) == 0, 2.0, still)
     tight = is_tight(scenario)
     pairs = functools.partial(_nudge if tight else _push, px, py, still, jnp.asarray(scenario.separation))
     dx, dy = _over_units(scenario, pairs, (jnp.zeros_like(px), jnp.zeros_like(px)))
-    if fixed:
+    if (scenario.speed == 0).any():
         dx, dy = (jnp.where(jnp.asarray(scenario.speed) == 0, 0.0, push) for push in (dx, dy))
     shorten = jnp.minimum(1.0, MAX_PUSH / jnp.maximum(jnp.sqrt(dx * dx + dy * dy), 1e-6))
     if tight:
@@ -237,7 +234,7 @@ def _push(px, py, still, separation, j, carry):
     dx, dy = px - px[None, j], py - py[None, j]
     distance = jnp.sqrt(dx * dx + dy * dy + 1e-12)
     overlap = jnp.maximum(separation + separation[None, j] - distance, 0.0)
-    share = overlap * jnp.clip(0.5 + 0.5 * (still[None, j] - still), 0.0, 1.0) / distance
+    share = overlap * (0.5 + 0.5 * (still[None, j] - still)) / distance
     return push_x + share * dx, push_y + share * dy
 
 
@@ -247,11 +244,11 @@ def _nudge(px, py, still, separation, j, carry):
     dx, dy = px - px[None, j], py - py[None, j]
     squared = jnp.square(separation + separation[None, j])
     overlap = squared - (dx * dx + dy * dy)
-    share = jnp.where(overlap > 0, overlap, 0.0) * jnp.clip(0.25 + 0.25 * (still[None, j] - still), 0.0, 0.5) / squared
+    share = jnp.where(overlap > 0, overlap, 0.0) * (0.25 + 0.25 * (still[None, j] - still)) / squared
     return push_x + share * dx, push_y + share * dy
 
 
-def _over_units(scenario: Scenario, pairs: Callable[[int, Any], Any], carry: Any) -> Any:
+def _over_units(scenario: Scenario, pairs: Callable[[Any, Any], Any], carry: Any) -> Any:
     """Fold `pairs` over all units."""
     # Not unrolled: written out, every step would be computed again for each array it feeds.
     if scenario.turns is not None:
