@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import seca
+from seca.algos.config import ActorCriticConfig
 from seca.algos.credit_pass import judge
 from seca.algos.packing import pack
 from seca.order.gradients import GradientOrder
@@ -50,6 +51,7 @@ def main() -> None:
     arguments = parser.parse_args()
     run = seca.load(arguments.run)
     learner, config = run.state.learner, run.config.algorithm
+    assert isinstance(config, ActorCriticConfig)  # Other methods judge in no order.
     keys = jax.random.split(jax.random.key(1), arguments.episodes)
     episodes, _ = jax.jit(lambda p: collect(run.env, run.algorithm, p, keys, run.state.env_steps))(learner.actor)
     packed = pack(episodes.valid, CHUNK)

@@ -61,7 +61,7 @@ def q_lambda(
         y_t = r_t + gamma (1 - d_t) [v_{t+1} + lam (y_{t+1} - q_{t+1})],    y_{L-1} = r_{L-1} + gamma (1 - d_{L-1}) v_L.
 
     With v = q these are TD(lambda) targets, with lam = 0 those of one-step Q-learning. `td_lambda` of v alone, Peng's
-    Q(lambda), leaves the difference between greedy and taken actions uncorrected. Harutyunyan et al. 2016, Eq. 3 and 4.
+    Q(lambda), leaves the difference between greedy and taken actions uncorrected. Harutyunyan et al. 2016.
 
     Args:
         reward: r_t for t = 0 .. T-1.

@@ -167,7 +167,7 @@ def weighted_loss(
         optimistic: w = 1 if Q_tot < y, else alpha;
         central:    w = 1 if u is greedy or y > Q*^-(s, greedy), else alpha.
 
-    Rashid et al. 2020 (weighted QMIX), Eq. 7 to 9. The value reported is Q_tot.
+    Rashid et al. 2020 (weighted QMIX), section 5. The value reported is Q_tot.
     """
     total = mixed_value(mixers, rows, outputs, rows.actions)
     if mixing.weighting == "optimistic":
@@ -186,8 +186,8 @@ def transformed_loss(
     """L = 2 scale [(Q_jt(u) - y)^2 + a (Q'(g) - sg Q_jt(g) + V)^2 + b min(0, Q'(u) - sg Q_jt(u) + V)^2].
 
     With Q'(u) = sum_i Q_i(u_i), g the agents' greedy actions, a = `optimum_weight`, b = `bound_weight`. Son et al. 2019
-    (QTRAN-base), Eq. 5 to 7; the greedy actions are ties of the sum, the others may not fall below. The value reported
-    is Q_jt. PyMARL's loss has no factor 1/2, hence 2 scale.
+    (QTRAN-base): the sum of utilities equals Q_jt where agents are greedy and is at least Q_jt elsewhere. The value
+    reported is Q_jt. PyMARL's loss has no factor 1/2, hence 2 scale.
     """
     q = utilities(rows, outputs)
     best = greedy_actions(q, rows.avail)

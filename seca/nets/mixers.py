@@ -78,7 +78,7 @@ class NoMixer(eqx.Module):
 
 
 class SumMixer(eqx.Module):
-    """Q_tot = sum_i Q_i. Sunehag et al. 2018 (VDN), Eq. 1."""
+    """Q_tot = sum_i Q_i. Sunehag et al. 2018 (VDN)."""
 
     def __call__(self, state: Float[Array, "*rows state"], choice: Choice) -> Float[Array, "*rows"]:
         """Sum of the utilities."""
@@ -91,7 +91,7 @@ class MonotoneMixer(eqx.Module):
 
         Q_tot = elu(q |W1(s)| + b1(s)) . |w2(s)| + b2(s),    dQ_tot / dQ_i >= 0.
 
-    Rashid et al. 2018 (QMIX), section 4.1. W1 and w2 come from hypernetworks of one or two layers.
+    Rashid et al. 2018 (QMIX), section 4. W1 and w2 come from hypernetworks of one or two layers.
     """
 
     w1: Linear | MLP
@@ -130,7 +130,7 @@ class DuplexMixer(eqx.Module):
         q_i' = w_i(s) Q_i + v_i(s),    Q_tot = sum_i q_i' + sum_i (lambda_i(s, u) - 1) sg(q_i' - max q_i'),
         lambda_i = sum_k |key_k(s)| sigmoid(agents_k(s))_i sigmoid(action_k(s, u))_i,    w_i, lambda_i > 0.
 
-    Wang et al. 2021 (QPLEX), Eq. 8 to 11.
+    Wang et al. 2021 (QPLEX), section 3.
     """
 
     w: MLP
@@ -175,7 +175,8 @@ class AttentionMixer(eqx.Module):
 
         Q_tot = sum_h |w_h(s)| sum_i alpha_hi Q_i + c(s),    alpha_h = softmax_i(query_h(s) . key_h(s_i) / sqrt(d)).
 
-    Yang et al. 2020 (Qatten), Eq. 9 and 12. s_i is slice i of the state, whose first n * size entries are the agents'.
+    Yang et al. 2020 (Qatten), the weighted form. s_i is slice i of the state,
+    whose first n * size entries are the agents'.
     """
 
     query: Heads
