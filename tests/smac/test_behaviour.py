@@ -242,3 +242,27 @@ def test_a_win_on_the_last_step_is_no_timeout(duel):
     again, gain = tick.step(duel, smac_lab.CALM, after, shoot, smac_lab.PASSIVE)
     assert np.asarray(gain)[[0, 1, 2]].tolist() == [0, 0, 0]
     assert np.asarray(again.steps).tolist() == np.asarray(after.steps).tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [((22, 16), (28, 16)), ((26, 8), (20, 8))])
+def test_sustained_kiting(start):
+    """12.4: a stalker that runs in a circle and shoots when it has room wins in 17 shots without a scratch."""
+    field = smac_lab.field(["stalker"], ["zealot"], "open")
+    step = jax.jit(lambda battle, act: tick.step(field, smac_lab.CALM, battle, act, smac_lab.SCRIPTED)[0])
+    battle, shots, reloading = smac_lab.at(field, list(start)), 0, False
+    for _ in range(100):
+        (x, foe_x), (y, foe_y) = np.asarray(battle.units.x)[:, 0], np.asarray(battle.units.y)[:, 0]
+        apart = np.hypot(x - foe_x, y - foe_y)
+        dx, dy = x - 16, y - 16
+        onward = (NORTH if dx > 0 else SOUTH) if abs(dx) >= abs(dy) else (WEST if dy > 0 else EAST)
+        ready = float(battle.units.cooldown[0, 0]) <= 0
+        shots += reloading is False and not ready
+        reloading = not ready
+        # Room: after half a second of standing the zealot is still out of reach.
+        action = FIRST if ready and 1.5 + 0.625 + 0.5 < apart <= 6 else onward
+        battle = step(battle, jnp.full((1, 1), action, jnp.int32))
+        if battle.terminated[0]:
+            break
+    assert bool(battle.won[0]) and smac_lab.body(battle)[0, 0] == 160
+    assert shots + (not reloading) == 17
