@@ -38,8 +38,10 @@ def available(scenario: Scenario, units: Units) -> Bool[Array, "agents actions b
 
 def _within(units: Units, x: Array, y: Array, rows: slice) -> Array:
     """Which of these units live within the shoot range of points."""
-    dx, dy = units.x[rows] - x, units.y[rows] - y
-    return (dx * dx + dy * dy <= SHOOT_RANGE**2) & units.alive[rows]
+    lead = (1,) * (x.ndim - 2)
+    their_x, their_y, alive = (v[rows].reshape(*lead, -1, v.shape[1]) for v in (units.x, units.y, units.alive))
+    dx, dy = their_x - x, their_y - y
+    return (dx * dx + dy * dy <= SHOOT_RANGE**2) & alive
 
 
 def command(scenario: Scenario, battle: Battle, actions: Int[Array, "agents batch"]) -> Battle:
