@@ -423,8 +423,8 @@ def test_a_policy_against_itself_wins_half(name):
 def test_attack_move_against_itself_wins_half(name):
     """12.13: from the maps' own places, with the enemy's rules on both sides, each wins half of 2,000 fights.
 
-    Not on 25m, 1c3s5z and bane_vs_bane: there the way in from exactly mirrored places decides most battles before chance
-    does anything.
+    Left out, for reasons not found yet: 25m (727 won, 1161 lost) and 1c3s5z (1834, 155). Neither the order of turns nor
+    that of targets changes these. On bane_vs_bane fewer than 90 % of the fights are decided.
     """
     field = fair(scenario.load(name))
     places, a = mirrored(field), field.n_agents
