@@ -7,9 +7,10 @@ from typing import Any
 from seca.algos.actor_critic import ActorCriticConfig, actor_critic
 from seca.algos.base import Algorithm
 from seca.algos.coma import ComaConfig, coma
-from seca.algos.direct_gradient import LicaConfig, lica
+from seca.algos.direct_gradient import LicaConfig, RiitConfig, lica, riit
 from seca.algos.independent import Ia2cConfig, ia2c
 from seca.algos.mappo import MappoConfig, mappo
+from seca.algos.scc import SccConfig, scc
 from seca.algos.value_based import value_based
 from seca.algos.value_config import (
     AttentionMixing,
@@ -27,7 +28,15 @@ from seca.order.gradients import GradientOrder
 from seca.types import EnvSpec
 
 AlgorithmConfig = (
-    ActorCriticConfig | LicaConfig | ComaConfig | ValueMixingConfig | Ia2cConfig | MappoConfig | ValueBasedConfig
+    ActorCriticConfig
+    | LicaConfig
+    | RiitConfig
+    | ComaConfig
+    | ValueMixingConfig
+    | Ia2cConfig
+    | MappoConfig
+    | SccConfig
+    | ValueBasedConfig
 )
 
 
@@ -180,6 +189,29 @@ PRESETS: dict[str, Preset] = {
         kind="no credit",
         make=mappo,
         reference=Setting(MappoConfig(value_of="observation", epochs=15, time_limit="terminal"), 8),
+    ),
+    "riit": Preset(
+        "The actor climbs a critic monotone in the agents' own values, on new and replayed episodes",
+        "Hu et al. 2021 (arXiv 2102.03479)",
+        RiitConfig(),
+        kind="implicit credit",
+        make=riit,
+        reference=Setting(RiitConfig(batch_episodes=64, time_limit="terminal"), 8),
+    ),
+    "riit-online": Preset(
+        "RIIT without replay",
+        "Hu et al. 2021 (arXiv 2102.03479)",
+        RiitConfig(off_policy=False, target_interval=1),
+        kind="implicit credit",
+        make=riit,
+        reference=Setting(RiitConfig(off_policy=False, target_interval=1, time_limit="terminal"), 8),
+    ),
+    "scc": Preset(
+        "Q-networks regressed to their Shapley shares of a joint value",
+        "Li et al. 2021 (KDD)",
+        SccConfig(),
+        make=scc,
+        reference=Setting(SccConfig(sampler="sizes", time_limit="terminal"), 1),
     ),
     "iql": _value_based(
         "Independent Q-learning: every agent alone",

@@ -16,7 +16,7 @@ Time suffixes: ``x_t`` belongs to step t, ``x_tp1`` to step t + 1.
 from typing import Any
 
 import equinox as eqx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Integer
 
 PyTree = Any
 
@@ -75,7 +75,8 @@ class Episodes(eqx.Module):
     obs: Float[Array, "batch time+1 agents obs"]
     state: Float[Array, "batch time+1 state"]
     avail: Bool[Array, "batch time+1 agents actions"]
-    actions: Int[Array, "batch time+1 agents"]
+    actions: Integer[Array, "batch time+1 agents"]
+    """Small unsigned numbers where they are stored, else int32."""
     record: PyTree = None
     """What the acting algorithm chose to keep of each row (arrays `[batch, time+1, ...]`), or None."""
 

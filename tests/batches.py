@@ -51,6 +51,11 @@ def in_float64(tree: Any) -> Any:
     return jax.tree.map(lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
 
 
+def in_float32(tree: Any) -> Any:
+    """The tree with its real numbers in single precision."""
+    return jax.tree.map(lambda x: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+
+
 def widened(episodes: Episodes, extra: int) -> Episodes:
     """The same episodes with `extra` more rows of padding."""
 

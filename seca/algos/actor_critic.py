@@ -1,7 +1,6 @@
 """SeCA and its ablations: a recurrent actor, a mixing critic, an advantage per agent and an order to judge in."""
 
 import functools
-import math
 
 import equinox as eqx
 import jax
@@ -18,7 +17,7 @@ from seca.algos.measures import measure
 from seca.algos.optim import clipped_adam, optimiser_state
 from seca.algos.packing import pack
 from seca.credit.sequential import MAX_JOINT_ACTIONS
-from seca.credit.shapley import enumerates
+from seca.credit.shapley import check_pairs
 from seca.nets.agents import RecurrentAgent
 from seca.nets.critics import MixingCritic
 from seca.order.simple import shuffled
@@ -75,11 +74,8 @@ def check(spec: EnvSpec, config: ActorCriticConfig) -> None:
             f"`credit` exact enumerates {spec.n_actions}^{spec.n_agents} joint actions of {spec.id}, above "
             f"{MAX_JOINT_ACTIONS}; choose swept or monte_carlo"
         )
-    if config.credit == "shapley" and config.credit_orders % 2 and not enumerates(spec.n_agents, config.credit_orders):
-        raise ValueError(
-            f"`credit_orders` is {config.credit_orders}; orders come with their reverses: choose an even number, or at "
-            f"least the {math.factorial(spec.n_agents)} orders of {spec.n_agents} agents"
-        )
+    if config.credit == "shapley":
+        check_pairs(spec.n_agents, config.credit_orders)
 
 
 def init(key: PRNGKeyArray, spec: EnvSpec, config: ActorCriticConfig) -> Learner:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from seca.algos.config import MixingCriticConfig
@@ -17,7 +18,10 @@ from seca.nets.critics import MixingCritic
 from seca.returns import td_lambda
 from seca.types import EnvSpec, Episodes, PyTree
 
-TakenValue = Callable[[MixingCritic, Float[Array, "rows state"], Int[Array, "rows agents"]], Float[Array, " rows"]]
+Critic = PyTree
+"""A joint critic: `MixingCritic`, or any other that a `TakenValue` knows how to read."""
+
+TakenValue = Callable[[Critic, Float[Array, "rows state"], Int[Array, "rows agents"]], Float[Array, " rows"]]
 """f(s, u) of many rows: `plain_taken_value`, or `algos.grouped.taken_value`, which is faster and equal."""
 
 
@@ -47,7 +51,7 @@ class CriticGradient(eqx.Module):
 
 
 def regression(
-    target: MixingCritic,
+    target: Critic,
     episodes: Episodes,
     packed: Packed,
     chunk: int,
@@ -82,7 +86,7 @@ def regression(
 
 
 def critic_gradient(
-    critic: MixingCritic,
+    critic: Critic,
     goal: Regression,
     episodes: Episodes,
     packed: Packed,
@@ -127,7 +131,7 @@ def critic_gradient(
 
 def _squared_error(
     taken_value: TakenValue,
-    critic: MixingCritic,
+    critic: Critic,
     state: Array,
     actions: Array,
     y: Array,
@@ -136,6 +140,26 @@ def _squared_error(
     """Sum (not mean) over a chunk, so that chunks and devices add up."""
     taken = taken_value(critic, state, actions)
     return jnp.where(counts, (taken - y) ** 2, 0).sum(), taken
+
+
+def step_joint(
+    critic: Critic,
+    target: Critic,
+    opt: PyTree,
+    episodes: Episodes,
+    packed: Packed,
+    optimiser: optax.GradientTransformation,
+    gamma: float,
+    lam: float,
+    terminal_limit: bool,
+    axis: str | None,
+    taken_value: TakenValue,
+) -> tuple[Critic, PyTree, Regression, CriticGradient]:
+    """One gradient step of any joint critic towards TD(lambda) targets of its target; new critic and state first."""
+    goal = regression(target, episodes, packed, CRITIC_CHUNK, gamma, lam, terminal_limit, taken_value)
+    found = critic_gradient(critic, goal, episodes, packed, CRITIC_CHUNK, axis, taken_value)
+    moves, opt = optimiser.update(found.gradient, opt)
+    return eqx.apply_updates(critic, moves), opt, goal, found
 
 
 class CriticTraining(eqx.Module):

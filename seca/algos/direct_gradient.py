@@ -2,23 +2,35 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Literal
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from seca.algos import replay as replays
 from seca.algos.acting import act, initial_carry, n_agent_inputs
-from seca.algos.actor_step import actor_gradient, direct, unroll
+from seca.algos.actor_step import Acting, ActorGradient, actor_gradient, direct, unroll
 from seca.algos.base import Algorithm
 from seca.algos.config import MixingCriticConfig, check_numbers
-from seca.algos.critic_step import CRITIC_CHUNK, CriticTraining, chunk_rows, fresh_critic, mixing_memory, train_critic
+from seca.algos.critic_step import (
+    CRITIC_CHUNK,
+    CriticGradient,
+    CriticTraining,
+    chunk_rows,
+    fresh_critic,
+    mixing_memory,
+    step_joint,
+    train_critic,
+)
 from seca.algos.measures import mean_over_steps, measure_actor, measure_critic
-from seca.algos.optim import clipped_adam, optimiser_state
+from seca.algos.optim import clip_by_norm, clipped_adam, global_sum, optimiser_state
 from seca.algos.packing import Chunk, Packed, flat, over_chunks, pack, room_for, unpack, write
 from seca.nets.agents import RecurrentAgent
-from seca.nets.critics import MixingCritic
+from seca.nets.critics import MixingCritic, UtilityCritic
 from seca.types import EnvSpec, Episodes, PyTree
 
 
@@ -35,6 +47,47 @@ class LicaConfig(MixingCriticConfig):
     agents that have a choice."""
     actor_hidden: int = 64
     """Width of the actor's layers and of its recurrent state."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RiitConfig:
+    """Options of RIIT; the defaults are its authors', with batches of the paper's comparison."""
+
+    actor_lr: float = 1e-3
+    """Adam step size of the actor."""
+    critic_lr: float = 1e-3
+    """Adam step size of the critic."""
+    gamma: float = 0.99
+    """Discount per env step."""
+    td_lambda: float = 0.6
+    """Lambda of the targets on new episodes; on replayed ones, which older policies played, it is 0."""
+    entropy_coef: float = 0.03
+    """Xi, weight of the adaptive entropy term."""
+    entropy: Literal["batch_mean", "per_sample", "alive_only"] = "batch_mean"
+    """Form of the adaptive entropy: xi * H / sg(H) of the batch mean, of each agent and step, or of the mean over
+    agents that have a choice."""
+    off_policy: bool = True
+    """Whether the critic takes a step on replayed episodes before the one on new episodes."""
+    batch_episodes: int = 32
+    """Episodes drawn from the buffer for that step."""
+    start_episodes: int = 128
+    """Episodes that the buffer holds before the first of these steps."""
+    buffer_episodes: int = 5000
+    """Episodes the buffer holds."""
+    buffer_gib: float = 2.0
+    """Memory the buffer may take on each device; on large maps it holds fewer episodes for that."""
+    target_interval: int = 200
+    """Training episodes between two copies of the critic into its target."""
+    clip_norm: float = 10.0
+    """Global gradient norm above which the gradient is scaled down, actor and critic apart."""
+    actor_hidden: int = 64
+    """Width of the actor's layers and of its recurrent state."""
+    critic_hidden: int = 128
+    """Width of the two hidden layers that value an agent's own observation and action."""
+    embed: int = 32
+    """Width of the mixing network."""
+    time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
+    """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""
 
 
 class Learner(eqx.Module):
@@ -86,25 +139,53 @@ def init(key: PRNGKeyArray, spec: EnvSpec, config: LicaConfig) -> Learner:
     )
 
 
+ValueAndSlope = Callable[[PyTree, Array, Array], tuple[Array, Array]]
+"""`(critic, state, probs) -> (f, df/dprobs)` of many rows."""
+
+
+def mixing_value_and_slope(
+    critic: MixingCritic, state: Float[Array, "rows state"], probs: Float[Array, "rows agents actions"]
+) -> tuple[Float[Array, " rows"], Float[Array, "rows agents actions"]]:
+    """Of the mixing critic, the gradient in closed form."""
+    weights = critic.weights(state, probs.shape[1])
+    return weights.value(probs), weights.input_gradient(probs)
+
+
 def climb(
-    critic: MixingCritic,
+    critic: PyTree,
     episodes: Episodes,
     probs: Float[Array, "batch time1 agents actions"],
     packed: Packed,
     chunk: int,
+    value_and_slope: ValueAndSlope = mixing_value_and_slope,
 ) -> Climb:
-    """f(s, pi) and df/dpi of every step, the gradient in closed form."""
+    """f(s, pi) and df/dpi of every step."""
     state, pi = flat(episodes.state), flat(probs)
 
     def body(carry: PyTree, rows: Chunk) -> PyTree:
-        weights = critic.weights(state[rows.index], pi.shape[1])
-        value, slope = carry
-        value = write(value, weights.value(pi[rows.index]), rows)
-        return value, write(slope, weights.input_gradient(pi[rows.index]), rows)
+        found = value_and_slope(critic, state[rows.index], pi[rows.index])
+        return jax.tree.map(lambda buffer, new: write(buffer, new, rows), carry, found)
 
     room = functools.partial(room_for, packed, dtype=pi.dtype)
     value, slope = over_chunks(packed, chunk, body, (room(()), room(pi.shape[1:])))
     return Climb(unpack(value, packed), unpack(slope, packed))
+
+
+def climbing_gradient(
+    actor: RecurrentAgent,
+    episodes: Episodes,
+    acting: Acting,
+    up: Climb,
+    config: "LicaConfig | RiitConfig",
+    axis: str | None,
+) -> ActorGradient:
+    """Gradient of -mean f(s, pi) with the entropy bonus, and these losses in value."""
+    # The loss is a mean over agents too; the value is one for all of them.
+    signal = episodes.actions.shape[2] * up.slope[:, :-1]
+    slope = actor_gradient(actor, episodes, acting, signal, config.entropy_coef, config.entropy, axis, direct)
+    # In value, the linear part that was differentiated is not the loss.
+    policy_part = -mean_over_steps(up.value[:, :-1], episodes, axis)
+    return dataclasses.replace(slope, loss=slope.loss - slope.policy_part + policy_part, policy_part=policy_part)
 
 
 def update(
@@ -120,24 +201,185 @@ def update(
     training, goal, regressed = train_critic(learner.training, episodes, packed, config, axis)
     acting = unroll(learner.actor, episodes) if episodes.record is None else episodes.record
     up = climb(training.critic, episodes, acting.probs, packed, chunk)
-    # The loss is a mean over agents too; the value is one for all of them.
-    slope = actor_gradient(
-        learner.actor,
-        episodes,
-        acting,
-        spec.n_agents * up.slope[:, :-1],
-        config.entropy_coef,
-        config.entropy,
-        axis,
-        direct,
-    )
-    optimiser = clipped_adam(config.actor_lr, config.clip_norm)
-    steps, actor_opt = optimiser.update(slope.gradient, learner.actor_opt)
-    # In value, the linear part that was differentiated is not the loss.
-    policy_part = -mean_over_steps(up.value[:, :-1], episodes, axis)
-    slope = dataclasses.replace(slope, loss=slope.loss - slope.policy_part + policy_part, policy_part=policy_part)
+    slope = climbing_gradient(learner.actor, episodes, acting, up, config, axis)
+    steps, actor_opt = clipped_adam(config.actor_lr, config.clip_norm).update(slope.gradient, learner.actor_opt)
     metrics = {"gradient_steps": training.steps + training.steps // config.critic_epochs}
     norm = optax.tree.norm(regressed.gradient)
     metrics |= measure_critic(episodes, regressed.taken, goal.targets, regressed.loss, norm, axis)
     metrics |= measure_actor(episodes, acting, slope, axis)
     return Learner(eqx.apply_updates(learner.actor, steps), actor_opt, training), metrics
+
+
+class RiitLearner(eqx.Module):
+    """Everything that RIIT learns, counts or remembers. Arrays only."""
+
+    actor: RecurrentAgent
+    critic: UtilityCritic
+    target: UtilityCritic
+    actor_opt: PyTree
+    critic_opt: PyTree
+    replay: replays.Replay | None
+    episodes: Int[Array, ""]
+    """Training episodes collected."""
+    copied_at: Int[Array, ""]
+    """How many there were when the critic was last copied into the target."""
+    gradient_steps: Int[Array, ""]
+
+
+def riit(name: str, spec: EnvSpec, config: RiitConfig) -> Algorithm:
+    """Build RIIT, on and off policy or on policy alone, for one environment. Hu et al. 2021 (arXiv 2102.03479).
+
+    Each update takes one batch of whole episodes: a critic step on replayed episodes once there are enough, a critic
+    step and an actor step on the new ones. The actor climbs a critic that is monotone in the agents' own values.
+
+    Raises:
+        ValueError: an option is out of range, or the buffer cannot hold what it should.
+    """
+    check_numbers(config)
+    bind = {"spec": spec, "config": config}
+    if config.off_policy:
+        needed = {"batch_episodes": config.batch_episodes, "start_episodes": config.start_episodes}
+        replays.check_room(spec, config.buffer_episodes, config.buffer_gib, **needed)
+    return Algorithm(
+        name=name,
+        init=functools.partial(init_riit, **bind),
+        policy=lambda learner: learner.actor,
+        initial_carry=functools.partial(initial_carry, spec=spec, hidden=config.actor_hidden),
+        act=act,
+        update=functools.partial(update_riit, config=config),
+        memory=functools.partial(memory_riit, **bind),
+        buffer=_buffer_bytes(spec, config),
+    )
+
+
+def _buffer_bytes(spec: EnvSpec, config: RiitConfig) -> int:
+    if not config.off_policy:
+        return 0
+    return replays.capacity(spec, config.buffer_episodes, config.buffer_gib) * replays.episode_bytes(spec)
+
+
+def riit_adam(lr: float, limit: float) -> optax.GradientTransformation:
+    """Clip, then Adam with eps 1e-7."""
+    return optax.chain(clip_by_norm(limit), optax.adam(lr, eps=1e-7))
+
+
+def init_riit(key: PRNGKeyArray, spec: EnvSpec, config: RiitConfig) -> RiitLearner:
+    """Fresh networks, a target that is a copy of the critic, and an empty buffer."""
+    actor_key, critic_key = jax.random.split(key)
+    n, a = spec.n_agents, spec.n_actions
+    actor = RecurrentAgent.init(actor_key, n_agent_inputs(spec), config.actor_hidden, a)
+    critic = UtilityCritic.init(critic_key, n, a, spec.obs_size, spec.state_size, config.critic_hidden, config.embed)
+    room = replays.capacity(spec, config.buffer_episodes, config.buffer_gib)
+    zero = jnp.zeros((), jnp.int32)
+    return RiitLearner(
+        actor=actor,
+        critic=critic,
+        target=jax.tree.map(jnp.copy, critic),
+        actor_opt=optimiser_state(riit_adam(config.actor_lr, config.clip_norm), actor),
+        critic_opt=optimiser_state(riit_adam(config.critic_lr, config.clip_norm), critic),
+        replay=replays.init(spec, room) if config.off_policy else None,
+        episodes=zero,
+        copied_at=zero,
+        gradient_steps=zero,
+    )
+
+
+def with_observations(episodes: Episodes) -> Episodes:
+    """The batch with all observations beside the state in its place: all that the critic reads."""
+    obs = episodes.obs.reshape(*episodes.obs.shape[:2], -1)
+    return dataclasses.replace(episodes, state=jnp.concatenate([episodes.state, obs], axis=-1))
+
+
+def utility_value_and_slope(
+    critic: UtilityCritic, features: Float[Array, "rows features"], probs: Float[Array, "rows agents actions"]
+) -> tuple[Float[Array, " rows"], Float[Array, "rows agents actions"]]:
+    """Q_tot at policies and its gradient in them."""
+
+    def total(pi: Array) -> tuple[Array, Array]:
+        value = critic.value(features, pi)
+        return value.sum(), value
+
+    slope, value = jax.grad(total, has_aux=True)(probs)
+    return value, slope
+
+
+def _riit_step(
+    critic: UtilityCritic,
+    target: UtilityCritic,
+    opt: PyTree,
+    episodes: Episodes,
+    lam: float,
+    config: RiitConfig,
+    axis: str | None,
+) -> tuple[UtilityCritic, PyTree, Array, CriticGradient]:
+    """One critic step on half the mean squared error; also the targets and what was found before the step."""
+    n_actions, dtype = episodes.avail.shape[-1], episodes.state.dtype
+
+    def value(params: UtilityCritic, features: Array, actions: Array) -> Array:
+        return params.value(features, jax.nn.one_hot(actions, n_actions, dtype=dtype))
+
+    halved = optax.chain(optax.scale(0.5), riit_adam(config.critic_lr, config.clip_norm))
+    packed = pack(episodes.valid, CRITIC_CHUNK)
+    terminal = config.time_limit == "terminal"
+    critic, opt, goal, found = step_joint(
+        critic, target, (optax.EmptyState(), opt), episodes, packed, halved, config.gamma, lam, terminal, axis, value
+    )
+    return critic, opt[1], goal.targets, found
+
+
+def update_riit(
+    learner: RiitLearner, episodes: Episodes, key: PRNGKeyArray, axis: str | None, config: RiitConfig
+) -> tuple[RiitLearner, dict[str, Array]]:
+    """Critic on replayed, then on new episodes, then the actor on the new ones. Hu et al. 2021, section 4.
+
+    critic: 1/2 sum m (Q_tot - y)^2 / sum m;     actor: - sum m Q_tot(s, pi_1 .. pi_n) / sum m  -  xi Hbar / sg(Hbar)
+    """
+    critic, opt, replay = learner.critic, learner.critic_opt, learner.replay
+    ready = jnp.zeros((), bool)
+    metrics: dict[str, Array] = {}
+    if replay is not None:
+        replay = replays.add(replay, episodes, axis)
+        ready = replays.has(replay, max(config.start_episodes, config.batch_episodes))
+        drawn = with_observations(replays.sample(replay, config.batch_episodes, key, axis))
+
+        def replayed(before: UtilityCritic, state: PyTree) -> tuple[UtilityCritic, PyTree]:
+            return _riit_step(before, learner.target, state, drawn, 0.0, config, axis)[:2]
+
+        critic, opt = jax.lax.cond(ready, replayed, lambda *same: same, critic, opt)
+        metrics["buffer_episodes"] = replays.filled(replay)
+    acting = unroll(learner.actor, episodes) if episodes.record is None else episodes.record
+    new = with_observations(episodes)
+    critic, opt, targets, found = _riit_step(critic, learner.target, opt, new, config.td_lambda, config, axis)
+    up = climb(critic, new, acting.probs, pack(episodes.valid, CRITIC_CHUNK), CRITIC_CHUNK, utility_value_and_slope)
+    slope = climbing_gradient(learner.actor, episodes, acting, up, config, axis)
+    moves, actor_opt = riit_adam(config.actor_lr, config.clip_norm).update(slope.gradient, learner.actor_opt)
+    collected = learner.episodes + global_sum(jnp.asarray(episodes.valid.shape[0], jnp.int32), axis)
+    copy_now = collected - learner.copied_at >= config.target_interval
+    following = RiitLearner(
+        actor=eqx.apply_updates(learner.actor, moves),
+        critic=critic,
+        target=jax.tree.map(lambda fresh, old: jnp.where(copy_now, fresh, old), critic, learner.target),
+        actor_opt=actor_opt,
+        critic_opt=opt,
+        replay=replay,
+        episodes=collected,
+        copied_at=jnp.where(copy_now, collected, learner.copied_at),
+        gradient_steps=learner.gradient_steps + 2 + ready,
+    )
+    metrics["gradient_steps"] = following.gradient_steps
+    metrics |= measure_critic(episodes, found.taken, targets, found.loss, optax.tree.norm(found.gradient), axis)
+    return following, metrics | measure_actor(episodes, acting, slope, axis)
+
+
+def memory_riit(batch: int, spec: EnvSpec, config: RiitConfig) -> int:
+    """Estimated peak bytes of training on one device: buffer, new and drawn episodes, a chunk of the critic."""
+    drawn = config.batch_episodes if config.off_policy else 0
+    episodes = (5 * batch + 4 * drawn) * replays.episode_bytes(spec)
+    inputs = spec.obs_size + spec.n_agents + spec.n_actions
+    chunk = CRITIC_CHUNK * spec.n_agents * (3 * inputs + 8 * config.critic_hidden)
+    acting = batch * (spec.episode_limit + 1) * spec.n_agents * (4 * config.actor_hidden + 6 * spec.n_actions)
+    critic = jax.eval_shape(
+        functools.partial(init_riit, spec=spec, config=dataclasses.replace(config, off_policy=False)), jax.random.key(0)
+    )
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(critic))
+    return _buffer_bytes(spec, config) + episodes + 4 * (chunk + acting + 2 * parameters)

@@ -28,6 +28,16 @@ def clipped_rmsprop(lr: float, limit: float) -> optax.GradientTransformation:
     return optax.chain(clip_by_norm(limit), optax.rmsprop(lr, decay=0.99, eps=1e-5, eps_in_sqrt=False))
 
 
+def clip_each(limit: float) -> optax.GradientTransformation:
+    """Scale each array of its own by min(1, limit / norm): TensorFlow's `clip_by_norm` variable by variable."""
+
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: PyTree) -> tuple[PyTree, PyTree]:
+        del params, extra
+        return jax.tree.map(lambda g: g * jnp.minimum(1, limit / (jnp.linalg.norm(g.ravel()) + 1e-12)), updates), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
 def optimiser_state(optimiser: optax.GradientTransformation, params: PyTree) -> PyTree:
     """`optimiser.init` for any tree of arrays, modules included (optax's own annotation leaves them out)."""
     return optimiser.init(params)

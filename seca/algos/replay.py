@@ -43,6 +43,17 @@ def capacity(spec: EnvSpec, episodes: int, gib: float) -> int:
     return min(episodes, int(gib * 2**30) // episode_bytes(spec))
 
 
+def check_room(spec: EnvSpec, episodes: int, gib: float, **needed: int) -> None:
+    """Raise ValueError unless the buffer can hold as many episodes as each option named needs."""
+    held = capacity(spec, episodes, gib)
+    for field, value in needed.items():
+        if held < value:
+            raise ValueError(
+                f"`{field}` is {value} but the buffer holds {held}: the least of `buffer_episodes` {episodes} and what "
+                f"fits in `buffer_gib` {gib}, at {episode_bytes(spec) / 2**20:.2g} MiB per episode of {spec.id}"
+            )
+
+
 def episode_bytes(spec: EnvSpec) -> int:
     """Size of one padded episode in the buffer."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(lambda: _empty(spec))))
@@ -105,7 +116,7 @@ def _flashbax(max_length: int, batch: int) -> PyTree:
 def _empty(spec: EnvSpec) -> Episodes:
     """One episode of zeros without a batch axis, in the types that it is stored in."""
     time, agents, actions = spec.episode_limit, spec.n_agents, spec.n_actions
-    small = jnp.uint8 if actions <= 256 else jnp.int32
+    small = jnp.int8 if actions <= 128 else jnp.int16
     flags = jnp.zeros(time, bool)
     shapes = Episodes(
         reward=jnp.zeros((1, time), jnp.float32),

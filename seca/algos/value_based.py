@@ -85,12 +85,7 @@ def room(spec: EnvSpec, config: ValueBasedConfig) -> int:
 def check(spec: EnvSpec, config: ValueBasedConfig) -> None:
     """Raise ValueError in words for options that make no sense."""
     check_numbers(config)
-    if room(spec, config) < config.batch_episodes:
-        raise ValueError(
-            f"`batch_episodes` is {config.batch_episodes} but the buffer holds {room(spec, config)}: the least of "
-            f"`buffer_episodes` {config.buffer_episodes} and what fits in `buffer_gib` {config.buffer_gib}, at "
-            f"{replays.episode_bytes(spec) / 2**20:.2g} MiB per episode of {spec.id}"
-        )
+    replays.check_room(spec, config.buffer_episodes, config.buffer_gib, batch_episodes=config.batch_episodes)
     if isinstance(config.mixing, AttentionMixing) and spec.ally_features == 0:
         raise ValueError(
             f"`env` is {spec.id}: Qatten reads each agent's features from the head of the state, in SMAC's order, and "

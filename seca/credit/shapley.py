@@ -16,6 +16,15 @@ def enumerates(n_agents: int, orders: int) -> bool:
     return math.factorial(n_agents) <= orders
 
 
+def check_pairs(n_agents: int, orders: int) -> None:
+    """Raise ValueError unless `orders` covers all orders of a team or is even."""
+    if orders % 2 and not enumerates(n_agents, orders):
+        raise ValueError(
+            f"`credit_orders` is {orders}; orders come with their reverses: choose an even number, or at least the "
+            f"{math.factorial(n_agents)} orders of {n_agents} agents"
+        )
+
+
 def drawn_orders(key: PRNGKeyArray, n_agents: int, orders: int) -> Int[Array, "orders agents"]:
     """All orders of a team that has no more than `orders`; else half as many random ones, each with its reverse."""
     if enumerates(n_agents, orders):

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from seca.nets.linear import MLP, Linear
+from seca.nets.mixers import Choice, Deep, MonotoneMixer
 
 
 class Mixed(eqx.Module):
@@ -122,3 +123,87 @@ class MixingCritic(eqx.Module):
         return MixingWeights(
             w1.reshape(*state.shape[:-1], n_agents, -1, embed), self.b1(state), self.w2(state), self.b2(state)[..., 0]
         )
+
+
+class UtilityCritic(eqx.Module):
+    """Joint value made of the agents' own by QMIX's network: Q_tot = mix(q(o_1, u_1) .. q(o_n, u_n); s).
+
+    Reads state and all observations side by side. Hu et al. 2021 (RIIT), section 4.
+    """
+
+    utility: Deep
+    """q: own observation, index and action; one for all agents."""
+    mixer: MonotoneMixer
+
+    @classmethod
+    def init(
+        cls, key: PRNGKeyArray, n_agents: int, n_actions: int, obs_size: int, state_size: int, width: int, embed: int
+    ) -> "UtilityCritic":
+        """PyTorch's default initialisation; the mixer's hypernetworks have one layer."""
+        utility_key, mixer_key = jax.random.split(key)
+        return cls(
+            Deep.init(utility_key, (obs_size + n_agents + n_actions, width, width, 1)),
+            MonotoneMixer.init(mixer_key, n_agents, state_size, embed, None),
+        )
+
+    def value(
+        self, features: Float[Array, "*rows features"], inputs: Float[Array, "*rows agents actions"]
+    ) -> Float[Array, "*rows"]:
+        """Joint value of a joint input: rows one-hot, or policies."""
+        n_agents, n_actions = inputs.shape[-2:]
+        obs_size = self.utility.layers[0].weight.shape[1] - n_agents - n_actions
+        split = features.shape[-1] - n_agents * obs_size
+        obs = features[..., split:].reshape(*features.shape[:-1], n_agents, obs_size)
+        index = jnp.broadcast_to(jnp.eye(n_agents, dtype=obs.dtype), (*obs.shape[:-1], n_agents))
+        q = self.utility(jnp.concatenate([obs, index, inputs.astype(obs.dtype)], axis=-1))[..., 0]
+        return self.mixer(features[..., :split], Choice(q=q, best=q, one_hot=inputs))
+
+
+class CoalitionCritic(eqx.Module):
+    """Joint value in which any agent's action can be left out: v(C) = Q(o, u with zeros for agents outside C).
+
+    A channel for all agents reads observation and action; a hidden layer reads all channels. Li et al. 2021 (SCC).
+    """
+
+    channel: Deep
+    joint: Linear
+    out: Linear
+
+    @classmethod
+    def init(
+        cls, key: PRNGKeyArray, n_agents: int, n_actions: int, obs_size: int, width: int, joint_width: int
+    ) -> "CoalitionCritic":
+        """PyTorch's default initialisation."""
+        keys = jax.random.split(key, 3)
+        return cls(
+            Deep.init(keys[0], (obs_size + n_actions, width, width)),
+            Linear.init(keys[1], n_agents * width, joint_width),
+            Linear.init(keys[2], joint_width, 1),
+        )
+
+    def mix(self, features: Float[Array, "*rows features"], inputs: Float[Array, "*rows agents actions"]) -> Mixed:
+        """All observations and a joint action carried to the hidden layer; `Mixed.policy` is the empty coalition."""
+        n_agents = inputs.shape[-2]
+        obs = features.reshape(*features.shape[:-1], n_agents, -1)
+
+        def carried(actions: Array) -> Array:
+            read = jax.nn.relu(self.channel(jnp.concatenate([obs, actions.astype(obs.dtype)], axis=-1)))
+            blocks = self.joint.weight.reshape(self.joint.weight.shape[0], n_agents, -1)
+            return jnp.einsum("...nh,enh->...ne", read, blocks)
+
+        nobody = carried(jnp.zeros_like(inputs))
+        hidden = nobody.sum(axis=-2) + self.joint.bias
+        rows = hidden.shape[:-1]
+        return Mixed(
+            policy=hidden,
+            delta=carried(inputs) - nobody,
+            w2=jnp.broadcast_to(self.out.weight[0], hidden.shape),
+            b2=jnp.broadcast_to(self.out.bias[0], rows),
+        )
+
+    def value(
+        self, features: Float[Array, "*rows features"], inputs: Float[Array, "*rows agents actions"]
+    ) -> Float[Array, "*rows"]:
+        """Joint value of one-hot rows, or rows of zeros for agents left out."""
+        mixed = self.mix(features, inputs)
+        return mixed.value(mixed.policy + mixed.delta.sum(axis=-2))

@@ -5,18 +5,30 @@ import functools
 import itertools
 import pathlib
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import SPEC, in_float64, random_episodes
+from batches import SPEC, in_float32, in_float64, random_episodes
 from reference import Numbers, actor, assert_close, assert_trees_close, critic, episodes, float64_fixture, load
 
 from seca.algos.actor_step import actor_gradient, direct, unroll
-from seca.algos.direct_gradient import LicaConfig, climb, init, lica
+from seca.algos.direct_gradient import (
+    LicaConfig,
+    RiitConfig,
+    climb,
+    init,
+    init_riit,
+    lica,
+    riit,
+    riit_adam,
+)
 from seca.algos.packing import pack
-from seca.nets.critics import MixingWeights
-from seca.types import EnvSpec
+from seca.nets.critics import MixingWeights, UtilityCritic
+from seca.order.simple import entropy
+from seca.returns import td_lambda
+from seca.types import EnvSpec, Episodes
 
 _ = float64_fixture
 CONFIG = LicaConfig(actor_hidden=8, critic_embed=8, critic_width=16)
@@ -108,3 +120,83 @@ def test_with_a_linear_critic_the_slope_is_the_exact_policy_gradient(float64: No
             others = np.prod([probs[j, joint[j]] for j in range(3) if j != i])
             expected[i, joint[i]] += others * value
     np.testing.assert_allclose(slope[:, 1] - slope[:, 0], expected[:, 1] - expected[:, 0], atol=1e-10)
+
+
+RIIT = RiitConfig(actor_hidden=8, critic_hidden=8, embed=6, off_policy=False, entropy_coef=0.1)
+
+
+def q_of(critic: UtilityCritic, batch: Episodes, inputs: jax.Array) -> jax.Array:
+    """Q_tot of rows of joint inputs, from the published formula."""
+    n_agents, rows = SPEC.n_agents, batch.obs.shape[:-2]
+    index = jnp.broadcast_to(jnp.eye(n_agents), (*rows, n_agents, n_agents))
+    q = critic.utility(jnp.concatenate([batch.obs, index, inputs], axis=-1))[..., 0]
+    mixer, state = critic.mixer, batch.state
+    w1 = jnp.abs(mixer.w1(state)).reshape(*rows, n_agents, -1)
+    hidden = jax.nn.elu(jnp.einsum("...n,...ne->...e", q, w1) + mixer.b1(state))
+    return (hidden * jnp.abs(mixer.w2(state))).sum(axis=-1) + mixer.b2(state)[..., 0]
+
+
+def test_riit_update_equals_autodiff(float64: None) -> None:
+    """Critic and actor of the on-policy update against their losses over the padded batch."""
+    learner, batch = in_float64(init_riit(jax.random.key(1), SPEC, RIIT)), random_episodes(garbage=1.0)
+    learner = dataclasses.replace(learner, target=jax.tree.map(lambda x: 0.9 * x, learner.critic))
+    stepped, metrics = jax.jit(functools.partial(riit("riit", SPEC, RIIT).update, axis=None))(
+        learner, batch, jax.random.key(0)
+    )
+    taken = jax.nn.one_hot(batch.actions, SPEC.n_actions, dtype=batch.obs.dtype)
+    returns = functools.partial(td_lambda, gamma=0.99, lam=0.6)
+    goal = jax.vmap(returns)(batch.reward, batch.terminated, batch.valid, q_of(learner.target, batch, taken))
+    steps = batch.valid.sum()
+
+    def critic_loss(critic: UtilityCritic) -> jax.Array:
+        error = q_of(critic, batch, taken)[:, :-1] - goal
+        return 0.5 * jnp.where(batch.valid, error**2, 0).sum() / steps
+
+    def actor_loss(agent) -> jax.Array:
+        probs = unroll(agent, batch).probs
+        value = q_of(stepped.critic, batch, probs)[:, :-1]
+        mean = jnp.where(batch.valid[..., None], entropy(probs[:, :-1]), 0).sum() / (steps * SPEC.n_agents)
+        return -jnp.where(batch.valid, value, 0).sum() / steps - 0.1 * mean / jax.lax.stop_gradient(mean)
+
+    for loss, before, opt, after in (
+        (critic_loss, learner.critic, learner.critic_opt, stepped.critic),
+        (actor_loss, learner.actor, learner.actor_opt, stepped.actor),
+    ):
+        gradient = jax.jit(jax.grad(loss))(before)
+        moves, _ = riit_adam(1e-3, 10.0).update(gradient, opt)
+        assert_trees_close(after, jax.tree.map(jnp.add, before, moves), 1e-8)
+    assert_close(metrics["actor_loss"], np.asarray(actor_loss(learner.actor)))
+
+
+def test_riit_critic_rises_with_every_utility(float64: None) -> None:
+    """dQ_tot / dq_i >= 0, seen through the last bias of the agents' own values."""
+    critic, batch = in_float64(init_riit(jax.random.key(1), SPEC, RIIT)).critic, random_episodes()
+    taken = jax.nn.one_hot(batch.actions, SPEC.n_actions, dtype=batch.obs.dtype)
+
+    def value(bias: jax.Array) -> jax.Array:
+        raised = eqx.tree_at(lambda c: c.utility.layers[-1].bias, critic, bias[None])
+        return q_of(raised, batch, taken)
+
+    _, slope = jax.jvp(value, (jnp.asarray(0.1),), (jnp.asarray(1.0),))
+    assert (np.asarray(slope) >= 0).all() and (np.asarray(slope) > 0).any()
+
+
+def test_riit_replays_once_the_buffer_has_begun_to_fill() -> None:
+    """Eight episodes per update, 16 to start with: a third step in the second update, a target copied in it."""
+    config = dataclasses.replace(
+        RIIT, off_policy=True, batch_episodes=4, start_episodes=16, buffer_episodes=24, target_interval=16
+    )
+    learner, batch = init_riit(jax.random.key(1), SPEC, config), in_float32(random_episodes())
+    update = jax.jit(functools.partial(riit("riit", SPEC, config).update, axis=None))
+    steps, copied = [], []
+    for k in range(3):
+        learner, metrics = update(learner, batch, jax.random.key(k))
+        steps.append(int(metrics["gradient_steps"]))
+        copied.append(int(learner.copied_at))
+    assert steps == [2, 5, 8] and copied == [0, 16, 16]
+    assert int(metrics["buffer_episodes"]) == 24
+
+
+def test_riit_refuses_a_buffer_that_never_starts() -> None:
+    with pytest.raises(ValueError, match="`start_episodes` is 128 but the buffer holds 100"):
+        riit("riit", SPEC, RiitConfig(buffer_episodes=100))

@@ -12,17 +12,20 @@ from batches import SPEC, in_float64, random_episodes
 from jax.sharding import Mesh, PartitionSpec
 from reference import assert_trees_close, float64_fixture
 
+from seca.algos import replay as replays
 from seca.algos.base import Algorithm
 from seca.presets import PRESETS, build
 from seca.types import EnvSpec
 
 _ = float64_fixture
-SMALL = {"actor_hidden": 8, "critic_hidden": 8, "critic_embed": 8, "critic_width": 8, "embed": 8, "width": 8}
-"""Sizes of networks for these tests, wherever a method has such an option."""
+SMALL = {"actor_hidden": 8, "critic_hidden": 8, "critic_embed": 8, "critic_width": 8, "embed": 8, "width": 8} | {
+    "joint_width": 8, "batch_episodes": 8, "start_episodes": 8, "buffer_episodes": 16,
+}  # fmt: skip
+"""Sizes of networks and buffers for these tests, wherever a method has such an option."""
 METHODS = [name for name, preset in PRESETS.items() if preset.kind != "value-based" and name in (
-    "seca", "coma", "lica", "vmix", "vdac", "ia2c", "mappo", "ippo",
+    "seca", "coma", "lica", "vmix", "vdac", "ia2c", "mappo", "ippo", "riit", "riit-online", "scc",
 )]  # fmt: skip
-"""One of each family; methods that replay have tests of their own."""
+"""One of each family; value-based methods have tests of their own."""
 
 
 def small(name: str, **changes: Any) -> Any:
@@ -49,7 +52,9 @@ def updated(name: str, garbage: float = 0.0):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_padding_changes_nothing(name: str, float64: None) -> None:
-    assert_trees_close(updated(name, garbage=3.0), updated(name), 1e-12)
+    # A buffer keeps what it is given, padding and all.
+    found, expected = (replays.take_out(updated(name, garbage))[0] for garbage in (3.0, 0.0))
+    assert_trees_close(found, expected, 1e-12)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -1,0 +1,146 @@
+"""SCC: shares of the joint value by enumeration, the public code's sampler, and one update."""
+
+import dataclasses
+import functools
+import itertools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from batches import SPEC, in_float32, in_float64, random_episodes
+from reference import assert_close, assert_trees_close, float64_fixture
+
+from seca.algos.actor_step import last_actions
+from seca.algos.packing import pack
+from seca.algos.scc import Learner, SccConfig, by_orders, by_sizes, credits_of, init, of_observations, scc
+from seca.nets.agents import agent_inputs
+from seca.nets.critics import CoalitionCritic
+from seca.types import EnvSpec
+
+_ = float64_fixture
+CONFIG = SccConfig(
+    actor_hidden=8, critic_hidden=8, joint_width=8, batch_episodes=8, buffer_episodes=16, epsilon_steps=100
+)
+
+
+def coalition_value(
+    critic: CoalitionCritic, features: jax.Array, one_hot: jax.Array, members: tuple[int, ...]
+) -> float:
+    """v(C) from the critic's own formula, actions of agents outside C all zero."""
+    n_agents = one_hot.shape[0]
+    kept = one_hot * jnp.isin(jnp.arange(n_agents), jnp.asarray(members, jnp.int32))[:, None]
+    obs = features.reshape(n_agents, -1)
+    channels = [jax.nn.relu(critic.channel(jnp.concatenate([obs[i], kept[i]]))) for i in range(n_agents)]
+    return float(critic.out(jax.nn.relu(critic.joint(jnp.concatenate(channels))))[0])
+
+
+@pytest.fixture(name="step")
+def step_fixture(float64: None):
+    """A critic, one step's observations and actions, and the values of all eight coalitions of three agents."""
+    critic = in_float64(jax.tree.map(lambda x: 2 * x, init(jax.random.key(2), SPEC, CONFIG).critic))
+    rng = np.random.default_rng(0)
+    features = jnp.asarray(rng.normal(size=SPEC.n_agents * SPEC.obs_size))
+    one_hot = jax.nn.one_hot(jnp.asarray([3, 0, 2]), SPEC.n_actions, dtype=features.dtype)
+    coalitions = [c for k in range(4) for c in itertools.combinations(range(3), k)]
+    return critic, features, one_hot, {c: coalition_value(critic, features, one_hot, c) for c in coalitions}
+
+
+def joined(members: tuple[int, ...], agent: int) -> tuple[int, ...]:
+    return tuple(sorted((*members, agent)))
+
+
+def test_all_orders_give_the_shapley_value(step) -> None:
+    critic, features, one_hot, values = step
+    mixed = critic.mix(features, one_hot)
+    found = np.asarray(by_orders(mixed, jax.random.key(0), 6))
+    for i in range(3):
+        expected = sum(
+            math.factorial(len(c)) * math.factorial(2 - len(c)) / 6 * (values[joined(c, i)] - values[c])
+            for c in values
+            if i not in c
+        )
+        np.testing.assert_allclose(found[i], expected, atol=1e-12)
+    np.testing.assert_allclose(found.sum(), values[(0, 1, 2)] - values[()], atol=1e-12)
+    np.testing.assert_allclose(critic.value(features, one_hot), values[(0, 1, 2)], atol=1e-12)
+
+
+def test_pairs_of_orders_are_unbiased(step) -> None:
+    critic, features, one_hot, _ = step
+    mixed = critic.mix(features, one_hot)
+    draws = np.asarray(jax.vmap(lambda key: by_orders(mixed, key, 2))(jax.random.split(jax.random.key(1), 3000)))
+    whole = np.asarray(by_orders(mixed, jax.random.key(0), 6))
+    np.testing.assert_allclose(draws.mean(axis=0), whole, atol=4 * draws.std(axis=0).max() / math.sqrt(3000) + 1e-12)
+
+
+def test_sizes_are_the_public_codes_and_no_shapley_value(step) -> None:
+    """Expectation: k in {1, 2} alike, then C uniform among the others' subsets of 2 - k; it is not efficient."""
+    critic, features, one_hot, values = step
+    mixed = critic.mix(features, one_hot)
+    draws = np.asarray(jax.vmap(lambda key: by_sizes(mixed, key, 3))(jax.random.split(jax.random.key(1), 4000)))
+    expected = np.zeros(3)
+    for i in range(3):
+        others = [j for j in range(3) if j != i]
+        for size in (0, 1):
+            subsets = list(itertools.combinations(others, size))
+            expected[i] += np.mean([values[joined(c, i)] - values[c] for c in subsets]) / 2
+    np.testing.assert_allclose(draws.mean(axis=0), expected, atol=4 * draws.std(axis=0).max() / math.sqrt(4000) + 1e-12)
+    assert abs(expected.sum() - (values[(0, 1, 2)] - values[()])) > 1e-4
+
+
+@pytest.mark.parametrize("sampler", ["orders", "sizes"])
+def test_credits_do_not_depend_on_padding(sampler: Any, float64: None) -> None:
+    config = dataclasses.replace(CONFIG, sampler=sampler)
+    critic = in_float64(init(jax.random.key(2), SPEC, config).critic)
+    keys = jax.random.split(jax.random.key(3), 8)
+    found = [
+        credits_of(critic, of_observations(batch), pack(batch.valid, 1024), keys, config)
+        for batch in (random_episodes(), random_episodes(garbage=3.0))
+    ]
+    assert_close(found[0], np.asarray(found[1]))
+
+
+def test_update_regresses_each_agent_to_its_share() -> None:
+    """Losses and target copies of one update on the whole of a buffer that holds one batch eight times over."""
+    one = jax.tree.map(lambda x: jnp.broadcast_to(x[:1], x.shape), in_float32(random_episodes()))
+    learner: Learner = init(jax.random.key(0), SPEC, CONFIG)
+    learner = dataclasses.replace(learner, target=jax.tree.map(lambda x: 0.9 * x, learner.critic))
+    stepped, metrics = jax.jit(functools.partial(scc("scc", SPEC, CONFIG).update, axis=None))(
+        learner, one, jax.random.key(0)
+    )
+    assert int(stepped.gradient_steps) == 2 and int(metrics["buffer_episodes"]) == 8
+    length = int(one.length[0])
+    features = one.obs.reshape(*one.obs.shape[:2], -1)[0]
+    taken = jax.nn.one_hot(one.actions, SPEC.n_actions, dtype=jnp.float32)
+    bootstrap = np.asarray(learner.target.value(features, taken[0]))[1:]
+    goal = np.asarray(one.reward[0]) + 0.99 * np.where(np.asarray(one.terminated[0]), 0, bootstrap)
+    value = np.asarray(learner.critic.value(features, taken[0]))[:-1]
+    expected = ((value - goal)[:length] ** 2).mean()
+    np.testing.assert_allclose(metrics["critic_loss"], expected, rtol=1e-4)
+
+    batch = of_observations(one)
+    share = credits_of(stepped.critic, batch, pack(batch.valid, 1024), jax.random.split(jax.random.key(9), 8), CONFIG)
+    hidden, q = jnp.zeros((8, SPEC.n_agents, 8), jnp.float32), []
+    inputs = agent_inputs(one.obs, last_actions(one.actions, SPEC.n_actions, jnp.dtype("float32")))
+    for t in range(length):
+        hidden, out = learner.actor(inputs[:, t], hidden)
+        q.append(jnp.take_along_axis(out, one.actions[:, t, :, None], axis=-1)[..., 0])
+    # Three agents have six orders, of which eight are enough: no draw, the same share whatever the key.
+    error = (jnp.stack(q, axis=1) - share[:, :length]) ** 2
+    np.testing.assert_allclose(metrics["actor_loss"], error.mean(), rtol=1e-4)
+    assert_trees_close(stepped.target, learner.target, 0.0)
+
+
+def test_refusals() -> None:
+    pair = EnvSpec("pair", "1", n_agents=2, n_actions=4, obs_size=5, state_size=6, episode_limit=7)
+    with pytest.raises(
+        ValueError, match="`sampler` sizes leaves out 1 or more of the other agents, of which pair has 1"
+    ):
+        scc("scc", pair, SccConfig(sampler="sizes"))
+    with pytest.raises(ValueError, match="`batch_episodes` is 32 but the buffer holds 8"):
+        scc("scc", SPEC, SccConfig(buffer_episodes=8))
+    large = EnvSpec("large", "1", n_agents=5, n_actions=4, obs_size=5, state_size=6, episode_limit=7)
+    with pytest.raises(ValueError, match="`credit_orders` is 7; .* at least the 120 orders of 5 agents"):
+        scc("scc", large, SccConfig(credit_orders=7))
