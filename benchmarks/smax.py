@@ -3,13 +3,15 @@
     python benchmarks/smax.py [--maps 2s3z 3s5z] [--batch 32] [--seconds 5] [--json]
 
 Both play random legal actions and start battles anew at once; observations, states and masks are computed and used in
-every step. Each is timed on one device and on one device per core, and its better rate counts. SMAX goes through its
-own `step_env`, so that it resets only where a battle has ended (its `step` does so in every step). One env step is
-eight game ticks in both; what a tick does differs. Needs `pip install 'seca[jaxmarl]'`.
+every step. Each is timed on one device and on one device per core, and its better rate counts. SMAX is measured twice:
+`smax` through its own `step`, as everybody calls it, which makes a new battle beside every step; `smax_best` through
+`step_env`, resetting only where a battle has ended, which is not how it comes. One env step is eight game ticks in all;
+what a tick does differs. Needs `pip install 'seca[jaxmarl]'`.
 """
 
 import argparse
 import contextlib
+import functools
 import importlib
 import importlib.util
 import json
@@ -27,8 +29,11 @@ from seca.runs import machine
 from seca.types import EnvSpec, TimeStep
 
 
-def smax(map_name: str) -> Env:
-    """SMAX against its heuristic enemy, options as in JaxMARL's own configurations, in the form `measure` takes."""
+def smax(map_name: str, own_step: bool = True) -> Env:
+    """SMAX against its heuristic enemy, options as in JaxMARL's own configurations, in the form `measure` takes.
+
+    With `own_step` battles are never done for the caller: SMAX has already begun new ones.
+    """
     with contextlib.redirect_stdout(sys.stderr):  # JaxMARL prints when it is imported.
         jaxmarl = importlib.import_module("jaxmarl.environments.smax")
     scenarios = importlib.import_module("jaxmarl.environments.smax.smax_env").MAP_NAME_TO_SCENARIO
@@ -58,12 +63,14 @@ def smax(map_name: str) -> Env:
     def step_one(carry: Any, actions: jax.Array) -> tuple[Any, TimeStep]:
         state, key = carry
         key, step_key = jax.random.split(key)
-        obs, state, reward, done, _ = env.step_env(step_key, state, dict(zip(env.agents, actions, strict=True)))
-        return (state, key), show(state, obs, reward[env.agents[0]], done["__all__"])
+        take = env.step if own_step else env.step_env
+        obs, state, reward, done, _ = take(step_key, state, dict(zip(env.agents, actions, strict=True)))
+        over = done["__all__"] & (not own_step)
+        return (state, key), show(state, obs, reward[env.agents[0]], over)
 
     _, first = jax.eval_shape(reset_one, jax.random.key(0))
     spec = EnvSpec(
-        id=f"smax/{map_name}",
+        id=f"smax{'' if own_step else '_best'}/{map_name}",
         version="jaxmarl",
         n_agents=env.num_agents,
         n_actions=first.avail.shape[-1],
@@ -95,7 +102,8 @@ def main() -> int:
         print("benchmarks/smax.py: SMAX needs jaxmarl: pip install 'seca[jaxmarl]'", file=sys.stderr)
         return 2
     try:
-        envs = [make(name) for name in arguments.maps for make in (smac.make, smax)]
+        makers = (smac.make, smax, functools.partial(smax, own_step=False))
+        envs = [make(name) for name in arguments.maps for make in makers]
         rows = [better(env, arguments.batch, arguments.seconds, cores) for env in envs]
     except ValueError as error:
         print(f"benchmarks/smax.py: {error}", file=sys.stderr)
