@@ -1,0 +1,127 @@
+"""What each value-based method can represent it solves, what it provably cannot it does not; and runs go on exactly."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import seca as package
+from seca.algos.value_config import DuplexMixing
+from seca.envs.registry import make
+from seca.presets import PRESETS, build
+from seca.train.evaluate import make_evaluate
+from seca.train.iterate import make_iterate
+from seca.train.state import TrainState, init_state
+
+VALUE_BASED = sorted(name for name, preset in PRESETS.items() if preset.kind == "value-based")
+UNIFORM = {"epsilon_finish": 1.0}
+"""All data from random actions: which fit is best is then a matter of the payoff table alone."""
+# The setting of its authors' own matrix games: lambda must bend far.
+DEEP_DUPLEX = {"mixing": DuplexMixing(width=64, kernels=10, depth=3), "lr": 5e-4}
+
+
+def played(name: str, game: str, iterations: int, **changes: object) -> tuple[float, TrainState]:
+    """Greedy return after training on uniform data, and the state."""
+    env = make(f"matrix/{game}")
+    algorithm = build(name, env.spec, dataclasses.replace(PRESETS[name].config, **(UNIFORM | changes)))
+    iterate, state = make_iterate(env, algorithm, 32, jax.devices()[:1]), init_state(algorithm, 0)
+    for _ in range(iterations):
+        state, metrics = iterate(state)
+    assert all(np.isfinite(np.asarray(value)).all() for value in metrics.values())
+    return float(make_evaluate(env, algorithm, 1, jax.devices()[:1])(state)["return"][0]), state
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "iterations", "changes", "expected"),
+    [
+        ("iql", 500, {}, 0.0),
+        ("qmix", 1000, {}, 0.0),
+        ("cw-qmix", 1000, {}, 8.0),
+        ("ow-qmix", 1000, {}, 8.0),
+        ("qtran", 2500, {}, 8.0),
+        ("qplex", 2000, DEEP_DUPLEX, 8.0),
+    ],
+    ids=["iql", "qmix", "cw-qmix", "ow-qmix", "qtran", "qplex"],
+)
+def test_the_non_monotonic_game(name: str, iterations: int, changes: dict, expected: float) -> None:
+    """[[8, -12, -12], [-12, 0, 0], [-12, 0, 0]]: no sum and no monotone function of utilities has its best at 8."""
+    assert played(name, "qtran", iterations, **changes)[0] == expected
+
+
+@pytest.mark.slow
+def test_vdn_finds_the_best_sum() -> None:
+    """On uniform data Q_tot becomes the least-squares fit r_i + c_j - m, whose best joint action is not (0, 0)."""
+    payoff = np.array([[8.0, -12, -12], [-12, 0, 0], [-12, 0, 0]])
+    fit = payoff.mean(axis=1)[:, None] + payoff.mean(axis=0)[None] - payoff.mean()
+    found, state = played("vdn", "qtran", 1000)
+    assert found == 0.0
+    inputs = jnp.concatenate([jnp.ones((2, 1)), jnp.zeros((2, 3)), jnp.eye(2)], axis=1)
+    _, q = state.learner.online.agent(inputs, jnp.zeros((2, 64)))
+    # Drawn batches do not hold each joint action equally often.
+    np.testing.assert_allclose(np.asarray(q)[0][:, None] + np.asarray(q)[1][None], fit, atol=1.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "game", "expected"), [("iql", "additive", 3.0), ("vdn", "additive", 3.0), ("qmix", "peak", 12.0)]
+)
+def test_games_within_reach_are_solved(name: str, game: str, expected: float) -> None:
+    assert played(name, game, 500)[0] == pytest.approx(expected)
+
+
+@functools.lru_cache
+def on_battles(name: str, n_devices: int) -> tuple[TrainState, dict[str, np.ndarray]]:
+    """State and measures after two iterations on 3m."""
+    env = make("smac/3m")
+    config = dataclasses.replace(PRESETS[name].config, batch_episodes=8, buffer_episodes=16)
+    algorithm = build(name, env.spec, config)
+    iterate, state = make_iterate(env, algorithm, 8, jax.devices()[:n_devices]), init_state(algorithm, 0)
+    for _ in range(2):
+        state, metrics = iterate(state)
+    return state, jax.device_get(metrics)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VALUE_BASED)
+def test_every_method_plays_battles(name: str) -> None:
+    state, metrics = on_battles(name, 1)
+    assert all(np.isfinite(value).all() for value in metrics.values())
+    assert metrics["gradient_steps"] == 2 and metrics["buffer_episodes"] == 16 and metrics["loss"] > 0
+    assert int(state.episodes) == int(state.learner.episodes) == 16
+
+
+@pytest.mark.slow
+def test_two_devices_learn_the_same_on_battles() -> None:
+    """The first update's data are the same; the second acts on parameters equal to 1e-6."""
+    alone, shared = (on_battles("vdn", count)[0] for count in (1, 2))
+    assert int(alone.env_steps) == int(shared.env_steps)
+    for one, other in zip(jax.tree.leaves(alone.learner), jax.tree.leaves(shared.learner), strict=True):
+        np.testing.assert_allclose(np.asarray(other), np.asarray(one), rtol=0, atol=2e-4)
+
+
+@pytest.mark.slow
+def test_a_stopped_run_goes_on_exactly(seca, tmp_path: pathlib.Path) -> None:
+    """With its buffer: every array equals that of a run without the break. The best checkpoint has no buffer."""
+    command = ["train", "vdn", "--env", "matrix/peak", "--runners", 4, "--batch-episodes", 4, "--buffer-episodes", 24]
+    command += ["--eval-interval", 1000, "--eval-episodes", 4, "--devices", 1]
+    for name, steps in (("whole", 64), ("broken", 32)):
+        ended = seca(*command, "--steps", steps, "--out", tmp_path / name)
+        assert ended.returncode == 0, ended.stderr
+    config = json.loads((tmp_path / "broken" / "config.json").read_text())
+    config["loop"]["steps"] = 64
+    (tmp_path / "broken" / "config.json").write_text(json.dumps(config))
+    ended = seca("resume", tmp_path / "broken")
+    assert ended.returncode == 0, ended.stderr
+    states = [package.load(tmp_path / name).state for name in ("whole", "broken")]
+    for mine, other in zip(*(jax.tree.leaves(state) for state in states), strict=True):
+        np.testing.assert_array_equal(np.asarray(mine), np.asarray(other))
+    assert int(states[0].learner.replay.state.current_index) == 16
+    assert package.load(tmp_path / "whole", "best").state.learner.replay is None
+    ended = seca("resume", tmp_path / "whole", "--checkpoint", "best")
+    assert ended.returncode == 0, ended.stderr
