@@ -13,10 +13,10 @@ train: $(STAMP)  ## Train SeCA on smac/2s3z with a live display (RUN=, STEPS=, S
 	$(BIN)/seca train seca --env smac/2s3z --seed $(SEED) --steps $(STEPS) $(if $(RUN),--out $(RUN))
 
 test: $(STAMP)  ## The whole suite.
-	$(BIN)/python -m pytest tests -n 2
+	$(BIN)/python -m pytest tests -n 2 --dist worksteal
 
 test-fast: $(STAMP)  ## The inner loop: under 5 minutes on 2 cores.
-	$(BIN)/python -m pytest tests -n 2 -m "not slow"
+	$(BIN)/python -m pytest tests -n 2 --dist worksteal -m "not slow"
 
 lint: $(STAMP)  ## Format, lint and types.
 	$(BIN)/ruff format --check seca tests benchmarks

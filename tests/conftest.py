@@ -1,5 +1,6 @@
 """Shared set-up of the tests: shapes are checked in every signature, and there are four host devices."""
 
+import gc
 import pathlib
 import shutil
 import subprocess
@@ -34,12 +35,26 @@ def golden_dir(request: pytest.FixtureRequest) -> pathlib.Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
-    """A compilation cache of the session's own: runs in other processes share it, the user's is left alone."""
-    folder = tmp_path_factory.mktemp("cache")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[pathlib.Path]:
+    """A compilation cache of the session's own, shared by its processes: the user's is left alone."""
+    folder = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):  # Each worker's base is a folder in the session's.
+        folder = folder.parent
+    folder = folder / "cache"
+    folder.mkdir(exist_ok=True)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SECA_CACHE_DIR", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs() -> Iterator[None]:
+    """Compiled programs go with their module: thousands at once exhaust a process's memory maps, and XLA aborts."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 Seca = Callable[..., subprocess.CompletedProcess[str]]

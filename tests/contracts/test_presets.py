@@ -73,3 +73,12 @@ def test_seca_solves_the_other_games(game: str, optimum: float) -> None:
     env, algorithm, state, _ = trained("seca", f"matrix/{game}", 300)
     results = make_evaluate(env, algorithm, 32, jax.devices()[:1])(state)
     np.testing.assert_allclose(results["return"], optimum, rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["coma", "ia2c", "ippo", "lica", "mappo", "riit", "riit-online", "seca-shapley"])
+@pytest.mark.parametrize(("game", "optimum"), [("anti-coordination", 1.0), ("additive", 3.0)])
+def test_other_policies_solve_them_too(name: str, game: str, optimum: float) -> None:
+    env, algorithm, state, _ = trained(name, f"matrix/{game}", 300)
+    results = make_evaluate(env, algorithm, 32, jax.devices()[:1])(state)
+    np.testing.assert_allclose(results["return"], optimum, rtol=1e-6)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import seca as package
+from seca.algos.replay import take_out
 from seca.algos.value_config import DuplexMixing
 from seca.envs.registry import make
 from seca.presets import PRESETS, build
@@ -98,11 +99,15 @@ def test_every_method_plays_battles(name: str) -> None:
 
 @pytest.mark.slow
 def test_two_devices_learn_the_same_on_battles() -> None:
-    """The first update's data are the same; the second acts on parameters equal to 1e-6."""
+    """Networks and counts; of the buffers what is not padding, which holds whatever was played on after an end."""
     alone, shared = (on_battles("vdn", count)[0] for count in (1, 2))
     assert int(alone.env_steps) == int(shared.env_steps)
-    for one, other in zip(jax.tree.leaves(alone.learner), jax.tree.leaves(shared.learner), strict=True):
+    rest = [take_out(state.learner)[0] for state in (alone, shared)]
+    for one, other in zip(*map(jax.tree.leaves, rest), strict=True):
         np.testing.assert_allclose(np.asarray(other), np.asarray(one), rtol=0, atol=2e-4)
+    stored = [state.learner.replay.state.experience for state in (alone, shared)]
+    for field in ("reward", "valid", "terminated", "truncated"):
+        np.testing.assert_allclose(*(np.asarray(getattr(episodes, field)) for episodes in stored), atol=1e-6)
 
 
 @pytest.mark.slow

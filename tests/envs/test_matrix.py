@@ -10,7 +10,7 @@ from seca.envs.base import where_done
 from seca.envs.registry import list_envs, make
 
 KEYS = jax.random.split(jax.random.key(0), 4)
-OPTIMA = {"focus-fire": 1.0, "anti-coordination": 1.0, "qtran": 8.0, "additive": 3.0}
+OPTIMA = {"focus-fire": 1.0, "anti-coordination": 1.0, "qtran": 8.0, "additive": 3.0, "peak": 12.0}
 
 
 @pytest.mark.parametrize("name", sorted(matrix.GAMES))
