@@ -8,7 +8,7 @@ import os
 import pathlib
 import sys
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
@@ -66,8 +66,9 @@ class BenchOptions:
     """What to measure."""
     env: str = "smac/2s3z"
     """Environment; see `seca envs`."""
-    preset: str = "seca"
-    """Setting to train with; see `seca algos`."""
+    preset: Annotated[tuple[str, ...], arg(metavar="PRESET [PRESET ...]|all")] = ("seca",)
+    """Settings to train with; see `seca algos`. Of several, or of `all`, each is measured in a process of its own, so
+    that the peak memory is its own, and `training` is a list."""
     batch: int = 32
     """Environments side by side in the simulator."""
     runners: int = 32
@@ -315,11 +316,17 @@ def bench(arguments: list[str]) -> int:
     for name, value in (("batch", options.batch), ("runners", options.runners)):
         configs.whole(name, value, 1, configs.MAX_BATCH)
     configs.real("seconds", options.seconds, above=0.0)
-    configs.one_of("preset", options.preset, configs.PRESETS)
+    presets = _bench_presets(options.preset, configs.PRESETS)
     machine.configure(0, options.batch if options.what == "simulator" else options.runners)
     result: dict[str, Any] = {}
-    if options.what in ("all", "train"):
-        result["training"] = benches.bench_training(options.env, options.preset, options.runners, options.seconds)
+    if options.what in ("all", "train") and len(presets) == 1:
+        result["training"] = benches.bench_training(options.env, presets[0], options.runners, options.seconds)
+    elif options.what in ("all", "train"):
+        result["training"] = []
+        for measured in benches.bench_each(options.env, presets, options.runners, options.seconds):
+            result["training"].append(measured)
+            if not options.json:
+                print(_bench_line(measured), flush=True)
     if options.what in ("all", "simulator"):
         result["simulator"] = benches.bench_simulator(options.env, options.batch, options.seconds)
     result["hardware"] = benches.hardware()
@@ -327,14 +334,44 @@ def bench(arguments: list[str]) -> int:
         print(json.dumps(result))
         return 0
     for name, numbers in result.items():
+        if isinstance(numbers, list):  # Printed one by one.
+            continue
         print(name)
         for key, value in numbers.items():
-            print(f"  {key:<16} {f'{value:,.4g}' if isinstance(value, float) and value < 100 else _readable(value)}")
+            print(f"  {key:<22} {f'{value:,.4g}' if isinstance(value, float) and value < 100 else _readable(value)}")
     return 0
 
 
+def _bench_presets(given: Sequence[str], known: Iterable[str]) -> list[str]:
+    """The presets to measure. Raises UsageError for unknown names, names given twice, and none."""
+    choices = list(known)
+    if list(given) == ["all"]:
+        return choices
+    if not given:
+        raise UsageError(f"`preset` is empty: choose among {', '.join(choices)}, or all")
+    for number, name in enumerate(given):
+        if name == "all":
+            raise UsageError("`preset` holds 'all' beside other names: give all, or names")
+        if name not in choices:
+            raise UsageError(f"`preset` is '{name}': choose one of {', '.join(choices)}, or all")
+        if name in given[:number]:
+            raise UsageError(f"`preset` holds '{name}' twice")
+    return list(given)
+
+
+def _bench_line(measured: Mapping[str, Any]) -> str:
+    """One preset of several, in one line."""
+    if "refused" in measured:
+        return f"{measured['preset']:<15} refused: {measured['refused']}"
+    peak, estimate = (measured[name] / 2**30 for name in ("peak_memory_bytes", "estimated_memory_bytes"))
+    rate = f"{measured['env_steps_per_s']:>9,.0f} env steps/s"
+    return f"{measured['preset']:<15} {rate}   peak memory {peak:.2f} GiB (estimated {estimate:.2f})"
+
+
 def _readable(value: object) -> str:
-    return f"{value:,.0f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) and value > 9999 else str(value)
 
 
 def doctor(arguments: list[str]) -> int:

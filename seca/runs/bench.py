@@ -1,17 +1,22 @@
 """How fast this machine simulates and trains."""
 
 import dataclasses
+import json
 import platform
 import statistics
+import subprocess
+import sys
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 
 import seca
+from seca.algos.base import Algorithm
 from seca.config import LoopConfig, divisors, from_preset
 from seca.envs import registry, throughput
-from seca.errors import refusing
+from seca.errors import RunError, refusing
 from seca.runs import machine
 from seca.runs.run import prepare
 from seca.train.iterate import make_iterate, spread
@@ -41,7 +46,10 @@ def bench_simulator(env_id: str, batch: int, seconds: float) -> dict[str, Any]:
 def bench_training(env_id: str, preset: str, runners: int, seconds: float) -> dict[str, Any]:
     """Env steps per second of training, everything included: acting, simulating, credit, order, updates, metrics.
 
-    The median over at least 30 iterations after warm-up, and over as many as fit into `seconds`.
+    The median over at least 30 iterations after warm-up, and over as many as fit into `seconds`. Peak memory is the
+    whole process's where devices use the host's memory: libraries and, unless the program is cached, its compilation
+    included, and the method's own only in a process of its own. The estimate, of arrays alone, is the one by which
+    training beyond free memory is refused, over all devices.
     """
     config = dataclasses.replace(from_preset(preset), env=env_id, loop=LoopConfig(runners=runners))
     prepared = prepare(config)
@@ -65,7 +73,36 @@ def bench_training(env_id: str, preset: str, runners: int, seconds: float) -> di
         "iterations": len(rates) - WARM_UP,
         "iteration_s": statistics.median(durations[WARM_UP:]),
         "first_update_s": durations[0],
+        "peak_memory_bytes": machine.peak_memory(devices),
+        "estimated_memory_bytes": estimated_memory(built.algorithm, runners, len(devices)),
     }
+
+
+def estimated_memory(algorithm: Algorithm, runners: int, devices: int) -> int:
+    """Bytes that training is estimated to take on all devices together: each holds the whole replay buffer."""
+    return algorithm.memory(runners) + (devices - 1) * algorithm.buffer
+
+
+def bench_each(env_id: str, presets: Sequence[str], runners: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """`bench_training` of each preset in a process of its own, one after the other.
+
+    A preset that does not fit the environment or the machine has the reason in `refused` in place of numbers. Raises
+    UsageError when there is no such environment, RunError when a process breaks.
+    """
+    with refusing():
+        registry.make(env_id)
+    options = ["--env", env_id, "--runners", str(runners), "--seconds", str(seconds), "--json"]
+    for preset in presets:
+        command = [sys.executable, "-m", "seca", "bench", "train", "--preset", preset, *options]
+        ended = subprocess.run(command, capture_output=True, text=True)
+        lines = ended.stderr.strip().splitlines()
+        if ended.returncode == 0:
+            yield json.loads(ended.stdout)["training"]
+        elif ended.returncode == 2 and lines:
+            yield {"env": env_id, "preset": preset, "runners": runners, "refused": lines[-1].removeprefix("seca: ")}
+        else:
+            why = lines[-1] if lines else "no message"
+            raise RunError(f"measuring `preset` {preset} ended with exit code {ended.returncode}: {why}")
 
 
 def hardware() -> dict[str, Any]:

@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import pathlib
 import platform
+import resource
 import subprocess
 import sys
 from typing import Any
@@ -77,6 +78,21 @@ def free_memory(device: jax.Device) -> int | None:
         return None
     fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
     return int(fields["MemAvailable"].split()[0]) * 1024
+
+
+def peak_memory(devices: list[jax.Device]) -> int:
+    """Most bytes in use at once so far: on `devices` together, or of this process where they use the host's memory."""
+    stats = [device.memory_stats() or {} for device in devices]
+    if all("peak_bytes_in_use" in known for known in stats):
+        return sum(known["peak_bytes_in_use"] for known in stats)
+    status = pathlib.Path("/proc/self/status")
+    if status.is_file():
+        # Not getrusage, whose peak is handed down: a process started by a larger one would report that one's.
+        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        if "VmHWM" in fields:
+            return int(fields["VmHWM"].split()[0]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def session(devices: list[jax.Device]) -> dict[str, Any]:
