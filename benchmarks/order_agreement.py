@@ -13,13 +13,20 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Int
 
 import seca
+from seca.algos.actor_critic import Learner
+from seca.algos.base import Algorithm
 from seca.algos.config import ActorCriticConfig
 from seca.algos.credit_pass import judge
 from seca.algos.packing import pack
+from seca.config import RunConfig
+from seca.envs.base import Env
 from seca.order.gradients import GradientOrder
 from seca.train.rollout import collect
+from seca.train.state import TrainState
+from seca.types import Episodes
 
 CHUNK = 64
 REFERENCE = GradientOrder(points=50, rule="midpoint")
@@ -43,6 +50,44 @@ def kendall_tau(left: np.ndarray, right: np.ndarray) -> float:
     return float(np.mean(signs))
 
 
+def mean_tau(left: np.ndarray, right: np.ndarray) -> float:
+    """Mean of Kendall's tau over episodes, of one order per episode each."""
+    return float(np.mean([kendall_tau(*pair) for pair in zip(left, right, strict=True)]))
+
+
+def options_of(config: RunConfig) -> ActorCriticConfig:
+    """The algorithm's options; other methods judge in no order."""
+    assert isinstance(config.algorithm, ActorCriticConfig), f"{config.preset} judges in no order"
+    return config.algorithm
+
+
+def played(env: Env, algorithm: Algorithm, state: TrainState, count: int) -> Episodes:
+    """Whole episodes of the policy as it acts in training."""
+    params, keys = algorithm.policy(state.learner), jax.random.split(jax.random.key(1), count)
+    return jax.jit(lambda p: collect(env, algorithm, p, keys, state.env_steps))(params)[0]
+
+
+def orders(
+    learner: Learner, episodes: Episodes, options: GradientOrder, config: ActorCriticConfig, chunk: int = CHUNK
+) -> Int[Array, "batch agents"]:
+    """Order of each whole episode under these options, by the learner's critic as it is."""
+    chosen = dataclasses.replace(config, order="gradients", credit="swept", path=options)
+    batch = episodes.valid.shape[0]
+    judged = judge(
+        learner.critic,
+        episodes,
+        episodes.record.probs,
+        pack(episodes.valid, chunk),
+        chunk,
+        chosen,
+        learner.fixed_order,
+        jnp.zeros_like(learner.contributions),
+        jax.random.split(jax.random.key(0), batch),
+        None,
+    )
+    return judged.order[:, 0]
+
+
 def main() -> None:
     """Print one line per choice."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -50,35 +95,16 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=32)
     arguments = parser.parse_args()
     run = seca.load(arguments.run)
-    learner, config = run.state.learner, run.config.algorithm
-    assert isinstance(config, ActorCriticConfig)  # Other methods judge in no order.
-    keys = jax.random.split(jax.random.key(1), arguments.episodes)
-    episodes, _ = jax.jit(lambda p: collect(run.env, run.algorithm, p, keys, run.state.env_steps))(learner.actor)
-    packed = pack(episodes.valid, CHUNK)
+    config = options_of(run.config)
+    episodes = played(run.env, run.algorithm, run.state, arguments.episodes)
 
-    def orders(options: GradientOrder) -> np.ndarray:
-        chosen = dataclasses.replace(config, order="gradients", credit="swept", path=options)
-        judged = jax.jit(
-            lambda critic: judge(
-                critic,
-                episodes,
-                episodes.record.probs,
-                packed,
-                CHUNK,
-                chosen,
-                learner.fixed_order,
-                jnp.zeros_like(learner.contributions),
-                keys,
-                None,
-            )
-        )(learner.critic)
-        return np.asarray(judged.order[:, 0])
+    def ordered(options: GradientOrder) -> np.ndarray:
+        return np.asarray(jax.jit(lambda learner: orders(learner, episodes, options, config))(run.state.learner))
 
-    reference = orders(REFERENCE)
+    reference = ordered(REFERENCE)
     print(f"{arguments.run}: {int(run.state.env_steps):,} env steps, {arguments.episodes} episodes")
     for name, options in CHOICES.items():
-        tau = np.mean([kendall_tau(*pair) for pair in zip(orders(options), reference, strict=True)])
-        print(f"{tau:6.2f}  {name}")
+        print(f"{mean_tau(ordered(options), reference):6.2f}  {name}")
 
 
 if __name__ == "__main__":
