@@ -11,15 +11,17 @@ from seca.algos.acting import act, initial_carry, n_agent_inputs
 from seca.algos.actor_step import actor_gradient, unroll
 from seca.algos.base import Algorithm
 from seca.algos.config import ActorCriticConfig, check_numbers
-from seca.algos.credit_pass import judge
+from seca.algos.credit_pass import follows_path, judge, reads_order
 from seca.algos.critic_step import CRITIC_CHUNK, CriticTraining, chunk_rows, fresh_critic, mixing_memory, train_critic
 from seca.algos.measures import measure
 from seca.algos.optim import clipped_adam, optimiser_state
 from seca.algos.packing import pack
+from seca.credit.base import CreditFn
 from seca.credit.sequential import MAX_JOINT_ACTIONS
 from seca.credit.shapley import check_pairs
 from seca.nets.agents import RecurrentAgent
 from seca.nets.critics import MixingCritic
+from seca.order.base import OrderFn
 from seca.order.simple import shuffled
 from seca.types import EnvSpec, Episodes, PyTree
 
@@ -39,16 +41,29 @@ class Learner(eqx.Module):
     """Mean contributions of the last batch, for path source `previous`; random at first."""
 
 
-def actor_critic(name: str, spec: EnvSpec, config: ActorCriticConfig) -> Algorithm:
+def actor_critic(
+    name: str,
+    spec: EnvSpec,
+    config: ActorCriticConfig,
+    credit_fn: CreditFn | None = None,
+    order_fn: OrderFn | None = None,
+) -> Algorithm:
     """Build SeCA, or an ablation of it, for one environment.
 
     Each update takes one batch of whole episodes: one critic step, then one actor step on advantages of the critic
     just stepped, then the batch is dropped. Zang et al. 2023, section 3.
 
+    Args:
+        name: for run folders and messages.
+        spec: the environment.
+        config: options; all but `credit` and `order` where these are given as functions.
+        credit_fn: a credit of one's own in place of `config.credit`.
+        order_fn: an order of one's own in place of `config.order`.
+
     Raises:
         ValueError: an option is out of range, or two contradict each other, or the credit cannot serve the env.
     """
-    check(spec, config)
+    check(spec, config, credit_fn)
     bind = {"spec": spec, "config": config}
     return Algorithm(
         name=name,
@@ -56,12 +71,12 @@ def actor_critic(name: str, spec: EnvSpec, config: ActorCriticConfig) -> Algorit
         policy=lambda learner: learner.actor,
         initial_carry=functools.partial(initial_carry, spec=spec, hidden=config.actor_hidden),
         act=act,
-        update=functools.partial(update, **bind),
+        update=functools.partial(update, **bind, credit_fn=credit_fn, order_fn=order_fn),
         memory=functools.partial(memory, **bind),
     )
 
 
-def check(spec: EnvSpec, config: ActorCriticConfig) -> None:
+def check(spec: EnvSpec, config: ActorCriticConfig, credit_fn: CreditFn | None = None) -> None:
     """Raise ValueError in words for options that make no sense."""
     check_numbers(config)
     path = config.path
@@ -69,6 +84,8 @@ def check(spec: EnvSpec, config: ActorCriticConfig) -> None:
         raise ValueError(f"`path.reduce` batch_mean orders whole episodes; `path.stage` is {path.stage}, not None")
     if path.source == "previous" and path.reduce != "batch_mean":
         raise ValueError("`path.source` previous needs `path.reduce` batch_mean; it is episode")
+    if credit_fn is not None:
+        return
     if config.credit == "exact" and spec.n_actions**spec.n_agents > MAX_JOINT_ACTIONS:
         raise ValueError(
             f"`credit` exact enumerates {spec.n_actions}^{spec.n_agents} joint actions of {spec.id}, above "
@@ -102,6 +119,8 @@ def update(
     axis: str | None,
     spec: EnvSpec,
     config: ActorCriticConfig,
+    credit_fn: CreditFn | None = None,
+    order_fn: OrderFn | None = None,
 ) -> tuple[Learner, dict[str, Array]]:
     """One critic step, then one actor step. Zang et al. 2023, Fig. 3(c).
 
@@ -125,6 +144,8 @@ def update(
         learner.contributions,
         _episode_keys(key, episodes, axis),
         axis,
+        credit_fn,
+        order_fn,
     )
     slope = actor_gradient(learner.actor, episodes, acting, judged.advantage, config.entropy_coef, config.entropy, axis)
     optimiser = clipped_adam(config.actor_lr, config.clip_norm)
@@ -141,7 +162,8 @@ def update(
     )
     # One actor step goes with each `critic_epochs` steps of the critic.
     counts = {"gradient_steps": trained.steps + trained.steps // config.critic_epochs}
-    return stepped, counts | measure(episodes, acting, goal, regressed, judged, slope, config, axis)
+    ordered, by_path = reads_order(config, credit_fn), follows_path(config, credit_fn, order_fn)
+    return stepped, counts | measure(episodes, acting, goal, regressed, judged, slope, ordered, by_path, axis)
 
 
 def _episode_keys(key: PRNGKeyArray, episodes: Episodes, axis: str | None) -> Key[Array, " batch"]:

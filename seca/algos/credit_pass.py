@@ -5,6 +5,7 @@ the same. Where the credit needs no more than the hidden layer (`nets.critics.Mi
 gradients also leaves what the advantages need: the path's first point of each transition is the step itself.
 """
 
+import dataclasses
 import functools
 
 import equinox as eqx
@@ -19,6 +20,7 @@ from seca.credit.base import CreditFn
 from seca.credit.sequential import exact, monte_carlo
 from seca.credit.shapley import drawn_orders
 from seca.nets.critics import Mixed, MixingCritic, MixingWeights
+from seca.order.base import OrderFn
 from seca.order.gradients import GradientOrder, by_stage, on_path, sample_points
 from seca.order.simple import by_entropy, by_probability, descending, shuffled
 from seca.types import Episodes, PyTree
@@ -48,6 +50,8 @@ def judge(
     previous: Float[Array, " agents"],
     keys: Key[Array, " batch"],
     axis: str | None,
+    credit_fn: CreditFn | None = None,
+    order_fn: OrderFn | None = None,
 ) -> Judged:
     """Order of every step and the advantages it leads to, by the critic as it is now.
 
@@ -62,9 +66,10 @@ def judge(
         previous: mean contributions of the batch before, for path source `previous`.
         keys: one key per episode.
         axis: mapped axis of devices, or None.
+        credit_fn: takes the place of `config.credit`.
+        order_fn: takes the place of `config.order`.
     """
-    needs_path = config.order == "gradients" and config.credit in ORDERED
-    options = config.path if needs_path else None
+    options = config.path if follows_path(config, credit_fn, order_fn) else None
     per_step, mixed = _first_pass(critic, episodes, probs, packed, chunk, options)
     order_keys, credit_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
     if options is not None:
@@ -73,8 +78,13 @@ def judge(
     else:
         contribution = jnp.zeros(episodes.valid.shape + previous.shape, probs.dtype)
         team_mean = jnp.zeros_like(previous)
-        order = _simple_orders(episodes, probs, config, fixed_order, order_keys)
-    advantage = _second_pass(critic, episodes, probs, packed, chunk, config, mixed, order, credit_keys)
+        if order_fn is None:
+            order = _simple_orders(episodes, probs, config, fixed_order, order_keys)
+        else:
+            order = _given_orders(critic, episodes, probs, order_fn, order_keys)
+    if credit_fn is None and config.credit not in FROM_HIDDEN:
+        credit_fn = _credit_fn(config)
+    advantage = _second_pass(critic, episodes, probs, packed, chunk, config, mixed, order, credit_keys, credit_fn)
     return Judged(jax.lax.stop_gradient(advantage), order, contribution, team_mean)
 
 
@@ -82,6 +92,16 @@ ORDERED = ("swept", "exact", "monte_carlo")
 """Credits that depend on an order."""
 FROM_HIDDEN = ("swept", "counterfactual", "independent", "shapley")
 """Credits that need no more of a step than `Mixed`."""
+
+
+def reads_order(config: ActorCriticConfig, credit_fn: CreditFn | None) -> bool:
+    """Whether the credit depends on an order; one that is given as a function may."""
+    return credit_fn is not None or config.credit in ORDERED
+
+
+def follows_path(config: ActorCriticConfig, credit_fn: CreditFn | None, order_fn: OrderFn | None) -> bool:
+    """Whether the order comes from integrated gradients."""
+    return order_fn is None and config.order == "gradients" and reads_order(config, credit_fn)
 
 
 def _first_pass(
@@ -178,6 +198,23 @@ def _simple_orders(
             return jnp.broadcast_to(jnp.arange(n_agents), shape)
 
 
+def _given_orders(
+    critic: MixingCritic, episodes: Episodes, probs: Array, order_fn: OrderFn, keys: Key[Array, " batch"]
+) -> Int[Array, "batch time agents"]:
+    """Orders of a function of one episode; episode by episode, for what it may do with the critic takes memory."""
+    n_agents = probs.shape[2]
+
+    def critic_at(state: Array, inputs: Array) -> Array:
+        return critic.weights(state, n_agents).value(inputs)
+
+    everything = (dataclasses.replace(episodes, record=None), probs, keys)
+    order = jax.lax.map(lambda one: order_fn(critic_at, *one), everything)
+    expected = (*episodes.valid.shape[1:], n_agents)
+    if order.shape[1:] != expected or not jnp.issubdtype(order.dtype, jnp.integer):
+        raise ValueError(f"`order_fn` returns {order.dtype}{list(order.shape[1:])}; expected int{list(expected)}")
+    return order
+
+
 def _second_pass(
     critic: MixingCritic,
     episodes: Episodes,
@@ -188,23 +225,25 @@ def _second_pass(
     mixed: Mixed,
     order: Array,
     keys: Key[Array, " batch"],
+    credit_fn: CreditFn | None,
 ) -> Float[Array, "batch time agents"]:
-    """Advantages of all steps under the given orders."""
+    """Advantages of all steps under the given orders; without `credit_fn` from the hidden layer."""
     batch, time, n_agents = order.shape
     last = jnp.zeros((batch, 1, n_agents), order.dtype)
     orders = flat(jnp.concatenate([order, last], axis=1))
     state, pi, actions = flat(episodes.state), flat(probs), flat(episodes.actions)
-    credit_fn = _credit_fn(config)
 
     def body(buffer: Array, rows: Chunk) -> Array:
         step_keys = jax.vmap(jax.random.fold_in)(keys[rows.index // (time + 1)], rows.index % (time + 1))
-        if config.credit in FROM_HIDDEN:
+        if credit_fn is None:
             step = jax.tree.map(lambda array: jax.lax.dynamic_slice_in_dim(array, rows.start, chunk), mixed)
             return write(buffer, _from_hidden(step, orders[rows.index], step_keys, config), rows)
         weights = critic.weights(state[rows.index], n_agents)
         credit = jax.vmap(lambda w, p, u, o, k: credit_fn(w.value, p, u, o, k))(
             weights, pi[rows.index], actions[rows.index], orders[rows.index], step_keys
         )
+        if credit.shape[1:] != (n_agents,):
+            raise ValueError(f"`credit_fn` returns shape {list(credit.shape[1:])}; expected {[n_agents]}")
         return write(buffer, credit, rows)
 
     advantage = over_chunks(packed, chunk, body, room_for(packed, (n_agents,), pi.dtype))

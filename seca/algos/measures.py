@@ -5,8 +5,7 @@ import optax
 from jaxtyping import Array, Float
 
 from seca.algos.actor_step import Acting, ActorGradient
-from seca.algos.config import ActorCriticConfig
-from seca.algos.credit_pass import ORDERED, Judged
+from seca.algos.credit_pass import Judged
 from seca.algos.critic_step import CriticGradient, Regression
 from seca.algos.optim import global_sum
 from seca.types import Episodes
@@ -80,7 +79,8 @@ def measure(
     regressed: CriticGradient,
     judged: Judged,
     slope: ActorGradient,
-    config: ActorCriticConfig,
+    ordered: bool,
+    by_path: bool,
     axis: str | None,
 ) -> dict[str, Array]:
     """All of the above for the methods that judge agents in an order, with each agent's place and contribution.
@@ -92,9 +92,9 @@ def measure(
     found = measure_critic(episodes, regressed.taken, goal.targets, regressed.loss, norm, axis)
     found |= measure_actor(episodes, acting, slope, axis) | measure_advantage(episodes, judged.advantage, axis)
     # Only what was really computed: no ranks without an order, no contributions without integrated gradients.
-    if config.credit in ORDERED:
+    if ordered:
         rank = jnp.argsort(judged.order, axis=-1).astype(goal.targets.dtype)
         found["rank_mean"] = mean_over_steps(rank, episodes, axis)
-        if config.order == "gradients":
+        if by_path:
             found["contribution_mean"] = judged.team_mean
     return found

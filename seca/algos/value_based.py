@@ -1,6 +1,7 @@
 """IQL, VDN, QMIX and what came of it: one learner from replayed episodes, with the mixer as an argument."""
 
 import functools
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -38,6 +39,10 @@ from seca.nets.mixers import (
 )
 from seca.types import EnvSpec, Episodes, PyTree, TimeStep
 
+MakeMixer = Callable[[PRNGKeyArray, EnvSpec], PyTree]
+"""`make_mixer(key, spec)`: a module of arrays, called as those of `nets.mixers` are. Agents act greedily each for
+itself, so the joint value must not fall where an agent's utility rises."""
+
 
 class Learner(eqx.Module):
     """Everything that a value-based method learns, counts or remembers. Arrays only."""
@@ -53,18 +58,24 @@ class Learner(eqx.Module):
     gradient_steps: Int[Array, ""]
 
 
-def value_based(name: str, spec: EnvSpec, config: ValueBasedConfig) -> Algorithm:
+def value_based(name: str, spec: EnvSpec, config: ValueBasedConfig, make_mixer: MakeMixer | None = None) -> Algorithm:
     """Build a value-based method for one environment.
 
     Each iteration adds one batch of whole episodes to the buffer and makes one gradient step on episodes drawn from it.
     IQL, VDN (Sunehag et al. 2018), QMIX (Rashid et al. 2018), weighted QMIX (Rashid et al. 2020), QTRAN (Son et al.
     2019), QPLEX (Wang et al. 2021) and Qatten (Yang et al. 2020) differ in the mixer and its loss alone.
 
+    Args:
+        name: for run folders and messages.
+        spec: the environment.
+        config: options; `mixing` says how the loss is made, and which mixer it is unless one is given.
+        make_mixer: a mixer of one's own in place of that of `config.mixing`.
+
     Raises:
         ValueError: an option is out of range, or the buffer cannot hold a batch, or the mixer cannot serve the env.
     """
-    check(spec, config)
-    bind = {"spec": spec, "config": config}
+    check(spec, config, make_mixer)
+    bind = {"spec": spec, "config": config, "make_mixer": make_mixer}
     return Algorithm(
         name=name,
         init=functools.partial(init, **bind),
@@ -82,10 +93,14 @@ def room(spec: EnvSpec, config: ValueBasedConfig) -> int:
     return replays.capacity(spec, config.buffer_episodes, config.buffer_gib)
 
 
-def check(spec: EnvSpec, config: ValueBasedConfig) -> None:
+def check(spec: EnvSpec, config: ValueBasedConfig, make_mixer: MakeMixer | None = None) -> None:
     """Raise ValueError in words for options that make no sense."""
     check_numbers(config)
     replays.check_room(spec, config.buffer_episodes, config.buffer_gib, batch_episodes=config.batch_episodes)
+    if make_mixer is not None:
+        if isinstance(config.mixing, TransformedMixing):
+            raise ValueError("`make_mixer` is given but QTRAN mixes no utilities; choose another `mixing`")
+        return
     if isinstance(config.mixing, AttentionMixing) and spec.ally_features == 0:
         raise ValueError(
             f"`env` is {spec.id}: Qatten reads each agent's features from the head of the state, in SMAC's order, and "
@@ -93,21 +108,26 @@ def check(spec: EnvSpec, config: ValueBasedConfig) -> None:
         )
 
 
-def make_mixers(key: PRNGKeyArray, spec: EnvSpec, config: ValueBasedConfig) -> Mixers:
+def make_mixers(
+    key: PRNGKeyArray, spec: EnvSpec, config: ValueBasedConfig, make_mixer: MakeMixer | None = None
+) -> Mixers:
     """Fresh mixing networks."""
     n, a, s = spec.n_agents, spec.n_actions, spec.state_size
     match config.mixing:
+        case WeightedMixing(embed=embed, width=width, central_width=central_width):
+            main_key, central_key = jax.random.split(key)
+            central = FreeMixer.init(central_key, n, s, central_width)
+            if make_mixer is not None:
+                return Mixers(make_mixer(main_key, spec), central)
+            return Mixers(MonotoneMixer.init(main_key, n, s, embed, width), central)
+        case _ if make_mixer is not None:
+            return Mixers(make_mixer(key, spec))
         case NoMixing():
             return Mixers(NoMixer())
         case SumMixing():
             return Mixers(SumMixer())
         case MonotoneMixing(embed, width):
             return Mixers(MonotoneMixer.init(key, n, s, embed, width))
-        case WeightedMixing(embed=embed, width=width, central_width=central_width):
-            main_key, central_key = jax.random.split(key)
-            return Mixers(
-                MonotoneMixer.init(main_key, n, s, embed, width), FreeMixer.init(central_key, n, s, central_width)
-            )
         case DuplexMixing(width, kernels, depth):
             return Mixers(DuplexMixer.init(key, n, a, s, width, kernels, depth))
         case AttentionMixing(heads, key_size, width, constant_width):
@@ -124,19 +144,21 @@ def make_optimiser(config: ValueBasedConfig) -> optax.GradientTransformation:
     return optax.chain(clip_by_norm(config.clip_norm), rmsprop)
 
 
-def make_networks(key: PRNGKeyArray, spec: EnvSpec, config: ValueBasedConfig) -> Networks:
+def make_networks(
+    key: PRNGKeyArray, spec: EnvSpec, config: ValueBasedConfig, make_mixer: MakeMixer | None = None
+) -> Networks:
     """Fresh networks."""
     agent_key, central_key, mixer_key = jax.random.split(key, 3)
     make_agent = functools.partial(
         RecurrentAgent.init, n_inputs=n_agent_inputs(spec), hidden=config.agent_hidden, n_actions=spec.n_actions
     )
     central = make_agent(central_key) if isinstance(config.mixing, WeightedMixing) else None
-    return Networks(make_agent(agent_key), make_mixers(mixer_key, spec, config), central)
+    return Networks(make_agent(agent_key), make_mixers(mixer_key, spec, config, make_mixer), central)
 
 
-def init(key: PRNGKeyArray, spec: EnvSpec, config: ValueBasedConfig) -> Learner:
+def init(key: PRNGKeyArray, spec: EnvSpec, config: ValueBasedConfig, make_mixer: MakeMixer | None = None) -> Learner:
     """Fresh networks, targets that are copies of them, and an empty buffer."""
-    online = make_networks(key, spec, config)
+    online = make_networks(key, spec, config, make_mixer)
     zero = jnp.zeros((), jnp.int32)
     return Learner(
         online=online,
@@ -243,11 +265,12 @@ def measure(found: Regressed, batch: Episodes, axis: str | None) -> dict[str, Ar
     }
 
 
-def memory(batch: int, spec: EnvSpec, config: ValueBasedConfig) -> int:
+def memory(batch: int, spec: EnvSpec, config: ValueBasedConfig, make_mixer: MakeMixer | None = None) -> int:
     """Estimated peak bytes of training on one device: buffer, new and drawn episodes, networks' passes over these."""
     rows = config.batch_episodes * (spec.episode_limit + 1) * spec.n_agents
     per_row = 4 * (6 * config.agent_hidden + 6 * spec.n_actions) + 4 * (spec.obs_size + spec.n_actions)
-    networks = jax.eval_shape(functools.partial(make_networks, spec=spec, config=config), jax.random.key(0))
+    make = functools.partial(make_networks, spec=spec, config=config, make_mixer=make_mixer)
+    networks = jax.eval_shape(make, jax.random.key(0))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(networks))
     episodes = (room(spec, config) + 3 * batch + 2 * config.batch_episodes) * replays.episode_bytes(spec)
     return episodes + 2 * rows * per_row + 4 * 6 * parameters

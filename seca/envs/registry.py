@@ -1,5 +1,7 @@
 """Environments by name, for the command line."""
 
+import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,7 +10,9 @@ from seca.envs.base import Env
 
 
 def make(env_id: str, options: Mapping[str, Any] | None = None) -> Env:
-    """The environment `family/name`, or `smac:FILE.toml` for a scenario of one's own, with its options.
+    """The environment `family/name`, with its options.
+
+    Of one's own: `smac:FILE.toml` for a scenario, `python:MODULE.FUNCTION` for whatever `Env` that function returns.
 
     Raises ValueError in one line that names what is unknown and the choices.
     """
@@ -17,6 +21,8 @@ def make(env_id: str, options: Mapping[str, Any] | None = None) -> Env:
         from seca.envs import smac  # Reads its data files: only when asked for.
 
         return smac.make_file(env_id.removeprefix("smac:"), **options)
+    if env_id.startswith("python:"):
+        return _make_python(env_id.removeprefix("python:"), options)
     family, _, name = env_id.partition("/")
     if family not in _FAMILIES or not name:
         raise ValueError(f"`env` {env_id!r} does not exist; choose from {', '.join(list_envs())}")
@@ -28,6 +34,25 @@ def make(env_id: str, options: Mapping[str, Any] | None = None) -> Env:
 def list_envs() -> list[str]:
     """All names that `make` knows."""
     return [f"{family}/{name}" for family, (_, names) in _FAMILIES.items() for name in names()]
+
+
+def _make_python(path: str, options: dict[str, Any]) -> Env:
+    module, _, name = path.rpartition(".")
+    try:
+        make_env = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"`env` 'python:{path}' cannot be imported ({error}): write python:MODULE.FUNCTION, with the module where "
+            "Python finds it, as in PYTHONPATH=."
+        ) from None
+    try:
+        inspect.signature(make_env).bind(**options)
+    except TypeError as error:
+        raise ValueError(f"`env-options` do not fit {path}: {error}") from None
+    env = make_env(**options)
+    if not isinstance(env, Env):
+        raise ValueError(f"`env` 'python:{path}' returns {type(env).__name__}; expected seca.envs.base.Env")
+    return env
 
 
 def _make_matrix(name: str, options: dict[str, Any]) -> Env:
