@@ -1,7 +1,7 @@
 """Every method of the comparison, trained alike: the runs, the figure and the table behind docs/comparison.md.
 
-    python benchmarks/comparison.py train [--jobs 2] [--methods seca qmix ...]    hours; goes on where it was stopped
-    python benchmarks/comparison.py show                                         figure, table and data from what is there
+    python benchmarks/comparison.py train [--jobs 2] [--methods seca qmix ...]    hours; goes on where stopped
+    python benchmarks/comparison.py show                                         figure, table and data of what is there
 
 Each run is an ordinary run folder, `<out>/<env>-<method>-s<seed>`, made by `seca train METHOD` with the defaults of its
 preset, one device, one core.

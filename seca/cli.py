@@ -44,6 +44,8 @@ class EvaluateOptions:
     """Which policy: the last one, or the one with the highest test win rate."""
     seed: int = 0
     """Seed of the battles; the same seed gives the same numbers."""
+    opponent: str | None = None
+    """Who commands the enemy, if not who did in training: a name (see `--env-options opponent=`) or a run folder."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print one JSON object, with the outcome of every episode, instead of text."""
 
@@ -202,11 +204,12 @@ def evaluate(arguments: list[str]) -> int:
     whole("episodes", options.episodes, 1, MAX_BATCH)
     whole("seed", options.seed, 0, 2**32 - 1)
     machine.configure(0, options.episodes)
-    result = evaluate_run(options.run, options.episodes, options.checkpoint, options.seed)
+    result = evaluate_run(options.run, options.episodes, options.checkpoint, options.seed, options.opponent)
     if options.json:
         print(json.dumps(result))
     else:
-        print(f"{result['env']}, {options.checkpoint} checkpoint at {result['env_steps']:,} env steps")
+        enemy = f" against {options.opponent}" if options.opponent is not None else ""
+        print(f"{result['env']}{enemy}, {options.checkpoint} checkpoint at {result['env_steps']:,} env steps")
         print(f"{options.episodes} greedy episodes, seed {options.seed}: {stats.sentence(result)}")
     return 0
 

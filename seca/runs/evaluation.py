@@ -5,19 +5,23 @@ from typing import Any
 
 from seca.runs import folder as folders
 from seca.runs import machine, stats
-from seca.runs.load import Kind, build_run, load_state
+from seca.runs.load import Kind, against, build_run, load_state
 from seca.train.evaluate import make_evaluate
 
 
-def evaluate_run(path: pathlib.Path, episodes: int, kind: Kind, seed: int) -> dict[str, Any]:
+def evaluate_run(
+    path: pathlib.Path, episodes: int, kind: Kind, seed: int, opponent: str | None = None
+) -> dict[str, Any]:
     """Greedy episodes of a run's policy: win rate with interval, return, length and every episode's outcome.
 
-    The same `seed` gives the same battles. Raises UsageError when the run cannot be read.
+    The same `seed` gives the same battles. `opponent` replaces the one it was trained against: a name or a run folder.
+    Raises UsageError when the run cannot be read or the opponent does not fit.
     """
     folder = folders.existing(path)
     built = build_run(folders.read_config(folder.config))
     state = load_state(folder, kind, built)[0]
-    evaluate = make_evaluate(built.env, built.algorithm, episodes, machine.choose_devices(0, episodes))
+    env = built.env if opponent is None else against(built.config, opponent)
+    evaluate = make_evaluate(env, built.algorithm, episodes, machine.choose_devices(0, episodes))
     return {
         "run": str(path),
         "checkpoint": kind,
@@ -25,4 +29,5 @@ def evaluate_run(path: pathlib.Path, episodes: int, kind: Kind, seed: int) -> di
         "env_steps": int(state.env_steps),
         "seed": seed,
         "greedy": True,
+        **({} if opponent is None else {"opponent": opponent}),
     } | stats.summary(evaluate(state, stats.evaluation_key(seed)))

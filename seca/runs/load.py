@@ -59,6 +59,14 @@ def make_env(env: str, options: Mapping[str, Any]) -> Env:
     return registry.make(env, {**options, "opponent": enemy})
 
 
+def against(config: RunConfig, enemy: str) -> Env:
+    """The environment of a run with another opponent, a name or a run folder. Raises UsageError where it cannot be."""
+    if not config.env.startswith("smac"):
+        raise UsageError(f"`opponent` is '{enemy}' but {config.env} has no enemy: only smac/ environments have")
+    with refusing():
+        return make_env(config.env, {**config.env_options, "opponent": enemy})
+
+
 class LoadedRun:
     """A trained policy that acts, with its environment; `act` remembers the recurrent state between calls."""
 

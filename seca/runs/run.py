@@ -35,6 +35,10 @@ class Prepared:
 
     built: Built
     devices: list[jax.Device]
+    needed: int
+    """Estimate of the bytes that training takes, on one device where each has its own memory."""
+    free: int | None
+    """Bytes free when it was prepared, where the system says."""
 
 
 def prepare(config: RunConfig) -> Prepared:
@@ -42,20 +46,24 @@ def prepare(config: RunConfig) -> Prepared:
     check_installed(config.loggers)
     built = build_run(config)
     devices = machine.choose_devices(config.devices, config.loop.runners)
-    _check_memory(built.algorithm, config, devices)
-    return Prepared(built, devices)
+    prepared = Prepared(built, devices, _needed(built.algorithm, config, devices), machine.free_memory(devices[0]))
+    _check_memory(prepared)
+    return prepared
 
 
-def _check_memory(algorithm: Algorithm, config: RunConfig, devices: list[jax.Device]) -> None:
-    needed, free = algorithm.memory(config.loop.runners), machine.free_memory(devices[0])
+def _needed(algorithm: Algorithm, config: RunConfig, devices: list[jax.Device]) -> int:
+    shared, whole = algorithm.memory(config.loop.runners) - algorithm.buffer, algorithm.buffer
     # Host devices share one memory; accelerators have one each, and the runners are split.
-    shared, whole = needed - algorithm.buffer, algorithm.buffer
-    per_device = shared + len(devices) * whole if devices[0].platform == "cpu" else shared // len(devices) + whole
-    if free is not None and per_device > free:
-        smaller = f", or `buffer_gib` below {whole / 2**30:.1f}" if whole else ""
+    return shared + len(devices) * whole if devices[0].platform == "cpu" else shared // len(devices) + whole
+
+
+def _check_memory(prepared: Prepared) -> None:
+    config, free, buffer = prepared.built.config, prepared.free, prepared.built.algorithm.buffer
+    if free is not None and prepared.needed > free:
+        smaller = f", or `buffer_gib` below {buffer / 2**30:.1f}" if buffer else ""
         raise UsageError(
             f"`runners` is {config.loop.runners}: training {config.preset} on {config.env} needs about "
-            f"{per_device / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; choose fewer runners{smaller}"
+            f"{prepared.needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; choose fewer runners{smaller}"
         )
 
 
@@ -124,6 +132,7 @@ def _train(prepared: Prepared, folder: RunFolder, state: TrainState, position: P
         f"seca {seca.__version__}, jax {jax.__version__}, {len(devices)} x {devices[0].device_kind} "
         f"({devices[0].platform}); {config.preset} on {config.env}, seed {config.seed}, run folder {folder.path}"
     )
+    display.note(_memory(prepared))
     with stop_on_signals(lambda: _how_to_resume(folder)) as stop:
         loggers = open_loggers(config, folder.path, int(state.env_steps))
         with Recorder(folder, config, prepared.built.env, position, display, loggers, stop) as recorder:
@@ -138,6 +147,13 @@ def _train(prepared: Prepared, folder: RunFolder, state: TrainState, position: P
             state, _ = take_out(state)  # Room for the untrained policy's.
             report_result(prepared, folder, state, display)
     return _ended(folder, stop, display)
+
+
+def _memory(prepared: Prepared) -> str:
+    buffer = prepared.built.algorithm.buffer
+    free = "" if prepared.free is None else f" of {prepared.free / 2**30:.1f} GiB free"
+    replay = f", {buffer / 2**30:.2f} GiB of it for replayed episodes" if buffer else ""
+    return f"memory: about {prepared.needed / 2**30:.2f} GiB{free}{replay}"
 
 
 def _ended(folder: RunFolder, stop: StopRequest, display: Display) -> int:

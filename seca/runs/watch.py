@@ -14,12 +14,11 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 import seca
 from seca.config import EnvOption
-from seca.envs import registry
 from seca.envs.base import Env
 from seca.errors import UsageError, refusing
 from seca.runs import folder as folders
 from seca.runs import stats
-from seca.runs.load import Kind, LoadedRun, load
+from seca.runs.load import Kind, LoadedRun, against, load, make_env
 from seca.runs.recording import About, Recording
 from seca.smac import actions, scenario, trace
 from seca.smac.scripts import SCRIPTS, Script
@@ -108,7 +107,7 @@ def plan(policy: str, env: str | None, env_options: Mapping[str, EnvOption], kin
             f"`checkpoint` is '{kind}' but `policy` '{policy}' has none: leave it out, or give a run folder"
         )
     with refusing():
-        made = registry.make(env, dict(env_options))
+        made = make_env(env, env_options)
         simulator = simulator_of(made)
     return Plan(made, scripted(policy, simulator), None, f"{simulator.battlefield.name}-{policy}")
 
@@ -120,15 +119,20 @@ def _plan_run(path: pathlib.Path, env: str | None, env_options: Mapping[str, Env
     config = folders.read_config(folder.config)
     if env is not None and env != config.env:
         raise UsageError(f"`env` is {env} but run {path} was trained on {config.env}: leave `env` out")
+    enemy = env_options.get("opponent")
     for name, value in env_options.items():
+        if name == "opponent":
+            continue
         if name not in config.env_options or config.env_options[name] != value:
             raise UsageError(f"`env-options` {name}={value} is not what run {path} was trained with: leave it out")
     run = load(path, kind)
+    played = run.env if enemy is None else against(config, str(enemy))
     with refusing():
-        simulator_of(run.env)
+        simulator_of(played)
     steps = int(run.state.env_steps)
     policy = greedy(run, f"{path.resolve().name}, {kind} checkpoint at {steps:,} env steps")
-    return Plan(run.env, policy, folder.recordings, f"{kind}-{steps}")
+    against_whom = "" if enemy is None else f"-against-{pathlib.Path(str(enemy)).name}"
+    return Plan(played, policy, folder.recordings, f"{kind}-{steps}{against_whom}")
 
 
 def simulator_of(env: Env) -> Simulator:

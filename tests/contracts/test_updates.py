@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +10,7 @@ import pytest
 from batches import SPEC, in_float64, random_episodes
 from jax.sharding import Mesh, PartitionSpec
 from reference import assert_trees_close, float64_fixture
+from sizes import small
 
 from seca.algos import replay as replays
 from seca.algos.base import Algorithm
@@ -18,20 +18,10 @@ from seca.presets import PRESETS, build
 from seca.types import EnvSpec
 
 _ = float64_fixture
-SMALL = {"actor_hidden": 8, "critic_hidden": 8, "critic_embed": 8, "critic_width": 8, "embed": 8, "width": 8} | {
-    "joint_width": 8, "batch_episodes": 8, "start_episodes": 8, "buffer_episodes": 16,
-}  # fmt: skip
-"""Sizes of networks and buffers for these tests, wherever a method has such an option."""
 METHODS = [name for name, preset in PRESETS.items() if preset.kind != "value-based" and name in (
     "seca", "coma", "lica", "vmix", "vdac", "ia2c", "mappo", "ippo", "riit", "riit-online", "scc",
 )]  # fmt: skip
 """One of each family; value-based methods have tests of their own."""
-
-
-def small(name: str, **changes: Any) -> Any:
-    config = PRESETS[name].config
-    fields = {field.name for field in dataclasses.fields(config)}
-    return dataclasses.replace(config, **{key: value for key, value in SMALL.items() if key in fields}, **changes)
 
 
 @functools.lru_cache

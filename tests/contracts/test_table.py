@@ -1,0 +1,116 @@
+"""One contract over the whole table of presets: build, train, stop, go on, refuse."""
+
+import dataclasses
+import pathlib
+import re
+
+import jax
+import numpy as np
+import pytest
+from sizes import small
+
+from seca.algos.replay import put_back, take_out
+from seca.config import LoopConfig, from_preset
+from seca.envs.registry import make
+from seca.errors import UsageError
+from seca.presets import PRESETS, build
+from seca.runs import machine, run
+from seca.train import checkpoint
+from seca.train.iterate import make_iterate
+from seca.train.state import TrainState, init_state
+
+QUICK = ("seca", "qmix")
+"""Presets also in the fast suite."""
+RUNNERS = 8
+SCENARIO = """
+limit = 6
+terrain = "simple"
+allies = [{ unit = "marine", count = 2, at = [12, 16] }]
+enemies = [{ unit = "zealot", count = 1, at = [16, 16] }]
+attack = { point = [12, 16] }
+"""
+CASES = [
+    pytest.param(name, env, marks=[] if name in QUICK else [pytest.mark.slow])
+    for name in PRESETS
+    for env in ("tiny", "matrix/qtran")
+    if (name, env) != ("qatten", "matrix/qtran")
+]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A battle of two marines and a zealot, over after six steps, as an environment of one's own."""
+    path = tmp_path_factory.mktemp("scenario") / "tiny.toml"
+    path.write_text(SCENARIO)
+    return f"smac:{path}"
+
+
+def leaves(state: TrainState) -> list[np.ndarray]:
+    return [
+        np.asarray(jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)
+        for leaf in jax.tree.leaves(state)
+    ]
+
+
+@pytest.mark.parametrize(("name", "env_id"), CASES)
+def test_trains_and_goes_on_from_its_checkpoints(name: str, env_id: str, tiny: str, tmp_path: pathlib.Path) -> None:
+    """Three updates; the third comes out the same bit for bit from a checkpoint, with all that was replayed."""
+    env = make(tiny if env_id == "tiny" else env_id)
+    algorithm = build(name, env.spec, small(name))
+    iterate = make_iterate(env, algorithm, RUNNERS, jax.devices()[:1])
+    state = init_state(algorithm, 0)
+    before = leaves(take_out(state.learner)[0])
+    for _ in range(2):
+        state, metrics = iterate(state)
+        assert all(np.isfinite(np.asarray(value)).all() for value in metrics.values())
+    checkpoint.save(tmp_path, "latest", state, {})
+    checkpoint.save(tmp_path, "best", take_out(state)[0], {})
+    unbroken, _ = iterate(state)
+    # From another seed: whatever a checkpoint left out would show.
+    template = init_state(algorithm, 1)
+    resumed, _ = iterate(checkpoint.load(checkpoint.find(tmp_path, "latest")[0], template))
+    for one, other in zip(leaves(unbroken), leaves(resumed), strict=True):
+        np.testing.assert_array_equal(one, other)
+    after = leaves(take_out(unbroken.learner)[0])
+    assert any((one != other).any() for one, other in zip(before, after, strict=True))
+    assert int(unbroken.episodes) == 3 * RUNNERS
+
+    rest, replay = take_out(init_state(algorithm, 1))
+    stored = checkpoint.load(checkpoint.find(tmp_path, "best")[0], rest)
+    again, metrics = iterate(put_back(stored, replay))
+    assert int(again.episodes) == 3 * RUNNERS and all(np.isfinite(np.asarray(v)).all() for v in metrics.values())
+
+
+def test_qatten_needs_the_parts_of_a_state() -> None:
+    """Its attention reads agents' features where SMAC's state has them; a matrix game has no such state."""
+    with pytest.raises(ValueError, match="`env` is matrix/qtran: Qatten reads .*; choose a smac/ environment"):
+        build("qatten", make("matrix/qtran").spec, small("qatten"))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("map_name", ["2s3z", "MMM2", "27m_vs_30m"])
+def test_what_does_not_fit_is_refused(name: str, map_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before compiling, with the estimate; with a MiB nothing trains, with 256 GiB everything does."""
+    config = dataclasses.replace(from_preset(name), env=f"smac/{map_name}", loop=LoopConfig(runners=32))
+    monkeypatch.setattr(machine, "free_memory", lambda device: 2**20)
+    with pytest.raises(UsageError, match=rf"training {name} on smac/{map_name} needs about [0-9.]+ GiB and 0.0 GiB"):
+        run.prepare(config)
+    monkeypatch.setattr(machine, "free_memory", lambda device: 2**38)
+    assert 2**20 < run.prepare(config).needed < 2**38
+
+
+@pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.kind == "value-based"])
+def test_buffers_are_smaller_where_episodes_are_larger(name: str) -> None:
+    """5,000 episodes on 2s3z; as many as fit in `buffer_gib` on the large maps."""
+    sizes = {}
+    for map_name in ("2s3z", "27m_vs_30m"):
+        env = make(f"smac/{map_name}")
+        sizes[map_name] = build(name, env.spec, PRESETS[name].config).buffer
+    assert sizes["27m_vs_30m"] <= PRESETS[name].config.buffer_gib * 2**30
+    assert 0 < sizes["2s3z"] < 1.5 * 2**30
+
+
+def test_the_estimate_is_printed_before_training(seca, small_run: list[str], tmp_path: pathlib.Path) -> None:
+    ended = seca("train", *small_run, "--steps", 4, "--eval-interval", 40, "--out", tmp_path / "run")
+    assert ended.returncode == 0, ended.stderr
+    assert re.search(r"memory: about \d+\.\d\d GiB of \d+\.\d GiB free", ended.stdout + ended.stderr)
