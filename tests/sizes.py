@@ -13,6 +13,6 @@ SMALL = {"actor_hidden": 8, "critic_hidden": 8, "critic_embed": 8, "critic_width
 
 def small(name: str, **changes: Any) -> Any:
     """Options of a preset with these sizes."""
-    config = PRESETS[name].config
+    config: Any = PRESETS[name].config
     fields = {field.name for field in dataclasses.fields(config)}
     return dataclasses.replace(config, **{key: value for key, value in SMALL.items() if key in fields}, **changes)

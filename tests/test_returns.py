@@ -62,7 +62,7 @@ def test_corrected_q_lambda(terminated: bool, lam: float, length: int) -> None:
     reward, best, taken = rng.normal(size=6), rng.normal(size=7), rng.normal(size=7)
     valid = np.arange(6) < length
     ended = (np.arange(6) == length - 1) & terminated
-    given = [jnp.asarray(x) for x in (reward, ended, valid)]
+    given = jnp.asarray(reward), jnp.asarray(ended), jnp.asarray(valid)
     found = q_lambda(*given, jnp.asarray(best), jnp.asarray(taken), gamma=0.9, lam=lam)
     expected = naive.q_lambda(reward, terminated, length, best, taken, 0.9, lam)
     np.testing.assert_allclose(found, expected, atol=1e-12)

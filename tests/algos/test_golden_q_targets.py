@@ -43,8 +43,8 @@ def regressed(numbers: Numbers, mixer: str, variant: str) -> Regressed:
 
 def check_gradient(found: Networks, numbers: Numbers, prefix: str, mixer: str) -> None:
     """Agent and mixer, layer by layer."""
-    expected = {"agent": actor(numbers, f"{prefix}_agent_")}
-    ours = {"agent": found.agent}
+    expected: dict[str, Any] = {"agent": actor(numbers, f"{prefix}_agent_")}
+    ours: dict[str, Any] = {"agent": found.agent}
     if mixer == "qmix":
         expected["mixer"], ours["mixer"] = monotone_mixer(numbers, f"{prefix}_mixer_"), found.mixers.main
     for left, right in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):

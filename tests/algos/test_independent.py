@@ -60,7 +60,7 @@ def test_update_equals_autodiff(float64: None) -> None:
     mask, samples = batch.valid[..., None], batch.valid.sum() * SPEC.n_agents
     inputs = critic_inputs(seen_in(batch))
     target = np.asarray(learner.target(inputs))[..., 0]
-    reward, ended = np.asarray(batch.reward), np.asarray(batch.terminated).any(axis=1)
+    reward, ended = np.asarray(batch.reward), np.asarray(batch.terminated.any(axis=1))
     goal = np.zeros((*reward.shape, SPEC.n_agents))
     for b, length in enumerate(np.asarray(batch.length)):
         for i in range(SPEC.n_agents):

