@@ -114,6 +114,8 @@ def steer(scenario: Scenario, battle: Battle) -> Battle:
     if is_tight(scenario):
         unit, inverse = speed * (1 / 600.0), 600.0 / jnp.maximum(speed, 1e-6)
         packed = functools.partial(_in_one_word, pairs, unit, inverse)
+        # Rounded, not cut off: the lean of the undecided would be lost, and whatever is dead ahead passed on the right.
+        bias = jnp.round(bias * 64.0) * (1 / 64.0)
         word = _over_units(scenario, packed, _pack(inverse, (intent.vx, intent.vy, bias)))
         vx, vy, side = _unpack(unit, word)
         turned = jnp.abs(side) >= 1.0

@@ -305,6 +305,23 @@ def watch(battlefield, steps, seed):
     return jax.tree.map(lambda s: s.reshape(-1, *s.shape[2:]), seen)
 
 
+@pytest.mark.parametrize("terrain", ["simple", "octagon"])
+def test_chance_decides_on_the_side(terrain):
+    """What is dead ahead is passed on the side drawn for the walker, in the open as where it is tight."""
+    battlefield = field(["zealot", "zealot"], ["zealot"], terrain)
+    assert movement.is_tight(battlefield) == (terrain == "octagon")
+    battle = smac_lab.at(battlefield, [(15.2, 16), (16, 16), (25, 16)], smac_lab.PASSIVE, seeds=2)
+    orders = [battle.orders.goal_x.at[0].set(20.0), battle.orders.walking.at[0].set(True)]
+    where_to = lambda b: [b.orders.goal_x, b.orders.walking, b.intent.side]  # noqa: E731
+    battle = eqx.tree_at(where_to, battle, [*orders, battle.intent.side.at[0].set(jnp.float32([1.0, -1.0]))])
+    battle = eqx.tree_at(lambda b: b.orders.goal_y, battle, battle.orders.goal_y.at[0].set(16.0))
+    wanted = movement.steer(battlefield, movement.plan(battlefield, battle)).intent
+    speed = 2.25 / 16
+    np.testing.assert_allclose(wanted.vy[0], [-speed, speed], atol=1e-3)
+    np.testing.assert_array_equal(wanted.side[0], [1.0, -1.0])
+    assert wanted.passing[0].all()
+
+
 TIGHT = ("corridor", "27m_vs_30m", "bane_vs_bane", "2c_vs_64zg", "so_many_baneling", "6h_vs_8z", "MMM2")
 
 

@@ -15,7 +15,7 @@ from seca.envs import smac
 from seca.errors import UsageError
 from seca.presets import PRESETS, build
 from seca.runs import opponent as run_opponent
-from seca.smac import actions, observe, opponent, reward, scenario, scripts, simulator, state, tick
+from seca.smac import actions, combat, observe, opponent, reward, scenario, scripts, simulator, state, tick
 from seca.smac.exchange import exchange, mirrored, swapped
 from seca.smac.opponent import SCRIPTED, Opponent
 from seca.smac.policy import fair, policy_opponent
@@ -207,8 +207,8 @@ def test_scripts_take_available_actions_and_fight(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "enemy"), list(itertools.product(scenario.map_names(), scripts.OPPONENTS)))
-def test_every_opponent_plays_every_map(name, enemy):
+@pytest.mark.parametrize(("name", "enemy"), zip(scenario.map_names(), itertools.cycle(scripts.OPPONENTS), strict=False))
+def test_every_map_is_played_against_one_of_the_opponents(name, enemy):
     """A few steps against allies at random: all finite, and finished battles stay as they are."""
     env = smac.make(name, opponent=enemy)
     field = simulator.make(name).battlefield
@@ -418,14 +418,8 @@ def test_a_policy_against_itself_wins_half(name):
     np.testing.assert_array_equal(battle.opponent.carry[0], battle.steps)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["3m", "8m", "MMM", "2s3z", "3s5z"])
-def test_attack_move_against_itself_wins_half(name):
-    """12.13: from the maps' own places, with the enemy's rules on both sides, each wins half of 2,000 fights.
-
-    Left out, for reasons not found yet: 25m (727 won, 1161 lost) and 1c3s5z (1834, 155). Neither the order of turns nor
-    that of targets changes these. On bane_vs_bane fewer than 90 % of the fights are decided.
-    """
+def both_attack_move(name: str):
+    """Battles from the map's own places with the enemy's rules on both sides, and what is whose mirror image."""
     field = fair(scenario.load(name))
     places, a = mirrored(field), field.n_agents
     (x, y), turn = field.attack.start, lambda at, flip: 32 - at if flip else at
@@ -437,15 +431,65 @@ def test_attack_move_against_itself_wins_half(name):
     def act(field, battle):
         return opponent.attack_move(field, SCRIPTED.act(field, battle), 0, a)
 
-    battles = simulator.Simulator(field, scenario.Options(), Opponent(init, act))
+    return simulator.Simulator(field, scenario.Options(), Opponent(init, act)), places
 
-    def one(battle, _):
-        return tick.advance(field, battles.options, battle, battle, battles.commander)[0], None
 
-    play = jax.jit(lambda keys: jax.lax.scan(one, battles.reset(keys)[0], None, length=field.limit)[0])
-    end = reward.outcome(field, play(jax.random.split(jax.random.key(5), 2000)).units)
-    assert (end.won | end.lost).mean() > 0.9
+EVEN = ["3m", "8m", "25m", "MMM", "2s3z", "3s5z", "1c3s5z", "bane_vs_bane"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EVEN)
+def test_attack_move_against_itself_wins_half(name):
+    """12.13: from the maps' own places, with the enemy's rules on both sides, each wins half of 2,000 fights.
+
+    On bane_vs_bane nearly half of the fights end with nobody left, so it takes 4,000.
+    """
+    battles, _ = both_attack_move(name)
+    goes_on = lambda b: (b.terminated | b.truncated).mean() < 0.98  # noqa: E731 A few last ever so long.
+    one = lambda b: tick.advance(battles.battlefield, battles.options, b, b, battles.commander)[0]  # noqa: E731
+    play = jax.jit(lambda keys: jax.lax.while_loop(goes_on, one, battles.reset(keys)[0]))
+    bombs = name == "bane_vs_bane"
+    battle = play(jax.random.split(jax.random.key(5), 4000 if bombs else 2000))
+    end = reward.outcome(battles.battlefield, battle.units)
+    assert (end.won | end.lost).mean() > (0.5 if bombs else 0.9)
     assert float(end.won.sum() / (end.won | end.lost).sum()) == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("name", ["1c3s5z", *(pytest.param(n, marks=pytest.mark.slow) for n in EVEN if n != "1c3s5z")])
+def test_mirror_images_stay_mirror_images(name):
+    """With the enemy's rules on both sides and luck that is mirrored too, so is all that happens until they meet.
+
+    For two env steps, before rounding has grown into differences. What looks at one side only, or turns all one way
+    round, shows here at once, and may decide every battle of a map, since all of them start alike.
+    """
+    battles, places = both_attack_move(name)
+    field, a = battles.battlefield, battles.battlefield.n_agents
+    theirs, (sign_x, sign_y) = places.rows[:a], (-1.0 if flip else 1.0 for flip in (places.flip_x, places.flip_y))
+
+    def mirror_luck(battle):
+        battle = combat.draw(battles.options, battle)
+        jitter, side = battle.weapons.jitter, battle.intent.side
+        return eqx.tree_at(
+            lambda b: (b.weapons.jitter, b.intent.side),
+            battle,
+            (jitter.at[theirs].set(jitter[:a]), side.at[theirs].set(side[:a] * sign_x * sign_y)),
+        )
+
+    @jax.jit
+    def step(battle):
+        battle = jax.lax.fori_loop(0, 8, lambda _, b: tick.tick(field, battles.commander, b), mirror_luck(battle))
+        return eqx.tree_at(lambda b: b.steps, battle, battle.steps + 1)
+
+    battle, _ = battles.reset(jax.random.split(jax.random.key(5), 8))
+    before, before_y = battle.units.x, battle.units.y
+    for _ in range(2):
+        battle = step(battle)
+        seen = exchange(places, battle, battle.last_action)
+        np.testing.assert_allclose(seen.units.x, battle.units.x, atol=1e-3)
+        np.testing.assert_allclose(seen.units.y, battle.units.y, atol=1e-3)
+        np.testing.assert_array_equal(seen.intent.side, battle.intent.side)
+        np.testing.assert_array_equal(seen.intent.passing, battle.intent.passing)
+    assert np.hypot(battle.units.x - before, battle.units.y - before_y).max() > 1.0
 
 
 def test_policies_are_refused_where_they_do_not_fit():
