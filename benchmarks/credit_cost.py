@@ -33,6 +33,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import matplotlib
+import matplotlib.ticker
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array
@@ -417,7 +418,7 @@ def _order_table(rows: Sequence[Row]) -> str:
 
 def draw(rows: Sequence[Row], path: pathlib.Path) -> None:
     """The figure: update and advantages over the number of agents, and what the order costs and gains."""
-    figure, panels = plt.subplots(1, 3, figsize=(13, 4.6))
+    figure, panels = plt.subplots(1, 3, figsize=(13, 5.2))
     curve = [row for row in rows if row["part"] == "curve"]
     for panel, whats in zip(panels, (("update", "credit"), ("advantages",)), strict=False):
         _draw_curve(panel, curve, whats)
@@ -425,13 +426,14 @@ def draw(rows: Sequence[Row], path: pathlib.Path) -> None:
     for colour, policy in enumerate(dict.fromkeys(row["policy"] for row in ordered)):
         _draw_order(panels[2], [row for row in ordered if row["policy"] == policy], f"C{colour}", policy)
     panels[2].set(xlabel="order alone, ms per batch", ylabel="Kendall's τ with K = 50", xscale="log")
+    panels[2].xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
     for panel in panels:
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
         if panel.get_legend_handles_labels()[0]:
             panel.legend(frameon=False, fontsize=8)
     figure.text(0.01, 0.01, caption(rows), fontsize=7.5, va="bottom")
-    figure.tight_layout(rect=(0, 0.17, 1, 1))
+    figure.tight_layout(rect=(0, 0.24, 1, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     plt.close(figure)
