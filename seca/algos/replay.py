@@ -61,7 +61,9 @@ def episode_bytes(spec: EnvSpec) -> int:
 
 def init(spec: EnvSpec, size: int) -> Replay:
     """An empty buffer for `size` episodes."""
-    return Replay(_flashbax(size, 1).init(_empty(spec)))
+    state = _flashbax(size, 1).init(_empty(spec))
+    # flashbax's counters are weakly typed, what a checkpoint gives back is not: the same types, the same program.
+    return Replay(jax.tree.map(lambda x: jnp.asarray(x, x.dtype), state))
 
 
 def size(replay: Replay) -> int:
