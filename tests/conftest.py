@@ -58,6 +58,14 @@ def forget_programs() -> Iterator[None]:
     gc.collect()
 
 
+@pytest.fixture
+def quick_programs() -> Iterator[None]:
+    """Programs compiled in half the time, without most optimisations: for tests that compile much and run little."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 Seca = Callable[..., subprocess.CompletedProcess[str]]
 
 SMALL_RUN = ["seca", "--env", "matrix/focus-fire", "--runners", "4", "--eval-episodes", "8"]

@@ -108,9 +108,9 @@ def test_end_of_training_says_how_it_went(seca, small_run: list[str], tmp_path: 
         ended = seca("train", *small_run, "--steps", 8, cwd=tmp_path)
         assert ended.returncode == 0, ended.stderr
         printed = ended.stdout.splitlines()
-        assert f"jax {jax.__version__}" in printed[0]
+        assert f"jax {jax.__version__}" in printed[0] and printed[1].startswith("memory: about ")
         assert re.match(
-            r"0 of 8 env steps \| - steps/s \| ETA - \| train return - \| test win rate [\d.]+ %", printed[1]
+            r"0 of 8 env steps \| - steps/s \| ETA - \| train return - \| test win rate [\d.]+ %", printed[2]
         )
         assert printed[-4] == "greedy win rate over 128 episodes:"
         assert printed[-3].startswith("  trained ")

@@ -20,6 +20,8 @@ from seca.presets import PRESETS
 from seca.train.iterate import make_iterate
 from seca.train.state import init_state
 
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
 EXTEND, CHOOSE = ((DOCS / name).read_text() for name in ("extend.md", "choose.md"))
 

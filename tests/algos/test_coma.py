@@ -27,6 +27,8 @@ from seca.algos.packing import pack
 from seca.nets.mixers import Deep
 from seca.returns import td_lambda
 
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
 _ = float64_fixture
 CONFIG = ComaConfig(actor_hidden=8, critic_hidden=16)
 

@@ -12,6 +12,8 @@ from seca.algos.value_config import MonotoneMixing, SumMixing, ValueBasedConfig
 from seca.algos.value_step import Mixers, Networks, Regressed, method_of, pass_over, regress
 from seca.nets.mixers import SumMixer
 
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
 _ = float64_fixture
 VARIANTS: dict[str, dict[str, Any]] = {
     "one_step": {"td_lambda": 0.0, "loss_scale": 1.0},

@@ -22,6 +22,8 @@ from seca.algos.packing import pack
 from seca.order.gradients import GradientOrder
 from seca.types import EnvSpec
 
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
 _ = float64_fixture
 CHUNK = 5  # Smaller than a batch and no divisor of it, so that chunks meet episode ends everywhere.
 

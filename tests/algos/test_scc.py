@@ -20,6 +20,8 @@ from seca.nets.agents import agent_inputs
 from seca.nets.critics import CoalitionCritic
 from seca.types import EnvSpec
 
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
 _ = float64_fixture
 CONFIG = SccConfig(
     actor_hidden=8, critic_hidden=8, joint_width=8, batch_episodes=8, buffer_episodes=16, epsilon_steps=100

@@ -31,6 +31,8 @@ from seca.nets.agents import agent_inputs
 from seca.nets.mixers import Choice
 from seca.types import Episodes, TimeStep
 
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
 _ = float64_fixture
 ENV = dataclasses.replace(SPEC, ally_features=2)
 MIXINGS: dict[str, Mixing] = {

@@ -18,6 +18,8 @@ from seca.order.simple import entropy
 from seca.returns import td_lambda
 from seca.types import EnvSpec, Episodes
 
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
 _ = float64_fixture
 
 

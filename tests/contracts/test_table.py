@@ -81,7 +81,7 @@ def goes_on_from_its_checkpoints(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_trains_on_a_battle(name: str, tiny: str, tmp_path: pathlib.Path) -> None:
+def test_trains_on_a_battle(name: str, tiny: str, tmp_path: pathlib.Path, quick_programs: None) -> None:
     env = make(tiny)
     algorithm = build(name, env.spec, small(name))
     iterate = make_iterate(env, algorithm, RUNNERS, jax.devices()[:1])

@@ -15,6 +15,8 @@ from seca.algos.base import Algorithm
 from seca.presets import PRESETS, build
 from seca.types import EnvSpec
 
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
 _ = float64_fixture
 METHODS = [name for name, preset in PRESETS.items() if preset.kind != "value-based" and name in (
     "seca", "coma", "lica", "vmix", "vdac", "ia2c", "mappo", "ippo", "riit", "riit-online", "scc",

@@ -14,6 +14,8 @@ from seca.nets.agents import RecurrentAgent, agent_inputs
 from seca.nets.critics import MixingCritic
 from seca.nets.recurrent import BlockRows, backward, empty_sweep
 
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
 _ = float64_fixture
 
 

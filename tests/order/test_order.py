@@ -12,6 +12,8 @@ from seca.nets.critics import MixingCritic
 from seca.order.gradients import GradientOrder, by_contribution, by_stage, on_path, transition_contribution
 from seca.order.simple import by_entropy, by_probability, descending, entropy, shuffled
 
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
 _ = float64_fixture
 N_AGENTS, N_ACTIONS, STATE = 3, 4, 6
 

@@ -19,6 +19,8 @@ from seca.train.rollout import collect
 from seca.train.state import init_state, iteration_keys
 from seca.types import EnvSpec, TimeStep
 
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
 CONFIG = ActorCriticConfig(actor_hidden=8, critic_embed=8, critic_width=16)
 LIMIT = 6
 
