@@ -454,7 +454,7 @@ def test_attack_move_against_itself_wins_half(name):
     bombs = name == "bane_vs_bane"
     battle = play(jax.random.split(jax.random.key(5), 1000 if bombs else 2000))
     end = reward.outcome(battles.battlefield, battle.units)
-    assert (end.won | end.lost).mean() > (0.5 if bombs else 0.9)
+    assert (end.won | end.lost).mean() > (0.45 if bombs else 0.9)
     assert float(end.won.sum() / (end.won | end.lost).sum()) == pytest.approx(0.5, abs=0.07 if bombs else 0.03)
 
 
