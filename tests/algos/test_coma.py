@@ -27,7 +27,7 @@ from seca.algos.packing import pack
 from seca.nets.mixers import Deep
 from seca.returns import td_lambda
 
-pytestmark = pytest.mark.usefixtures("quick_programs")
+pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
 
 _ = float64_fixture
 CONFIG = ComaConfig(actor_hidden=8, critic_hidden=16)

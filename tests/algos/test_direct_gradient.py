@@ -30,7 +30,7 @@ from seca.order.simple import entropy
 from seca.returns import td_lambda
 from seca.types import EnvSpec, Episodes
 
-pytestmark = pytest.mark.usefixtures("quick_programs")
+pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
 
 _ = float64_fixture
 CONFIG = LicaConfig(actor_hidden=8, critic_embed=8, critic_width=16)

@@ -12,7 +12,7 @@ from seca.algos.value_config import MonotoneMixing, SumMixing, ValueBasedConfig
 from seca.algos.value_step import Mixers, Networks, Regressed, method_of, pass_over, regress
 from seca.nets.mixers import SumMixer
 
-pytestmark = pytest.mark.usefixtures("quick_programs")
+pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
 
 _ = float64_fixture
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -17,7 +17,7 @@ from seca.algos.optim import clipped_adam
 from seca.order.simple import entropy
 from seca.returns import n_step
 
-pytestmark = pytest.mark.usefixtures("quick_programs")
+pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
 
 _ = float64_fixture
 CONFIG = Ia2cConfig(actor_hidden=8, critic_hidden=8, n_step=2, entropy_coef=0.05)

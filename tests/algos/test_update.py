@@ -260,6 +260,7 @@ def test_recorded_hidden_states_serve_as_the_forward_pass(float64: None) -> None
     assert_trees_close(recorded, again, 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_devices", [2, 4])
 def test_any_number_of_devices_gives_the_same_update(n_devices: int, float64: None) -> None:
     """Losses, entropy means and clip norms are global; episode lengths are unequal within and between devices."""
@@ -312,6 +313,7 @@ def test_target_is_copied_on_schedule(float64: None) -> None:
     assert_trees_close(second.target, second.critic, 0.0)
 
 
+@pytest.mark.slow
 def test_critic_epochs_share_their_targets(float64: None) -> None:
     """Two gradient steps on a batch are two steps towards the targets of the first."""
     twice = dataclasses.replace(CONFIG, critic_epochs=2)

@@ -18,7 +18,7 @@ from seca.order.simple import entropy
 from seca.returns import td_lambda
 from seca.types import EnvSpec, Episodes
 
-pytestmark = pytest.mark.usefixtures("quick_programs")
+pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
 
 _ = float64_fixture
 

@@ -24,7 +24,7 @@ from seca.train.iterate import make_iterate
 from seca.train.state import TrainState, init_state
 from seca.types import PyTree
 
-QUICK = ("seca", "qmix")
+QUICK = ("seca",)
 """Presets also in the fast suite."""
 RUNNERS = 8
 SCENARIO = """

@@ -156,6 +156,7 @@ def run(seed: int, eval_interval: int, steps: int = 600) -> list[dict]:
     return [{k: v for k, v in line.items() if not k.startswith("time_")} for line in sink.lines]
 
 
+@pytest.mark.slow
 def test_seeds_and_evaluation_schedule() -> None:
     """Same seed, same numbers; another seed, others; evaluating more often leaves training unchanged bit for bit."""
     often, rarely, other = run(0, 100), run(0, 10_000), run(1, 10_000)

@@ -42,6 +42,7 @@ def test_forms():
     assert "smax" in ENV.name
 
 
+@pytest.mark.slow
 def test_lanes_equal_the_environment_to_the_bit_with_resets():
     """Batched by vmap, with resets, against `seca.envs.smac` on the same keys and actions."""
     batch, steps = 6, 80
@@ -69,6 +70,7 @@ def test_lanes_equal_the_environment_to_the_bit_with_resets():
     assert ended >= batch
 
 
+@pytest.mark.slow
 def test_all_batches_are_one(monkeypatch):
     """A battle alone, in a `vmap` and in two nested ones is the same; the simulator gets the flat batch."""
     keys = jax.random.split(jax.random.key(1), 6).reshape(2, 3)
