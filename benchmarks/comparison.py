@@ -22,6 +22,7 @@ import sys
 import matplotlib
 import numpy as np
 
+from seca.algos.actor_critic import actor_critic
 from seca.presets import PRESETS
 from seca.report import curves
 
@@ -33,6 +34,8 @@ ABLATIONS = ("seca-paper", "seca-fixed", "seca-random", "seca-prob", "seca-entro
 METHODS = [name for name in PRESETS if name not in (*ABLATIONS, "seca-ig-20")]
 BUDGETS = {"3m": 1_000_000, "2s3z": 2_000_000}
 """Env steps on each map, the same for every method."""
+TUNED = {name for name in METHODS if PRESETS[name].make is actor_critic}
+"""SeCA and what differs from it in one option: step sizes and critic steps of our choice, not the published ones."""
 KINDS = ("explicit credit", "implicit credit", "value-based", "no credit")
 
 
@@ -106,6 +109,11 @@ def finished(out: pathlib.Path) -> dict[Cell, curves.Curve]:
     }
 
 
+def marked(method: str) -> str:
+    """The name, with a star where the numbers are tuned here."""
+    return f"{method}*" if method in TUNED else method
+
+
 def draw(found: dict[Cell, curves.Curve], to: pathlib.Path) -> None:
     """One row per map, one column per kind of method; `seca` in every panel, in black."""
     figure, panels = plt.subplots(len(BUDGETS), len(KINDS), figsize=(15, 7.2), sharey=True, sharex="row")
@@ -117,7 +125,9 @@ def draw(found: dict[Cell, curves.Curve], to: pathlib.Path) -> None:
                 if not group:
                     continue
                 drawn, colour = curves.band(group, "win_rate"), "black" if method == "seca" else f"C{index - 1}"
-                panel.plot(drawn.steps, drawn.median, color=colour, label=f"{method} ({len(group)})", linewidth=1.3)
+                panel.plot(
+                    drawn.steps, drawn.median, color=colour, label=f"{marked(method)} ({len(group)})", linewidth=1.3
+                )
                 panel.fill_between(drawn.steps, drawn.low, drawn.high, color=colour, alpha=0.15, linewidth=0)
             panel.set_title(f"{map_name}: {kind}", fontsize=10)
             panel.grid(alpha=0.3)
@@ -128,8 +138,8 @@ def draw(found: dict[Cell, curves.Curve], to: pathlib.Path) -> None:
         row[0].set_ylim(-0.02, 1.02)
     text = (
         "Greedy win rate over 32 episodes every 100,000 env steps; line and band: median and quartiles over the runs "
-        "counted in the legend. Every method in the paper's comparison setting (32 runners, 32 episodes per update). "
-        "Few seeds: read for whether a method learns, not for which is best."
+        "counted in the legend. 32 runners, 32 episodes per update. A star: step sizes and critic steps tuned here; "
+        "the others have their authors' numbers. Few seeds: read for whether a method learns, not for which is best."
     )
     figure.text(0.01, 0.005, text, fontsize=8)
     figure.tight_layout(rect=(0, 0.025, 1, 1))
@@ -151,7 +161,7 @@ def table(found: dict[Cell, curves.Curve]) -> str:
                 " / ".join(f"{x[-1]:.0%}" for x in rates) or "-",
                 " / ".join(f"{x.max():.0%}" for x in rates) or "-",
             ]
-        lines.append(f"| `{method}` | {PRESETS[method].kind} | " + " | ".join(entries) + " |")
+        lines.append(f"| `{method}`{'*' * (method in TUNED)} | {PRESETS[method].kind} | " + " | ".join(entries) + " |")
     return "\n".join(lines)
 
 

@@ -5,6 +5,7 @@
 Rows are scripts that command the agents: those of `seca.smac.scripts`, SMAC's heuristic without `heuristic_rest`
 (`heuristic_ai`: attacks its target wherever it is), and the enemy's own rules (`attack_move`: to the enemies' spawn
 point, looking for targets in every loop). Results are written as they come; a second call goes on where one stopped.
+Each row holds the version of its map, and rows of other versions are left out and made again.
 """
 
 import argparse
@@ -17,9 +18,8 @@ from collections.abc import Callable
 import jax
 from jaxtyping import Array
 
-from seca.smac import reward, scripts, simulator, tick
+from seca.smac import reward, scenario, scripts, simulator, tick
 from seca.smac.opponent import Opponent, attack_move, order_to_point
-from seca.smac.scenario import map_names
 from seca.smac.state import Battle
 from seca.types import PyTree
 
@@ -80,7 +80,8 @@ def measure(name: str, ally: str, enemy: str, n_battles: int) -> dict[str, str |
         counts["timed_out"] += int(battle.truncated.sum())
         steps += int(battle.steps.sum())
     shares = {outcome: count / n_battles for outcome, count in counts.items()}
-    about = {"map": name, "ally": ally, "enemy": enemy, "battles": n_battles, "steps_mean": steps / n_battles}
+    about = {"map": name, "version": battles.battlefield.version, "ally": ally, "enemy": enemy}
+    about |= {"battles": n_battles, "steps_mean": steps / n_battles}
     return about | shares | {"seconds": round(time.perf_counter() - began, 1)}
 
 
@@ -97,7 +98,7 @@ def table(rows: list[dict]) -> str:
 def main() -> None:
     """Measure what is not in the file yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--maps", nargs="+", default=list(map_names()), choices=map_names())
+    parser.add_argument("--maps", nargs="+", default=list(scenario.map_names()), choices=scenario.map_names())
     parser.add_argument("--teams", nargs="+", default=list(TEAMS), choices=TEAMS)
     parser.add_argument("--enemy", default="scripted", choices=scripts.OPPONENTS)
     parser.add_argument("--battles", type=int, default=1000, help=f"per map and team, a multiple of {BATCH}")
@@ -107,6 +108,8 @@ def main() -> None:
         parser.error(f"`battles` must be a positive multiple of {BATCH}, got {asked.battles}")
     lines, page = asked.out.with_suffix(".jsonl"), asked.out.with_suffix(".md")
     rows = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
+    version = functools.cache(lambda name: scenario.load(name).version)
+    rows = [row for row in rows if row["version"] == version(row["map"])]
     for name in asked.maps:
         for team in asked.teams:
             key = (name, team, asked.enemy, asked.battles)

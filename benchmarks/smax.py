@@ -3,10 +3,10 @@
     python benchmarks/smax.py [--maps 2s3z 3s5z] [--batch 32] [--seconds 5] [--json]
 
 Both play random legal actions and start battles anew at once; observations, states and masks are computed and used in
-every step. Each is timed on one device, as SMAX runs unless told otherwise, and on one device per core. SMAX is measured twice:
-`smax` through its own `step`, as everybody calls it, which makes a new battle beside every step; `smax_best` through
-`step_env`, resetting only where a battle has ended, which is not how it comes. One env step is eight game ticks in all;
-what a tick does differs. Needs `pip install 'seca[jaxmarl]'`.
+every step. Each is timed on one device, as SMAX runs unless told otherwise, and on one device per core. SMAX is
+measured twice: `smax` through its own `step`, as everybody calls it, which makes a new battle beside every step;
+`smax_best` through `step_env`, resetting only where a battle has ended, which is not how it comes. One env step is
+eight game ticks in all; what a tick does differs. Needs `pip install 'seca[jaxmarl]'`.
 """
 
 import argparse
