@@ -1,14 +1,19 @@
-"""Table games and critics for credit tests."""
+"""Table games and critics for credit tests, and learners that play games until they are solved."""
 
 import itertools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from seca.algos.base import Algorithm
 from seca.credit.base import QFn
+from seca.envs.base import Env
 from seca.nets.critics import MixingCritic, MixingWeights
+from seca.train.evaluate import make_evaluate
+from seca.train.state import TrainState
 
 
 def table_q(table: np.ndarray) -> QFn:
@@ -41,3 +46,21 @@ def random_weights(seed: int, n_agents: int = 4, n_actions: int = 5, embed: int 
 def orders(n_agents: int) -> list[np.ndarray]:
     """All n! orders."""
     return [np.array(order) for order in itertools.permutations(range(n_agents))]
+
+
+def solved(env: Env, algorithm: Algorithm, optimum: float, updates: int, start: tuple[Callable, TrainState]) -> None:
+    """Train until all greedy games pay the optimum; fail when they do not after so many updates.
+
+    `start` is an `iterate` of 32 runners on one device, and the state from which it goes on. Looks every 100 updates.
+    """
+    evaluate = make_evaluate(env, algorithm, 32, jax.devices()[:1])
+    iterate, state = start
+    returns = np.empty(0)
+    for done in range(1, updates + 1):
+        state, metrics = iterate(state)
+        if done % 100 == 0:
+            assert all(np.isfinite(np.asarray(value)).all() for value in metrics.values())
+            returns = np.asarray(evaluate(state)["return"])
+            if np.allclose(returns, optimum, rtol=1e-6):
+                return
+    raise AssertionError(f"greedy returns after {updates} more updates: {returns}")

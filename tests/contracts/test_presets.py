@@ -4,13 +4,12 @@ import dataclasses
 from typing import Any
 
 import jax
-import numpy as np
 import pytest
+from games import solved
 
 from seca.algos.actor_critic import actor_critic
 from seca.envs.registry import make
 from seca.presets import PRESETS, build
-from seca.train.evaluate import make_evaluate
 from seca.train.iterate import make_iterate
 from seca.train.state import init_state
 
@@ -44,25 +43,21 @@ def test_paper_preset_keeps_the_published_settings() -> None:
     assert PRESETS["seca-paper"].eval_interval == 320_000
 
 
-def greedy_return(name: str, game: str) -> np.ndarray:
-    """Returns of 32 greedy games after 300 updates."""
+def solves(name: str, game: str, optimum: float) -> None:
     env = make(f"matrix/{game}")
     algorithm = build(name, env.spec, PRESETS[name].config)
     iterate = make_iterate(env, algorithm, 32, jax.devices()[:1])
-    state = init_state(algorithm, 0)
-    for _ in range(300):
-        state, _ = iterate(state)
-    return make_evaluate(env, algorithm, 32, jax.devices()[:1])(state)["return"]
+    solved(env, algorithm, optimum, 300, (iterate, init_state(algorithm, 0)))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("game", "optimum"), [("anti-coordination", 1.0), ("qtran", 8.0), ("additive", 3.0)])
 def test_seca_solves_the_other_games(game: str, optimum: float) -> None:
     """The critic has no structural limit: QTRAN's non-monotonic game is solved too."""
-    np.testing.assert_allclose(greedy_return("seca", game), optimum, rtol=1e-6)
+    solves("seca", game, optimum)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["coma", "ia2c", "ippo", "lica"])
 def test_other_policies_learn_not_to_do_the_same(name: str) -> None:
-    np.testing.assert_allclose(greedy_return(name, "anti-coordination"), 1.0, rtol=1e-6)
+    solves(name, "anti-coordination", 1.0)

@@ -9,17 +9,18 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from games import solved
 from sizes import small
 
 from seca.algos.base import Algorithm
 from seca.algos.replay import put_back, take_out
 from seca.config import LoopConfig, from_preset
+from seca.envs.base import Env
 from seca.envs.registry import make
 from seca.errors import UsageError
 from seca.presets import PRESETS, build
 from seca.runs import machine, run
 from seca.train import checkpoint
-from seca.train.evaluate import make_evaluate
 from seca.train.iterate import make_iterate
 from seca.train.state import TrainState, init_state
 from seca.types import PyTree
@@ -88,21 +89,28 @@ def test_trains_on_a_battle(name: str, tiny: str, tmp_path: pathlib.Path, quick_
     goes_on_from_its_checkpoints(algorithm, iterate, RUNNERS, tmp_path)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.values != ("qatten",)])
-def test_trains_on_a_matrix_game(name: str, tmp_path: pathlib.Path) -> None:
-    """In the preset's own sizes; all but Q-learners, for which it is too few updates, solve the game of Fig. 1."""
+def on_focus_fire(name: str, path: pathlib.Path) -> tuple[Env, Algorithm, tuple[Callable, TrainState]]:
+    """A preset in its own sizes that has kept the contract on the game of Fig. 1, and its state after that."""
     env = make("matrix/focus-fire")
     algorithm = build(name, env.spec, PRESETS[name].config)
     iterate = make_iterate(env, algorithm, 32, jax.devices()[:1])
-    state = goes_on_from_its_checkpoints(algorithm, iterate, 32, tmp_path)
-    if PRESETS[name].kind == "value-based":
-        return
-    for _ in range(297):
-        state, metrics = iterate(state)
-    assert int(state.env_steps) == 300 * 32
-    assert all(np.isfinite(np.asarray(value)).all() for value in metrics.values())
-    results = make_evaluate(env, algorithm, 32, jax.devices()[:1])(state)
-    assert results["won"].mean() == 1.0
+    return env, algorithm, (iterate, goes_on_from_its_checkpoints(algorithm, iterate, 32, path))
+
+
+VALUE_BASED = [name for name, preset in PRESETS.items() if preset.kind == "value-based"]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.values[0] not in VALUE_BASED])
+def test_trains_on_a_matrix_game_and_solves_it(name: str, tmp_path: pathlib.Path) -> None:
+    env, algorithm, start = on_focus_fire(name, tmp_path)
+    solved(env, algorithm, 1.0, 297, start)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in VALUE_BASED if name != "qatten"])
+def test_learns_values_on_a_matrix_game(name: str, tmp_path: pathlib.Path, quick_programs: None) -> None:
+    """What Q-learners solve is in test_value_games.py: it takes more updates than a policy needs."""
+    on_focus_fire(name, tmp_path)
 
 
 def test_qatten_needs_the_parts_of_a_state() -> None:
@@ -123,7 +131,7 @@ def test_what_does_not_fit_is_refused(name: str, map_name: str, monkeypatch: pyt
     assert 2**20 < run.prepare(config).needed < 2**38
 
 
-@pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.kind == "value-based"])
+@pytest.mark.parametrize("name", VALUE_BASED)
 def test_buffers_are_smaller_where_episodes_are_larger(name: str) -> None:
     """5,000 episodes on 2s3z; as many as fit in `buffer_gib` on the large maps."""
     config: Any = PRESETS[name].config
