@@ -8,6 +8,7 @@ from seca.algos.actor_critic import ActorCriticConfig, actor_critic
 from seca.algos.base import Algorithm
 from seca.algos.coma import ComaConfig, coma
 from seca.algos.direct_gradient import LicaConfig, RiitConfig, lica, riit
+from seca.algos.floor import FloorConfig
 from seca.algos.independent import Ia2cConfig, ia2c
 from seca.algos.mappo import MappoConfig, mappo
 from seca.algos.scc import SccConfig, scc
@@ -156,7 +157,12 @@ PRESETS: dict[str, Preset] = {
         ValueMixingConfig(),
         kind="implicit credit",
         make=value_mixing,
-        reference=Setting(ValueMixingConfig(lr=1e-3, entropy_coef=0.01, time_limit="terminal"), 8),
+        reference=Setting(
+            ValueMixingConfig(
+                lr=1e-3, entropy_coef=0.01, floor=FloorConfig(finish=0.0, masked=True), time_limit="terminal"
+            ),
+            8,
+        ),
     ),
     "vdac": Preset(
         "VDAC-sum: the team value is the sum of the agents' values",
