@@ -149,7 +149,7 @@ PRESETS: dict[str, Preset] = {
         LicaConfig(),
         kind="implicit credit",
         make=lica,
-        reference=Setting(LicaConfig(critic_width=None, entropy_coef=0.11, time_limit="terminal"), 32),
+        reference=Setting(LicaConfig(critic_width=None, time_limit="terminal"), 32),
     ),
     "vmix": Preset(
         "VDAC with QMIX's network: the team value is monotone in the agents' values",
