@@ -202,7 +202,7 @@ PRESETS: dict[str, Preset] = {
         RiitConfig(),
         kind="implicit credit",
         make=riit,
-        reference=Setting(RiitConfig(batch_episodes=64, time_limit="terminal"), 8),
+        reference=Setting(RiitConfig(batch_episodes=64, latest_episodes=32, time_limit="terminal"), 8),
     ),
     "riit-online": Preset(
         "RIIT without replay",
@@ -210,7 +210,9 @@ PRESETS: dict[str, Preset] = {
         RiitConfig(off_policy=False, target_interval=1),
         kind="implicit credit",
         make=riit,
-        reference=Setting(RiitConfig(off_policy=False, target_interval=1, time_limit="terminal"), 8),
+        reference=Setting(
+            RiitConfig(off_policy=False, latest_episodes=32, target_interval=1, time_limit="terminal"), 8
+        ),
     ),
     "scc": Preset(
         "Q-networks regressed to their Shapley shares of a joint value",

@@ -138,11 +138,16 @@ def q_of(critic: UtilityCritic, batch: Episodes, inputs: jax.Array) -> jax.Array
     return (hidden * jnp.abs(mixer.w2(state))).sum(axis=-1) + mixer.b2(state)[..., 0]
 
 
-def test_riit_update_equals_autodiff(float64: None) -> None:
-    """Critic and actor of the on-policy update against their losses over the padded batch."""
-    learner, batch = in_float64(init_riit(jax.random.key(1), SPEC, RIIT)), random_episodes(garbage=1.0)
+@pytest.mark.parametrize("latest", [None, 16])
+def test_riit_update_equals_autodiff(latest: int | None, float64: None) -> None:
+    """Critic and actor of the on-policy update against their losses over the padded batch.
+
+    Of the latest 16 episodes, too, while no more than these 8 have been collected.
+    """
+    config = dataclasses.replace(RIIT, latest_episodes=latest)
+    learner, batch = in_float64(init_riit(jax.random.key(1), SPEC, config)), random_episodes(garbage=1.0)
     learner = dataclasses.replace(learner, target=jax.tree.map(lambda x: 0.9 * x, learner.critic))
-    stepped, metrics = jax.jit(functools.partial(riit("riit", SPEC, RIIT).update, axis=None))(
+    stepped, metrics = jax.jit(functools.partial(riit("riit", SPEC, config).update, axis=None))(
         learner, batch, jax.random.key(0)
     )
     taken = jax.nn.one_hot(batch.actions, SPEC.n_actions, dtype=batch.obs.dtype)
@@ -202,3 +207,5 @@ def test_riit_replays_once_the_buffer_has_begun_to_fill() -> None:
 def test_riit_refuses_a_buffer_that_never_starts() -> None:
     with pytest.raises(ValueError, match="`start_episodes` is 128 but the buffer holds 100"):
         riit("riit", SPEC, RiitConfig(buffer_episodes=100))
+    with pytest.raises(ValueError, match="`latest_episodes` is 32 but the buffer holds 20"):
+        riit("riit-online", SPEC, RiitConfig(off_policy=False, latest_episodes=32, buffer_episodes=20))

@@ -260,6 +260,10 @@ def test_buffer_keeps_the_latest_and_draws_only_what_it_holds() -> None:
         held = set(range(10, 11 + number)) if number < 3 else {11, 12, 13}
         assert set(np.asarray(drawn.reward[:, 0]).tolist()) == held
         assert int(replays.filled(buffer)) == min(24, 8 * (number + 1))
+        latest = replays.latest(buffer, 12, None)
+        assert np.asarray(latest.reward[:8, 0]).tolist() == [10.0 + number] * 8
+        assert np.asarray(latest.valid[8:].any(axis=1)).tolist() == [number > 0] * 4
+        assert number == 0 or np.asarray(latest.reward[8:, 0]).tolist() == [9.0 + number] * 4
     assert (np.asarray(drawn.length)[:, None] == np.asarray(drawn.valid).sum(axis=1)[:, None]).all()
     assert drawn.actions.dtype == jnp.int32 and drawn.record is None
 
