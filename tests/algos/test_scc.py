@@ -92,6 +92,27 @@ def test_sizes_are_the_public_codes_and_no_shapley_value(step) -> None:
     assert abs(expected.sum() - (values[(0, 1, 2)] - values[()])) > 1e-4
 
 
+@pytest.mark.parametrize("n_agents", [1, 2])
+def test_sizes_of_small_teams_leave_the_agent_itself_out(n_agents: int, float64: None) -> None:
+    """With its observation: v of all less v of the others, from the critic's own formula, step by step."""
+    spec = dataclasses.replace(SPEC, n_agents=n_agents)
+    batch = random_episodes()
+    few = {name: getattr(batch, name)[:, :, :n_agents] for name in ("obs", "avail", "actions")}
+    batch = of_observations(dataclasses.replace(batch, **few))
+    config = dataclasses.replace(CONFIG, sampler="sizes")
+    critic = in_float64(init(jax.random.key(2), spec, config).critic)
+    found = credits_of(critic, batch, pack(batch.valid, 1024), jax.random.split(jax.random.key(3), 8), config)
+
+    def joint(obs: jax.Array, taken: jax.Array) -> jax.Array:
+        read = jax.nn.relu(critic.channel(jnp.concatenate([obs, taken], axis=-1)))
+        return critic.out(jax.nn.relu(critic.joint(read.reshape(*read.shape[:2], -1))))[..., 0]
+
+    obs, taken = batch.obs[:, :-1], jnp.eye(SPEC.n_actions)[batch.actions[:, :-1]]
+    for i in range(n_agents):
+        gone = [x.at[:, :, i].set(0) for x in (obs, taken)]
+        assert_close(found[..., i], np.asarray(joint(obs, taken) - joint(*gone)), np.asarray(batch.valid))
+
+
 @pytest.mark.parametrize("sampler", ["orders", "sizes"])
 def test_credits_do_not_depend_on_padding(sampler: Any, float64: None) -> None:
     config = dataclasses.replace(CONFIG, sampler=sampler)
@@ -136,11 +157,6 @@ def test_update_regresses_each_agent_to_its_share() -> None:
 
 
 def test_refusals() -> None:
-    pair = EnvSpec("pair", "1", n_agents=2, n_actions=4, obs_size=5, state_size=6, episode_limit=7)
-    with pytest.raises(
-        ValueError, match="`sampler` sizes leaves out 1 or more of the other agents, of which pair has 1"
-    ):
-        scc("scc", pair, SccConfig(sampler="sizes"))
     with pytest.raises(ValueError, match="`batch_episodes` is 32 but the buffer holds 8"):
         scc("scc", SPEC, SccConfig(buffer_episodes=8))
     large = EnvSpec("large", "1", n_agents=5, n_actions=4, obs_size=5, state_size=6, episode_limit=7)
