@@ -363,14 +363,22 @@ def test_one_agent_alone_is_vdn(float64: None) -> None:
 
 
 def test_alpha_one_gives_every_joint_action_full_weight(float64: None) -> None:
-    """Then the mixing network's gradient is that of squared errors, whichever weighting is named."""
-    found = []
+    """Then the gradient of agents and mixer is QMIX's own at the same targets, whichever weighting is named."""
+    found, episodes = [], random_episodes()
     for weighting in ("central", "optimistic"):
         config = dataclasses.replace(CONFIG, mixing=WeightedMixing(weighting, 1.0, 5, 6, 7))
         found.append(compiled(config)(networks_of(config), networks_of(config, 1), random_episodes()))
     assert_trees_close(found[0].gradient, found[1].gradient, 1e-12)
-    residual = np.asarray(found[0].taken - found[0].goal.y)[np.asarray(random_episodes().valid)]
+    residual = np.asarray(found[0].taken - found[0].goal.y)[np.asarray(episodes.valid)]
     assert float(found[0].loss) > (residual**2).mean()
+
+    def squared_error(agent, mixer) -> jax.Array:
+        total = mixed(mixer, said(agent, episodes)[0], episodes, np.asarray(episodes.actions))[:, :-1]
+        return jnp.where(episodes.valid, (total - found[0].goal.y[..., 0]) ** 2, 0).sum() / episodes.valid.sum()
+
+    online = networks_of(dataclasses.replace(CONFIG, mixing=WeightedMixing("central", 1.0, 5, 6, 7)))
+    expected = jax.jit(jax.grad(squared_error, argnums=(0, 1)))(online.agent, online.mixers.main)
+    assert_trees_close((found[0].gradient.agent, found[0].gradient.mixers.main), expected, 1e-10)
 
 
 def test_target_network_may_choose_for_itself(float64: None) -> None:
