@@ -123,7 +123,7 @@ def train(arguments: list[str]) -> int:
     from seca.runs.folder import read_config
 
     if config_path is None:
-        base = configs.from_preset(preset or "seca", typing.cast(configs.Setting, setting or "paper"))
+        base = configs.from_preset(preset or "seca", setting or "paper")
     else:
         base = read_config(pathlib.Path(config_path))
         if preset is not None and preset != base.preset:

@@ -73,8 +73,12 @@ class RunConfig:
         check_algorithm(self.algorithm)
 
 
-def from_preset(preset: str, setting: Setting = "paper") -> RunConfig:
-    """The configuration a preset stands for, in one of its settings, before any option is given."""
+def from_preset(preset: str, setting: str = "paper") -> RunConfig:
+    """The configuration a preset stands for, in one of its settings, before any option is given.
+
+    Raises:
+        UsageError: there is no such preset or setting.
+    """
     one_of("preset", preset, PRESETS)
     one_of("setting", setting, typing.get_args(Setting))
     try:
@@ -82,7 +86,7 @@ def from_preset(preset: str, setting: Setting = "paper") -> RunConfig:
     except ValueError as error:
         raise UsageError(str(error)) from None
     loop = LoopConfig(eval_interval=PRESETS[preset].eval_interval, runners=runners)
-    return RunConfig(preset=preset, setting=setting, algorithm=algorithm, loop=loop)
+    return RunConfig(preset=preset, setting=typing.cast(Setting, setting), algorithm=algorithm, loop=loop)
 
 
 _RANGES: dict[str, dict[str, float]] = {

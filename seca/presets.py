@@ -8,6 +8,7 @@ from seca.algos.actor_critic import ActorCriticConfig, actor_critic
 from seca.algos.base import Algorithm
 from seca.algos.coma import ComaConfig, coma
 from seca.algos.direct_gradient import LicaConfig, RiitConfig, lica, riit
+from seca.algos.floor import FloorConfig
 from seca.algos.independent import Ia2cConfig, ia2c
 from seca.algos.mappo import MappoConfig, mappo
 from seca.algos.scc import SccConfig, scc
@@ -148,7 +149,7 @@ PRESETS: dict[str, Preset] = {
         LicaConfig(),
         kind="implicit credit",
         make=lica,
-        reference=Setting(LicaConfig(critic_width=None, entropy_coef=0.11, time_limit="terminal"), 32),
+        reference=Setting(LicaConfig(critic_width=None, time_limit="terminal"), 32),
     ),
     "vmix": Preset(
         "VDAC with QMIX's network: the team value is monotone in the agents' values",
@@ -156,7 +157,12 @@ PRESETS: dict[str, Preset] = {
         ValueMixingConfig(),
         kind="implicit credit",
         make=value_mixing,
-        reference=Setting(ValueMixingConfig(lr=1e-3, entropy_coef=0.01, time_limit="terminal"), 8),
+        reference=Setting(
+            ValueMixingConfig(
+                lr=1e-3, entropy_coef=0.01, floor=FloorConfig(finish=0.0, masked=True), time_limit="terminal"
+            ),
+            8,
+        ),
     ),
     "vdac": Preset(
         "VDAC-sum: the team value is the sum of the agents' values",
@@ -196,7 +202,7 @@ PRESETS: dict[str, Preset] = {
         RiitConfig(),
         kind="implicit credit",
         make=riit,
-        reference=Setting(RiitConfig(batch_episodes=64, time_limit="terminal"), 8),
+        reference=Setting(RiitConfig(batch_episodes=64, latest_episodes=32, time_limit="terminal"), 8),
     ),
     "riit-online": Preset(
         "RIIT without replay",
@@ -204,7 +210,9 @@ PRESETS: dict[str, Preset] = {
         RiitConfig(off_policy=False, target_interval=1),
         kind="implicit credit",
         make=riit,
-        reference=Setting(RiitConfig(off_policy=False, target_interval=1, time_limit="terminal"), 8),
+        reference=Setting(
+            RiitConfig(off_policy=False, latest_episodes=32, target_interval=1, time_limit="terminal"), 8
+        ),
     ),
     "scc": Preset(
         "Q-networks regressed to their Shapley shares of a joint value",

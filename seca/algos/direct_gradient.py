@@ -72,6 +72,9 @@ class RiitConfig:
     """Episodes drawn from the buffer for that step."""
     start_episodes: int = 128
     """Episodes that the buffer holds before the first of these steps."""
+    latest_episodes: int | None = None
+    """Episodes that the other step of the critic and the actor's are on: so many of those collected last, or fewer
+    until there are as many; None, the new ones alone. The older ones are from earlier policies, uncorrected."""
     buffer_episodes: int = 5000
     """Episodes the buffer holds."""
     buffer_gib: float = 2.0
@@ -230,16 +233,19 @@ def riit(name: str, spec: EnvSpec, config: RiitConfig) -> Algorithm:
     """Build RIIT, on and off policy or on policy alone, for one environment. Hu et al. 2021 (arXiv 2102.03479).
 
     Each update takes one batch of whole episodes: a critic step on replayed episodes once there are enough, a critic
-    step and an actor step on the new ones. The actor climbs a critic that is monotone in the agents' own values.
+    step and an actor step on the new ones, or on the latest. The actor climbs a critic that is monotone in the agents'
+    own values.
 
     Raises:
         ValueError: an option is out of range, or the buffer cannot hold what it should.
     """
     check_numbers(config)
     bind = {"spec": spec, "config": config}
-    if config.off_policy:
-        needed = {"batch_episodes": config.batch_episodes, "start_episodes": config.start_episodes}
-        replays.check_room(spec, config.buffer_episodes, config.buffer_gib, **needed)
+    needed = {"batch_episodes": config.batch_episodes, "start_episodes": config.start_episodes}
+    needed = needed if config.off_policy else {}
+    if config.latest_episodes is not None:
+        needed["latest_episodes"] = config.latest_episodes
+    replays.check_room(spec, config.buffer_episodes, config.buffer_gib, **needed)
     return Algorithm(
         name=name,
         init=functools.partial(init_riit, **bind),
@@ -248,14 +254,15 @@ def riit(name: str, spec: EnvSpec, config: RiitConfig) -> Algorithm:
         act=act,
         update=functools.partial(update_riit, config=config),
         memory=functools.partial(memory_riit, **bind),
-        buffer=_buffer_bytes(spec, config),
+        buffer=room_riit(spec, config) * replays.episode_bytes(spec),
     )
 
 
-def _buffer_bytes(spec: EnvSpec, config: RiitConfig) -> int:
+def room_riit(spec: EnvSpec, config: RiitConfig) -> int:
+    """Episodes that the buffer holds: no more than are ever looked at."""
     if not config.off_policy:
-        return 0
-    return replays.capacity(spec, config.buffer_episodes, config.buffer_gib) * replays.episode_bytes(spec)
+        return config.latest_episodes or 0
+    return replays.capacity(spec, config.buffer_episodes, config.buffer_gib)
 
 
 def riit_adam(lr: float, limit: float) -> optax.GradientTransformation:
@@ -264,20 +271,19 @@ def riit_adam(lr: float, limit: float) -> optax.GradientTransformation:
 
 
 def init_riit(key: PRNGKeyArray, spec: EnvSpec, config: RiitConfig) -> RiitLearner:
-    """Fresh networks, a target that is a copy of the critic, and an empty buffer."""
+    """Fresh networks, a target that is a copy of the critic, and an empty buffer where one is needed."""
     actor_key, critic_key = jax.random.split(key)
     n, a = spec.n_agents, spec.n_actions
     actor = RecurrentAgent.init(actor_key, n_agent_inputs(spec), config.actor_hidden, a)
     critic = UtilityCritic.init(critic_key, n, a, spec.obs_size, spec.state_size, config.critic_hidden, config.embed)
-    room = replays.capacity(spec, config.buffer_episodes, config.buffer_gib)
-    zero = jnp.zeros((), jnp.int32)
+    room, zero = room_riit(spec, config), jnp.zeros((), jnp.int32)
     return RiitLearner(
         actor=actor,
         critic=critic,
         target=jax.tree.map(jnp.copy, critic),
         actor_opt=optimiser_state(riit_adam(config.actor_lr, config.clip_norm), actor),
         critic_opt=optimiser_state(riit_adam(config.critic_lr, config.clip_norm), critic),
-        replay=replays.init(spec, room) if config.off_policy else None,
+        replay=replays.init(spec, room) if room else None,
         episodes=zero,
         copied_at=zero,
         gradient_steps=zero,
@@ -333,12 +339,17 @@ def update_riit(
     """Critic on replayed, then on new episodes, then the actor on the new ones. Hu et al. 2021, section 4.
 
     critic: 1/2 sum m (Q_tot - y)^2 / sum m;     actor: - sum m Q_tot(s, pi_1 .. pi_n) / sum m  -  xi Hbar / sg(Hbar)
+
+    With `latest_episodes` the latest take the place of the new ones, and all measures are of them.
     """
     critic, opt, replay = learner.critic, learner.critic_opt, learner.replay
+    collected = learner.episodes + global_sum(jnp.asarray(episodes.valid.shape[0], jnp.int32), axis)
     ready = jnp.zeros((), bool)
     metrics: dict[str, Array] = {}
     if replay is not None:
         replay = replays.add(replay, episodes, axis)
+        metrics["buffer_episodes"] = replays.filled(replay)
+    if replay is not None and config.off_policy:
         ready = replays.has(replay, max(config.start_episodes, config.batch_episodes))
         drawn = with_observations(replays.sample(replay, config.batch_episodes, key, axis))
 
@@ -346,14 +357,14 @@ def update_riit(
             return _riit_step(before, learner.target, state, drawn, 0.0, config, axis)[:2]
 
         critic, opt = jax.lax.cond(ready, replayed, lambda *same: same, critic, opt)
-        metrics["buffer_episodes"] = replays.filled(replay)
+    if replay is not None and config.latest_episodes is not None:
+        episodes = replays.latest(replay, config.latest_episodes, axis)
     acting = unroll(learner.actor, episodes) if episodes.record is None else episodes.record
     new = with_observations(episodes)
     critic, opt, targets, found = _riit_step(critic, learner.target, opt, new, config.td_lambda, config, axis)
     up = climb(critic, new, acting.probs, pack(episodes.valid, CRITIC_CHUNK), CRITIC_CHUNK, utility_value_and_slope)
     slope = climbing_gradient(learner.actor, episodes, acting, up, config, axis)
     moves, actor_opt = riit_adam(config.actor_lr, config.clip_norm).update(slope.gradient, learner.actor_opt)
-    collected = learner.episodes + global_sum(jnp.asarray(episodes.valid.shape[0], jnp.int32), axis)
     copy_now = collected - learner.copied_at >= config.target_interval
     following = RiitLearner(
         actor=eqx.apply_updates(learner.actor, moves),
@@ -374,12 +385,12 @@ def update_riit(
 def memory_riit(batch: int, spec: EnvSpec, config: RiitConfig) -> int:
     """Estimated peak bytes of training on one device: buffer, new and drawn episodes, a chunk of the critic."""
     drawn = config.batch_episodes if config.off_policy else 0
-    episodes = (5 * batch + 4 * drawn) * replays.episode_bytes(spec)
+    batch = max(batch, config.latest_episodes or 0)
+    episodes = (5 * batch + 4 * drawn + room_riit(spec, config)) * replays.episode_bytes(spec)
     inputs = spec.obs_size + spec.n_agents + spec.n_actions
     chunk = CRITIC_CHUNK * spec.n_agents * (3 * inputs + 8 * config.critic_hidden)
     acting = batch * (spec.episode_limit + 1) * spec.n_agents * (4 * config.actor_hidden + 6 * spec.n_actions)
-    critic = jax.eval_shape(
-        functools.partial(init_riit, spec=spec, config=dataclasses.replace(config, off_policy=False)), jax.random.key(0)
-    )
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(critic))
-    return _buffer_bytes(spec, config) + episodes + 4 * (chunk + acting + 2 * parameters)
+    bare = dataclasses.replace(config, off_policy=False, latest_episodes=None)
+    learner = jax.eval_shape(functools.partial(init_riit, spec=spec, config=bare), jax.random.key(0))
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(learner))
+    return episodes + 4 * (chunk + acting + 2 * parameters)

@@ -20,6 +20,9 @@ class FloorConfig:
     """Share of the uniform policy at last."""
     steps: int = 100_000
     """Env steps from first to last."""
+    masked: bool = False
+    """Whether softmax and floor are over the available actions alone (PyMARL2), or over all, of which the available
+    ones are then kept (PyMARL)."""
 
 
 def check_floor(floor: FloorConfig) -> None:
@@ -32,20 +35,28 @@ def check_floor(floor: FloorConfig) -> None:
 def floored_policy(env_steps: Array, floor: FloorConfig) -> PolicyFn:
     """The policy's form after so many env steps."""
     gone = jnp.minimum(env_steps.astype(jnp.float32) / floor.steps, 1)
-    return functools.partial(floored_log_probs, epsilon=floor.start + (floor.finish - floor.start) * gone)
+    epsilon = floor.start + (floor.finish - floor.start) * gone
+    return functools.partial(floored_log_probs, epsilon=epsilon, masked=floor.masked)
 
 
 def floored_log_probs(
-    logits: Float[Array, "*rows actions"], avail: Bool[Array, "*rows actions"], epsilon: Float[Array, ""]
+    logits: Float[Array, "*rows actions"],
+    avail: Bool[Array, "*rows actions"],
+    epsilon: Float[Array, ""],
+    masked: bool = False,
 ) -> Float[Array, "*rows actions"]:
     """Log-probabilities with a floor under every action; about -1e9 at actions that are not available.
 
-        p = (1 - eps) softmax(logits) + eps / A over all actions, then 0 where unavailable, then rescaled to sum 1.
+        p = (1 - eps) softmax(logits) + eps / A over all actions, then 0 where unavailable, then rescaled to sum 1;
+        masked: over the available actions alone, A their number, which sums to 1 as it is.
 
-    PyMARL's order of things (`mask_before_softmax` False): what the softmax gives to impossible actions is lost.
+    The first is PyMARL's order of things (`mask_before_softmax` False): what the softmax gives to impossible actions is
+    lost. The second is PyMARL2's.
     """
-    share = epsilon.astype(logits.dtype)
-    possible = jnp.where(avail, (1 - share) * jax.nn.softmax(logits) + share / logits.shape[-1], 0)
+    share, counted = epsilon.astype(logits.dtype), avail | (not masked)
+    soft = jax.nn.softmax(jnp.where(counted, logits, MASKED))
+    number = counted.sum(axis=-1, keepdims=True, dtype=logits.dtype)
+    possible = jnp.where(avail, (1 - share) * soft + share / jnp.maximum(number, 1), 0)
     total = possible.sum(axis=-1, keepdims=True)
     positive = possible > 0
     return jnp.where(positive, jnp.log(jnp.where(positive, possible / jnp.where(total > 0, total, 1), 1)), MASKED)

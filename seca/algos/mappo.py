@@ -48,7 +48,8 @@ class MappoConfig:
     stretch: int = 10
     """Steps that gradients go back through time, from recurrent states of the old networks."""
     value_of: Literal["state", "agent", "observation"] = "state"
-    """What a value is of: the state, one for all agents; state and own observation; own observation alone (IPPO)."""
+    """What a value is of: the state, one for all agents; state and own observation, of which only the index is left of
+    the dead (no choice, and an observation of zeros); own observation alone (IPPO)."""
     norm_decay: float = 0.99999
     """Decay per gradient step of the running moments of returns."""
     clip_norm: float = 10.0
@@ -107,10 +108,21 @@ class Stretch(eqx.Module):
     returns: Float[Array, "*batch time judges"]
     active: Float[Array, "*batch time agents"]
     """1 where the step is real and the agent has a choice."""
+    valid: Bool[Array, "*batch time"]
+    """Whether the step is real."""
+
+
+class Counts(eqx.Module):
+    """What means are over, in the whole batch."""
+
+    choices: Float[Array, ""]
+    """Active agents, over all steps."""
+    values: Float[Array, ""]
+    """Values of real steps: one for the state, else one for each agent, the dead among them."""
 
 
 class Terms(eqx.Module):
-    """Sums over steps and agents, not yet divided by the number of active ones."""
+    """The three means, or what some stretches add to them."""
 
     policy: Float[Array, ""]
     entropy: Float[Array, ""]
@@ -121,7 +133,8 @@ def mappo(name: str, spec: EnvSpec, config: MappoConfig) -> Algorithm:
     """Build MAPPO for one environment. Yu et al. 2022.
 
     Each update takes one batch of whole episodes, makes `epochs` steps on it and drops it. Agents without a choice
-    (the dead) count in no mean.
+    (the dead) count in no mean of policies. Their values do count: the targets of steps before a death bootstrap from
+    them, so they must be learned too (the authors, too, train SMAC without masks of the value loss).
 
     Raises:
         ValueError: an option is out of range.
@@ -154,7 +167,10 @@ def value_inputs(episodes: Episodes, config: MappoConfig) -> Float[Array, "batch
     if config.value_of == "observation":
         return own
     everywhere = jnp.broadcast_to(shared, (*own.shape[:-1], shared.shape[-1]))
-    return jnp.concatenate([everywhere, own], axis=-1)
+    # Neither sign is enough alone: an observation is of zeros too where nothing is in sight, and agents that take turns
+    # have no choice in between.
+    dead = (episodes.avail.sum(axis=-1) <= 1) & (episodes.obs == 0).all(axis=-1)
+    return jnp.concatenate([jnp.where(dead[..., None], 0, everywhere), own], axis=-1)
 
 
 def optimiser(lr: float, limit: float) -> optax.GradientTransformation:
@@ -209,11 +225,14 @@ def huber(error: Float[Array, "..."], delta: float) -> Float[Array, "..."]:
     return jnp.where(size <= delta, error**2 / 2, delta * (size - delta / 2))
 
 
-def terms(networks: Networks, part: Stretch, scale: ReturnScale, config: MappoConfig) -> Terms:
-    """Sums of the three losses over some stretches. Yu et al. 2022, appendix A.
+def terms(networks: Networks, part: Stretch, scale: ReturnScale, counts: Counts, config: MappoConfig) -> Terms:
+    """What some stretches add to the three means. Yu et al. 2022, appendix A.
 
     policy: min(r A, clip(r, 1 - c, 1 + c) A),   r = pi(u) / pi_old(u);      entropy: H;
     value: max(huber(y - v), huber(y - v_old - clip(v - v_old, -c, c))),    y the normalised return
+
+    Policy and entropy are means over active agents; the value is one over all values of real steps. That of the state
+    counts once for each step, as it does where n agents share it and none is masked.
     """
     _, logits = _through_time(networks.actor, part.actor_inputs, part.actor_hidden)
     _, values = _through_time(networks.critic, part.critic_inputs, part.critic_hidden)
@@ -226,10 +245,9 @@ def terms(networks: Networks, part: Stretch, scale: ReturnScale, config: MappoCo
     near = part.old_value + jnp.clip(value - part.old_value, -config.clip, config.clip)
     error = jnp.maximum(huber(goal - value, config.huber_delta), huber(goal - near, config.huber_delta))
     return Terms(
-        jnp.where(part.active > 0, gain, 0).sum(),
-        jnp.where(part.active > 0, entropy(jnp.exp(log_probs)), 0).sum(),
-        # A value of the state counts once for each active agent.
-        jnp.where(part.active > 0, error, 0).sum(),
+        jnp.where(part.active > 0, gain, 0).sum() / counts.choices,
+        jnp.where(part.active > 0, entropy(jnp.exp(log_probs)), 0).sum() / counts.choices,
+        jnp.where(part.valid[..., None], error, 0).sum() / counts.values,
     )
 
 
@@ -267,35 +285,35 @@ def gradient(
     networks: Networks,
     everything: Stretch,
     scale: ReturnScale,
-    active: Float[Array, ""],
+    counts: Counts,
     config: MappoConfig,
     axis: str | None,
 ) -> tuple[PyTree, Terms]:
-    """Gradient of -policy - xi entropy + value, each a mean over active steps and agents, and those means.
+    """Gradient of -policy - xi entropy + value, each a mean, and those means.
 
-    The work follows the stretches that hold real steps.
+    The work follows the stretches that hold real steps, whether or not anybody has a choice in them.
     """
-    real = everything.active.sum(axis=(1, 2)) > 0
+    real = everything.valid.any(axis=1)
     number = real.shape[0]
     group = min(GROUP, number)
     first = jnp.pad(jnp.argsort(~real, stable=True), (0, group))
 
     def loss(params: Networks, part: Stretch) -> tuple[Array, Terms]:
-        found = terms(params, part, scale, config)
+        found = terms(params, part, scale, counts, config)
         return -found.policy - config.entropy_coef * found.entropy + found.value, found
 
     def add(turn: Int[Array, ""], sofar: tuple[PyTree, Terms]) -> tuple[PyTree, Terms]:
         chosen = jax.lax.dynamic_slice_in_dim(first, turn * group, group)
         part = jax.tree.map(lambda array: array[chosen], everything)
-        counts = (turn * group + jnp.arange(group) < number)[:, None, None]
-        part = dataclasses.replace(part, active=jnp.where(counts, part.active, 0))
+        inside = (turn * group + jnp.arange(group) < number)[:, None]
+        active = jnp.where(inside[..., None], part.active, 0)
+        part = dataclasses.replace(part, active=active, valid=inside & part.valid)
         slope, found = jax.grad(loss, has_aux=True)(networks, part)
         return jax.tree.map(jnp.add, sofar, (slope, found))
 
-    zero = jnp.zeros((), active.dtype)
+    zero = jnp.zeros((), counts.choices.dtype)
     init = (jax.tree.map(jnp.zeros_like, networks), Terms(zero, zero, zero))
-    summed = jax.lax.fori_loop(0, (real.sum() + group - 1) // group, add, init)
-    return jax.tree.map(lambda x: x / active, global_sum(summed, axis))
+    return global_sum(jax.lax.fori_loop(0, (real.sum() + group - 1) // group, add, init), axis)
 
 
 def update(
@@ -328,12 +346,13 @@ def update(
         "old_value": jnp.where(valid[..., None], values[:, :-1], 0),
         "returns": targets,
         "active": active,
+        "valid": valid,
     }
     everything = stretches(episodes, (acting.hidden, critic_hidden), per_step, features, config.stretch)
-    count = jnp.maximum(global_sum(active.sum(), axis), 1)
-    steps = global_sum(valid.sum(), axis).astype(values.dtype) * targets.shape[-1]
+    choices, steps = global_sum((active.sum(), valid.sum()), axis)
+    counts = Counts(jnp.maximum(choices, 1), steps.astype(values.dtype) * targets.shape[-1])
     moments = global_sum((targets.sum(), (targets**2).sum()), axis)
-    moments = (moments[0] / steps, moments[1] / steps)
+    moments = (moments[0] / counts.values, moments[1] / counts.values)
 
     def epoch(before: Learner) -> tuple[Learner, PyTree, Terms]:
         keep = config.norm_decay
@@ -342,7 +361,7 @@ def update(
             keep * before.scale.square + (1 - keep) * moments[1],
             keep * before.scale.weight + (1 - keep),
         )
-        slope, found = gradient(before.networks, everything, scale, count, config, axis)
+        slope, found = gradient(before.networks, everything, scale, counts, config, axis)
         actor_rule = optimiser(config.actor_lr, config.clip_norm)
         critic_rule = optimiser(config.critic_lr, config.clip_norm)
         actor_moves, actor_opt = actor_rule.update(slope.actor, before.actor_opt)

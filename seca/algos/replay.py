@@ -93,13 +93,30 @@ def sample(replay: Replay, batch: int, key: PRNGKeyArray, axis: str | None) -> E
     Raises:
         ValueError: the batch does not divide evenly over the devices.
     """
-    drawn = _flashbax(size(replay), batch).sample(replay.state, key).experience
-    devices = 1 if axis is None else jax.lax.axis_size(axis)
+    return _share(_flashbax(size(replay), batch).sample(replay.state, key).experience, "batch_episodes", axis)
+
+
+def latest(replay: Replay, count: int, axis: str | None) -> Episodes:
+    """This device's share of the `count` episodes stored last, newest first; what is missing has no valid step.
+
+    Raises:
+        ValueError: they do not divide evenly over the devices.
+    """
+    age = jnp.arange(count, dtype=jnp.int32)
+    index = (replay.state.current_index - 1 - age) % size(replay)
+    found = jax.tree.map(lambda x: x[0, index], replay.state.experience)
+    found = dataclasses.replace(found, valid=found.valid & (age < filled(replay))[:, None])
+    return _share(found, "latest_episodes", axis)
+
+
+def _share(everywhere: Episodes, field: str, axis: str | None) -> Episodes:
+    """This device's share of episodes that all devices have, in the types of episodes that were not stored."""
+    batch, devices = everywhere.reward.shape[0], 1 if axis is None else jax.lax.axis_size(axis)
     if batch % devices:
-        raise ValueError(f"`batch_episodes` is {batch}; it must be a multiple of the {devices} devices in use")
+        raise ValueError(f"`{field}` is {batch}; it must be a multiple of the {devices} devices in use")
     share = batch // devices
     first = 0 if axis is None else jax.lax.axis_index(axis) * share
-    own = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, share), drawn)
+    own = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, share), everywhere)
     return dataclasses.replace(own, actions=own.actions.astype(jnp.int32))
 
 

@@ -42,7 +42,8 @@ class SccConfig:
     """Discount per env step."""
     sampler: Literal["orders", "sizes"] = "orders"
     """How coalitions are drawn: prefixes of random orders, which is unbiased for the Shapley value; or, as in the
-    public code, 1 to all of the other agents left out, each number alike, which is not."""
+    public code, 1 to all of the other agents left out, each number alike, which is not. Of one agent or two, `sizes`
+    leaves out the agent itself, observation and all."""
     credit_orders: int = 8
     """Orders averaged over in each step by `orders`: random ones and their reverses, or all of a small team."""
     credit_samples: int = 3
@@ -106,7 +107,7 @@ def scc(name: str, spec: EnvSpec, config: SccConfig) -> Algorithm:
     Agents act on their Q-networks, epsilon-greedily.
 
     Raises:
-        ValueError: an option is out of range, the sampler cannot serve the team, or the buffer cannot hold a batch.
+        ValueError: an option is out of range, orders do not come in pairs, or the buffer cannot hold a batch.
     """
     check_numbers(config)
     check(spec, config)
@@ -137,11 +138,6 @@ def room(spec: EnvSpec, config: SccConfig) -> int:
 def check(spec: EnvSpec, config: SccConfig) -> None:
     """Raise ValueError in words for options that make no sense."""
     replays.check_room(spec, config.buffer_episodes, config.buffer_gib, batch_episodes=config.batch_episodes)
-    if config.sampler == "sizes" and spec.n_agents < 3:
-        raise ValueError(
-            f"`sampler` sizes leaves out 1 or more of the other agents, of which {spec.id} has {spec.n_agents - 1}; "
-            "choose orders"
-        )
     if config.sampler == "orders":
         check_pairs(spec.n_agents, config.credit_orders)
 
@@ -198,6 +194,22 @@ def by_sizes(mixed: Mixed, key: PRNGKeyArray, samples: int) -> Float[Array, " ag
     return (mixed.value(before + mixed.delta) - mixed.value(before)).mean(axis=0)
 
 
+def by_absence(
+    critic: CoalitionCritic, features: Float[Array, " features"], taken: Float[Array, "agents actions"]
+) -> Float[Array, " agents"]:
+    """The public code's credit of one step where there are one or two agents: phi_i = v(N) - v(N without i).
+
+    Unlike in a coalition's value, the observation of who is absent is left out too.
+    """
+    n_agents = taken.shape[0]
+    obs = features.reshape(n_agents, -1)
+
+    def without(kept: Float[Array, " agents"]) -> Float[Array, ""]:
+        return critic.value((obs * kept[:, None]).ravel(), taken * kept[:, None])
+
+    return critic.value(features, taken) - jax.vmap(without)(1 - jnp.eye(n_agents, dtype=obs.dtype))
+
+
 def by_orders(mixed: Mixed, key: PRNGKeyArray, orders: int) -> Float[Array, " agents"]:
     """Shapley values of one step over drawn orders: v of each prefix with, less without, its last agent."""
     drawn = drawn_orders(key, mixed.delta.shape[0], orders)
@@ -223,15 +235,20 @@ def credits_of(
     features, actions = flat(batch.state), flat(batch.actions)
     n_agents, n_actions = batch.avail.shape[2:]
     rows_each = batch.valid.shape[1] + 1
-    if config.sampler == "orders":
-        share = functools.partial(by_orders, orders=config.credit_orders)
-    else:
-        share = functools.partial(by_sizes, samples=config.credit_samples)
+
+    def shares(features: Array, taken: Array, step_keys: Array) -> Array:
+        if config.sampler == "orders":
+            one = functools.partial(by_orders, orders=config.credit_orders)
+        elif n_agents > 2:
+            one = functools.partial(by_sizes, samples=config.credit_samples)
+        else:
+            return jax.vmap(functools.partial(by_absence, critic))(features, taken)
+        return jax.vmap(one)(critic.mix(features, taken), step_keys)
 
     def body(buffer: Array, rows: Chunk) -> Array:
         step_keys = jax.vmap(jax.random.fold_in)(keys[rows.index // rows_each], rows.index % rows_each)
         taken = jax.nn.one_hot(actions[rows.index], n_actions, dtype=features.dtype)
-        return write(buffer, jax.vmap(share)(critic.mix(features[rows.index], taken), step_keys), rows)
+        return write(buffer, shares(features[rows.index], taken, step_keys), rows)
 
     found = unpack(over_chunks(packed, CHUNK, body, room_for(packed, (n_agents,), features.dtype)), packed)
     return jax.lax.stop_gradient(jnp.where(batch.valid[..., None], found[:, :-1], 0))

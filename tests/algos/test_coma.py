@@ -125,6 +125,23 @@ def test_floor_falls_with_env_steps() -> None:
         np.testing.assert_allclose(probs, expected / expected.sum(), rtol=1e-5)
 
 
+def test_masked_floor_is_over_available_actions(float64: None) -> None:
+    """PyMARL2's form: (1 - eps) softmax over what is available plus eps shared among it; PyMARL's where all is."""
+    rng = np.random.default_rng(0)
+    logits, avail = rng.normal(size=(40, 5)), rng.random((40, 5)) < 0.6
+    avail[:, 2] = True
+    masked = floored_policy(jnp.asarray(50), FloorConfig(start=0.4, finish=0.0, steps=100, masked=True))
+    found = np.exp(np.asarray(masked(jnp.asarray(logits), jnp.asarray(avail))))
+    soft = np.where(avail, np.exp(logits), 0)
+    expected = 0.8 * soft / soft.sum(axis=1, keepdims=True) + 0.2 * avail / avail.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-12)
+    assert (found[~avail] == 0).all()
+    plain = floored_policy(jnp.asarray(50), FloorConfig(start=0.4, finish=0.0, steps=100))
+    everything = jnp.asarray(logits), jnp.ones((40, 5), bool)
+    np.testing.assert_allclose(masked(*everything), plain(*everything), atol=1e-12)
+
+
 def test_advantages_average_to_nothing() -> None:
     """sum_a pi_i(a) A_i(a) = 0 whatever the critic says."""
     rng = np.random.default_rng(0)
@@ -140,11 +157,12 @@ def test_target_is_copied_once_per_update_when_due(float64: None) -> None:
     update = jax.jit(functools.partial(coma("coma", SPEC, config).update, axis=None))
     copied = []
     for k in range(4):
-        learner, metrics = update(learner, batch, jax.random.key(k))
+        stepped, metrics = update(learner, batch, jax.random.key(k))
+        assert_trees_close(stepped.target, stepped.critic if k in (1, 3) else learner.target, 0.0)
+        learner = stepped
         copied.append(int(learner.copied_at))
     assert copied == [0, 14, 14, 28]
     assert int(learner.env_steps) == 4 * int(batch.valid.sum()) and int(metrics["gradient_steps"]) == 28 + 4
-    assert_trees_close(learner.target, learner.critic, 0.0)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5])

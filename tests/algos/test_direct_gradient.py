@@ -4,13 +4,15 @@ import dataclasses
 import functools
 import itertools
 import pathlib
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-from batches import SPEC, in_float32, in_float64, random_episodes
+from batches import SPEC, in_float64, random_episodes
 from reference import Numbers, actor, assert_close, assert_trees_close, critic, episodes, float64_fixture, load
 
 from seca.algos.actor_step import actor_gradient, direct, unroll
@@ -25,10 +27,10 @@ from seca.algos.direct_gradient import (
     riit_adam,
 )
 from seca.algos.packing import pack
-from seca.nets.critics import MixingWeights, UtilityCritic
+from seca.nets.critics import MixingCritic, MixingWeights, UtilityCritic
 from seca.order.simple import entropy
 from seca.returns import td_lambda
-from seca.types import EnvSpec, Episodes
+from seca.types import EnvSpec, Episodes, PyTree
 
 pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
 
@@ -138,21 +140,34 @@ def q_of(critic: UtilityCritic, batch: Episodes, inputs: jax.Array) -> jax.Array
     return (hidden * jnp.abs(mixer.w2(state))).sum(axis=-1) + mixer.b2(state)[..., 0]
 
 
-def test_riit_update_equals_autodiff(float64: None) -> None:
-    """Critic and actor of the on-policy update against their losses over the padded batch."""
-    learner, batch = in_float64(init_riit(jax.random.key(1), SPEC, RIIT)), random_episodes(garbage=1.0)
+def critic_step(critic: UtilityCritic, target: UtilityCritic, opt: PyTree, batch: Episodes, lam: float):
+    """One critic step by plain differentiation over the padded batch."""
+    taken = jax.nn.one_hot(batch.actions, SPEC.n_actions, dtype=batch.obs.dtype)
+    returns = functools.partial(td_lambda, gamma=0.99, lam=lam)
+    goal = jax.vmap(returns)(batch.reward, batch.terminated, batch.valid, q_of(target, batch, taken))
+
+    def loss(params: UtilityCritic) -> jax.Array:
+        error = q_of(params, batch, taken)[:, :-1] - goal
+        return 0.5 * jnp.where(batch.valid, error**2, 0).sum() / batch.valid.sum()
+
+    gradient: PyTree = jax.grad(loss)(critic)
+    moves, opt = riit_adam(1e-3, 10.0).update(gradient, opt)
+    return jax.tree.map(jnp.add, critic, moves), opt
+
+
+@pytest.mark.parametrize("latest", [None, 16])
+def test_riit_update_equals_autodiff(latest: int | None, float64: None) -> None:
+    """Critic and actor of the on-policy update against their losses over the padded batch.
+
+    Of the latest 16 episodes, too, while no more than these 8 have been collected.
+    """
+    config = dataclasses.replace(RIIT, latest_episodes=latest)
+    learner, batch = in_float64(init_riit(jax.random.key(1), SPEC, config)), random_episodes(garbage=1.0)
     learner = dataclasses.replace(learner, target=jax.tree.map(lambda x: 0.9 * x, learner.critic))
-    stepped, metrics = jax.jit(functools.partial(riit("riit", SPEC, RIIT).update, axis=None))(
+    stepped, metrics = jax.jit(functools.partial(riit("riit", SPEC, config).update, axis=None))(
         learner, batch, jax.random.key(0)
     )
-    taken = jax.nn.one_hot(batch.actions, SPEC.n_actions, dtype=batch.obs.dtype)
-    returns = functools.partial(td_lambda, gamma=0.99, lam=0.6)
-    goal = jax.vmap(returns)(batch.reward, batch.terminated, batch.valid, q_of(learner.target, batch, taken))
     steps = batch.valid.sum()
-
-    def critic_loss(critic: UtilityCritic) -> jax.Array:
-        error = q_of(critic, batch, taken)[:, :-1] - goal
-        return 0.5 * jnp.where(batch.valid, error**2, 0).sum() / steps
 
     def actor_loss(agent) -> jax.Array:
         probs = unroll(agent, batch).probs
@@ -160,13 +175,12 @@ def test_riit_update_equals_autodiff(float64: None) -> None:
         mean = jnp.where(batch.valid[..., None], entropy(probs[:, :-1]), 0).sum() / (steps * SPEC.n_agents)
         return -jnp.where(batch.valid, value, 0).sum() / steps - 0.1 * mean / jax.lax.stop_gradient(mean)
 
-    for loss, before, opt, after in (
-        (critic_loss, learner.critic, learner.critic_opt, stepped.critic),
-        (actor_loss, learner.actor, learner.actor_opt, stepped.actor),
-    ):
-        gradient = jax.jit(jax.grad(loss))(before)
-        moves, _ = riit_adam(1e-3, 10.0).update(gradient, opt)
-        assert_trees_close(after, jax.tree.map(jnp.add, before, moves), 1e-8)
+    plain = jax.jit(critic_step, static_argnames="lam")
+    critic, _ = plain(learner.critic, learner.target, learner.critic_opt, batch, lam=0.6)
+    assert_trees_close(stepped.critic, critic, 1e-8)
+    gradient: PyTree = jax.jit(jax.grad(actor_loss))(learner.actor)
+    moves, _ = riit_adam(1e-3, 10.0).update(gradient, learner.actor_opt)
+    assert_trees_close(stepped.actor, jax.tree.map(jnp.add, learner.actor, moves), 1e-8)
     assert_close(metrics["actor_loss"], np.asarray(actor_loss(learner.actor)))
 
 
@@ -183,16 +197,57 @@ def test_riit_critic_rises_with_every_utility(float64: None) -> None:
     assert (np.asarray(slope) >= 0).all() and (np.asarray(slope) > 0).any()
 
 
-def test_riit_replays_once_the_buffer_has_begun_to_fill() -> None:
-    """Eight episodes per update, 16 to start with: a third step in the second update, a target copied in it."""
+def fitted(critic: PyTree, value: Callable[[PyTree], jax.Array], payoff: jax.Array) -> float:
+    """Least mean squared error that 3,000 steps of Adam find."""
+    adam = optax.adam(1e-2)
+
+    def step(carry: tuple[PyTree, PyTree], _: None) -> tuple[tuple[PyTree, PyTree], jax.Array]:
+        params, opt = carry
+        loss, gradient = jax.value_and_grad(lambda c: ((value(c) - payoff) ** 2).mean())(params)
+        moves, opt = adam.update(gradient, opt)
+        return (jax.tree.map(jnp.add, params, moves), opt), loss
+
+    return float(jax.jit(lambda c: jax.lax.scan(step, (c, adam.init(c)), None, 3000)[1].min())(critic))
+
+
+def test_riit_critic_cannot_hold_a_game_that_is_not_monotone() -> None:
+    """[[8, -12, -12], [-12, 0, 0], [-12, 0, 0]]: LICA's critic fits it, RIIT's is off by 32 at least.
+
+    Whatever actions a monotone critic ranks above others it does so alike for all actions of the other agent. The best
+    such fit has 8 and else the mean of four -12 and four 0: squared errors of 8 * 36 over nine joint actions.
+    """
+    payoff = jnp.array([8.0, -12, -12, -12, 0, 0, -12, 0, 0])
+    joints = jnp.eye(3)[jnp.asarray(list(np.ndindex(3, 3)))]
+    ones, key = jnp.ones((9, 3)), jax.random.key(0)
+    monotone = UtilityCritic.init(key, 2, 3, obs_size=1, state_size=1, width=32, embed=16)
+    free = MixingCritic.init(key, 2, 3, 1, 32, 32)
+    assert fitted(monotone, lambda c: c.value(ones, joints), payoff) > 31.99
+    assert fitted(free, lambda c: c.weights(ones[:, :1], 2).value(joints), payoff) < 0.1
+
+
+def test_riit_replays_once_the_buffer_has_begun_to_fill(float64: None) -> None:
+    """Eight episodes per update, 16 to start with: a third step in the second update, a target copied in it.
+
+    All episodes are the same one, so that what is drawn is known: the critic's steps are those of plain
+    differentiation, the one on replayed episodes first and with lambda 0.
+    """
     config = dataclasses.replace(
         RIIT, off_policy=True, batch_episodes=4, start_episodes=16, buffer_episodes=24, target_interval=16
     )
-    learner, batch = init_riit(jax.random.key(1), SPEC, config), in_float32(random_episodes())
+    learner = in_float64(init_riit(jax.random.key(1), SPEC, config))
+    learner = dataclasses.replace(learner, target=jax.tree.map(lambda x: 0.9 * x, learner.critic))
+    batch = jax.tree.map(lambda x: jnp.broadcast_to(x[:1], x.shape), random_episodes())
     update = jax.jit(functools.partial(riit("riit", SPEC, config).update, axis=None))
+    plain = jax.jit(critic_step, static_argnames="lam")
     steps, copied = [], []
     for k in range(3):
-        learner, metrics = update(learner, batch, jax.random.key(k))
+        stepped, metrics = update(learner, batch, jax.random.key(k))
+        expected = learner.critic, learner.critic_opt
+        for lam in (0.6,) if k == 0 else (0.0, 0.6):
+            expected = plain(expected[0], learner.target, expected[1], batch, lam=lam)
+        assert_trees_close((stepped.critic, stepped.critic_opt), expected, 1e-10)
+        assert_trees_close(stepped.target, stepped.critic if k == 1 else learner.target, 0.0)
+        learner = stepped
         steps.append(int(metrics["gradient_steps"]))
         copied.append(int(learner.copied_at))
     assert steps == [2, 5, 8] and copied == [0, 16, 16]
@@ -202,3 +257,5 @@ def test_riit_replays_once_the_buffer_has_begun_to_fill() -> None:
 def test_riit_refuses_a_buffer_that_never_starts() -> None:
     with pytest.raises(ValueError, match="`start_episodes` is 128 but the buffer holds 100"):
         riit("riit", SPEC, RiitConfig(buffer_episodes=100))
+    with pytest.raises(ValueError, match="`latest_episodes` is 32 but the buffer holds 20"):
+        riit("riit-online", SPEC, RiitConfig(off_policy=False, latest_episodes=32, buffer_episodes=20))

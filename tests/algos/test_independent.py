@@ -52,17 +52,30 @@ def test_n_step_targets(n: int, terminated: bool, float64: None) -> None:
         np.testing.assert_allclose(found, plain_n_step(reward, terminated, length, value, 0.9, n), atol=1e-12)
 
 
-def test_update_equals_autodiff(float64: None) -> None:
-    """Critic and actor of the shipped update against their losses over the padded batch."""
-    learner, batch = in_float64(init(jax.random.key(0), SPEC, CONFIG)), random_episodes(garbage=1.0)
-    learner = dataclasses.replace(learner, target=jax.tree.map(lambda x: 0.9 * x, learner.critic))
-    stepped, _ = jax.jit(functools.partial(ia2c("ia2c", SPEC, CONFIG).update, axis=None))(
+@pytest.mark.parametrize("standardise", [False, True])
+def test_update_equals_autodiff(standardise: bool, float64: None) -> None:
+    """Critic and actor of the shipped update against their losses over the padded batch.
+
+    Standardised rewards have mean 0 and deviation 1 over all valid steps so far, those of the batch included.
+    """
+    config = dataclasses.replace(CONFIG, standardise_rewards=standardise)
+    learner, batch = in_float64(init(jax.random.key(0), SPEC, config)), random_episodes(garbage=1.0)
+    earlier = random_episodes(1)
+    learner = dataclasses.replace(
+        learner,
+        target=jax.tree.map(lambda x: 0.9 * x, learner.critic),
+        rewards=with_rewards(learner.rewards, earlier, None),
+    )
+    stepped, _ = jax.jit(functools.partial(ia2c("ia2c", SPEC, config).update, axis=None))(
         learner, batch, jax.random.key(0)
     )
     mask, samples = batch.valid[..., None], batch.valid.sum() * SPEC.n_agents
     inputs = critic_inputs(seen_in(batch))
     target = np.asarray(learner.target(inputs))[..., 0]
     reward, ended = np.asarray(batch.reward), np.asarray(batch.terminated.any(axis=1))
+    if standardise:
+        seen = np.concatenate([np.asarray(b.reward)[np.asarray(b.valid)] for b in (earlier, batch)])
+        reward = (reward - seen.mean()) / seen.std()
     goal = np.zeros((*reward.shape, SPEC.n_agents))
     for b, length in enumerate(np.asarray(batch.length)):
         for i in range(SPEC.n_agents):

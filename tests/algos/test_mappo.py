@@ -7,12 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from batches import LENGTHS, SPEC, in_float64, random_episodes
 from reference import assert_close, assert_trees_close, float64_fixture
 
 from seca.algos.actor_step import last_actions, masked_log_probs, unroll
-from seca.algos.mappo import Learner, MappoConfig, Networks, huber, init, mappo, optimiser, value_inputs, values_of
+from seca.algos.mappo import Learner, MappoConfig, Networks, huber, init, mappo, optimiser, values_of
 from seca.nets.agents import NormalisedAgent, agent_inputs
 from seca.order.simple import entropy
 from seca.types import Episodes
@@ -48,24 +49,53 @@ def restarted(agent: NormalisedAgent, inputs, hidden, every: int) -> jax.Array:
     return jnp.stack(outputs, axis=1)
 
 
-def plain_step(learner: Learner, old: Learner, episodes: Episodes, config: MappoConfig) -> Learner:
-    """One epoch over the padded batch: everything by its definition, `old` the networks before the first."""
-    previous = last_actions(episodes.actions, SPEC.n_actions, episodes.obs.dtype)
-    inputs, features = agent_inputs(episodes.obs, previous), value_inputs(episodes, config)
-    acting = unroll(old.networks.actor, episodes)
-    critic_hidden, old_values = values_of(old.networks.critic, features)
+def battles(garbage: float = 0.0) -> Episodes:
+    """Episodes whose dead see nothing but zeros, as in SMAC; in one nobody has a choice for three steps."""
+    episodes = random_episodes(garbage=garbage)
+    alone = jnp.zeros(SPEC.n_actions, bool).at[1].set(True)
+    avail = episodes.avail.at[0, 3:6].set(alone)
+    actions = episodes.actions.at[0, 3:6].set(1)
+    obs = jnp.where(avail[..., :1], 0, episodes.obs)  # Action 0 is that of the dead.
+    return dataclasses.replace(episodes, avail=avail, actions=actions, obs=obs)
+
+
+def critic_rows(episodes: Episodes, value_of: str) -> jax.Array:
+    """What values are of, row by row; of the dead nothing but who it was."""
+    if value_of == "state":
+        return episodes.state[:, :, None]
+    state, obs, avail = (np.asarray(x) for x in (episodes.state, episodes.obs, episodes.avail))
+    width = SPEC.obs_size + SPEC.n_agents + (SPEC.state_size if value_of == "agent" else 0)
+    rows = np.zeros((*obs.shape[:3], width))
+    for b, t, i in np.ndindex(*obs.shape[:3]):
+        dead = avail[b, t, i].tolist() == [True, False, False, False]
+        seen = np.concatenate([state[b, t], obs[b, t, i]]) if value_of == "agent" else obs[b, t, i]
+        rows[b, t, i] = np.concatenate([0 * seen if dead else seen, np.eye(SPEC.n_agents)[i]])
+    return jnp.asarray(rows)
+
+
+def judged(old: Learner, episodes: Episodes, config: MappoConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Normalised advantages of the active, targets of the values, and who is active."""
     mean, var = 0.2 / 0.7, 1.3 / 0.7 - (0.2 / 0.7) ** 2
-    own = np.asarray(old_values) * np.sqrt(var) + mean
+    own = np.asarray(values_of(old.networks.critic, critic_rows(episodes, config.value_of))[1]) * np.sqrt(var) + mean
     advantage, targets = np.zeros(own[:, :-1].shape), np.zeros(own[:, :-1].shape)
     for b, length in enumerate(LENGTHS):
         for j in range(own.shape[2]):
             ended = bool(np.asarray(episodes.terminated)[b].any())
             found = gae(np.asarray(episodes.reward)[b], ended, length, own[b, :, j], config.gamma, config.gae_lambda)
             advantage[b, :length, j], targets[b, :length, j] = found, found + own[b, :length, j]
-    valid = np.asarray(episodes.valid)
-    active = valid[..., None] & (np.asarray(episodes.avail)[:, :-1].sum(axis=-1) > 1)
+    active = np.asarray(episodes.valid)[..., None] & (np.asarray(episodes.avail)[:, :-1].sum(axis=-1) > 1)
     advantage = np.broadcast_to(advantage, active.shape)
-    advantage = (advantage - advantage[active].mean()) / (advantage[active].std() + 1e-5)
+    return (advantage - advantage[active].mean()) / (advantage[active].std() + 1e-5), targets, active
+
+
+def plain_step(learner: Learner, old: Learner, episodes: Episodes, config: MappoConfig) -> Learner:
+    """One epoch over the padded batch: everything by its definition, `old` the networks before the first."""
+    previous = last_actions(episodes.actions, SPEC.n_actions, episodes.obs.dtype)
+    inputs, features = agent_inputs(episodes.obs, previous), critic_rows(episodes, config.value_of)
+    acting = unroll(old.networks.actor, episodes)
+    critic_hidden, old_values = values_of(old.networks.critic, features)
+    advantage, targets, active = judged(old, episodes, config)
+    valid = np.asarray(episodes.valid)
     seen = targets[valid]
     scale = learner.scale
     scale = dataclasses.replace(
@@ -90,9 +120,10 @@ def plain_step(learner: Learner, old: Learner, episodes: Episodes, config: Mappo
         gain = jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - CLIP, 1 + CLIP) * advantage)
         value = restarted(networks.critic, features, critic_hidden, config.stretch)[..., 0]
         kept = old_values[:, :-1] + jnp.clip(value - old_values[:, :-1], -CLIP, CLIP)
-        error = jnp.broadcast_to(jnp.maximum(huber(goal - value, DELTA), huber(goal - kept, DELTA)), active.shape)
-        total = -gain - config.entropy_coef * entropy(jnp.exp(log_probs)) + error
-        return jnp.where(active, total, 0).sum() / active.sum()
+        error = jnp.maximum(huber(goal - value, DELTA), huber(goal - kept, DELTA))
+        policy = jnp.where(active, gain + config.entropy_coef * entropy(jnp.exp(log_probs)), 0).sum() / active.sum()
+        # Of every judge in every real step, dead or not.
+        return jnp.where(valid[..., None], error, 0).sum() / (valid.sum() * error.shape[2]) - policy
 
     slope = jax.grad(loss)(learner.networks)
     actor_moves, actor_opt = optimiser(5e-4, 10.0).update(slope.actor, learner.actor_opt)
@@ -106,7 +137,7 @@ def plain_step(learner: Learner, old: Learner, episodes: Episodes, config: Mappo
 def test_update_equals_the_plain_one(value_of: Any, epochs: int, float64: None) -> None:
     """Cut into stretches of 3 of 7 steps and visited in groups, over several epochs, on unequal padded episodes."""
     config = dataclasses.replace(CONFIG, value_of=value_of, epochs=epochs)
-    learner, batch = learner_of(config), random_episodes(garbage=1.0)
+    learner, batch = learner_of(config), battles(garbage=1.0)
     found, _ = jax.jit(functools.partial(mappo("mappo", SPEC, config).update, axis=None))(
         learner, batch, jax.random.key(0)
     )
@@ -121,11 +152,23 @@ def test_update_equals_the_plain_one(value_of: Any, epochs: int, float64: None) 
 def test_first_epoch_is_the_policy_gradient(float64: None) -> None:
     """At ratio 1 the loss is minus the mean advantage, which is 0 once normalised, and its gradient is A2C's."""
     config = dataclasses.replace(CONFIG, stretch=100, entropy_coef=0.0)
-    _, metrics = jax.jit(functools.partial(mappo("mappo", SPEC, config).update, axis=None))(
-        learner_of(config), random_episodes(), jax.random.key(0)
+    learner, batch = learner_of(config), battles()
+    found, metrics = jax.jit(functools.partial(mappo("mappo", SPEC, config).update, axis=None))(
+        learner, batch, jax.random.key(0)
     )
     assert abs(float(metrics["actor_policy_loss"])) < 1e-10
-    assert float(metrics["actor_gradient_norm"]) > 1e-3
+    advantage, _, active = judged(learner, batch, config)
+
+    def a2c(actor: NormalisedAgent) -> jax.Array:
+        taken = jnp.take_along_axis(unroll(actor, batch).probs[:, :-1], batch.actions[:, :-1, :, None], axis=-1)[..., 0]
+        return -jnp.where(active, jnp.log(taken) * advantage, 0).sum() / active.sum()
+
+    slope: Any = jax.jit(jax.grad(a2c))(learner.networks.actor)
+    # Adam's first moment is linear in the gradient, which is too small to be clipped.
+    _, expected = optimiser(config.actor_lr, config.clip_norm).update(slope, learner.actor_opt)
+    assert_trees_close(found.actor_opt, expected, 1e-10)
+    assert 1e-3 < float(metrics["actor_gradient_norm"]) < 10.0
+    assert_close(metrics["actor_gradient_norm"], np.asarray(optax.tree.norm(slope)))
 
 
 def test_untrained_policies_are_nearly_uniform() -> None:

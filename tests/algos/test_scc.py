@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import SPEC, in_float32, in_float64, random_episodes
+from batches import SPEC, in_float64, random_episodes
 from reference import assert_close, assert_trees_close, float64_fixture
 
 from seca.algos.actor_step import last_actions
 from seca.algos.packing import pack
 from seca.algos.scc import Learner, SccConfig, by_orders, by_sizes, credits_of, init, of_observations, scc
-from seca.nets.agents import agent_inputs
+from seca.nets.agents import RecurrentAgent, agent_inputs
 from seca.nets.critics import CoalitionCritic
 from seca.types import EnvSpec
 
@@ -92,6 +92,27 @@ def test_sizes_are_the_public_codes_and_no_shapley_value(step) -> None:
     assert abs(expected.sum() - (values[(0, 1, 2)] - values[()])) > 1e-4
 
 
+@pytest.mark.parametrize("n_agents", [1, 2])
+def test_sizes_of_small_teams_leave_the_agent_itself_out(n_agents: int, float64: None) -> None:
+    """With its observation: v of all less v of the others, from the critic's own formula, step by step."""
+    spec = dataclasses.replace(SPEC, n_agents=n_agents)
+    batch = random_episodes()
+    few = {name: getattr(batch, name)[:, :, :n_agents] for name in ("obs", "avail", "actions")}
+    batch = of_observations(dataclasses.replace(batch, **few))
+    config = dataclasses.replace(CONFIG, sampler="sizes")
+    critic = in_float64(init(jax.random.key(2), spec, config).critic)
+    found = credits_of(critic, batch, pack(batch.valid, 1024), jax.random.split(jax.random.key(3), 8), config)
+
+    def joint(obs: jax.Array, taken: jax.Array) -> jax.Array:
+        read = jax.nn.relu(critic.channel(jnp.concatenate([obs, taken], axis=-1)))
+        return critic.out(jax.nn.relu(critic.joint(read.reshape(*read.shape[:2], -1))))[..., 0]
+
+    obs, taken = batch.obs[:, :-1], jnp.eye(SPEC.n_actions)[batch.actions[:, :-1]]
+    for i in range(n_agents):
+        gone = [x.at[:, :, i].set(0) for x in (obs, taken)]
+        assert_close(found[..., i], np.asarray(joint(obs, taken) - joint(*gone)), np.asarray(batch.valid))
+
+
 @pytest.mark.parametrize("sampler", ["orders", "sizes"])
 def test_credits_do_not_depend_on_padding(sampler: Any, float64: None) -> None:
     config = dataclasses.replace(CONFIG, sampler=sampler)
@@ -104,43 +125,58 @@ def test_credits_do_not_depend_on_padding(sampler: Any, float64: None) -> None:
     assert_close(found[0], np.asarray(found[1]))
 
 
-def test_update_regresses_each_agent_to_its_share() -> None:
-    """Losses and target copies of one update on the whole of a buffer that holds one batch eight times over."""
-    one = jax.tree.map(lambda x: jnp.broadcast_to(x[:1], x.shape), in_float32(random_episodes()))
-    learner: Learner = init(jax.random.key(0), SPEC, CONFIG)
+def by_hand(before, gradient, limit: float) -> list[np.ndarray]:
+    """TensorFlow's first RMSprop step, each array clipped alone: r = 0.9 + 0.1 g^2, x - lr g / sqrt(r + eps)."""
+    after = []
+    for x, g in zip(map(np.asarray, jax.tree.leaves(before)), map(np.asarray, jax.tree.leaves(gradient)), strict=True):
+        g = g * min(1, limit / np.sqrt((g**2).sum()))
+        after.append(x - 5e-4 * g / np.sqrt(0.9 * 1 + 0.1 * g**2 + 1e-10))
+    return after
+
+
+def test_update_regresses_each_agent_to_its_share(float64: None) -> None:
+    """Losses and steps of an update on the whole of a buffer that holds one batch eight times over; target copies."""
+    config = dataclasses.replace(CONFIG, clip_norm=0.05, target_interval=16)
+    one = jax.tree.map(lambda x: jnp.broadcast_to(x[:1], x.shape), random_episodes())
+    learner: Learner = in_float64(init(jax.random.key(0), SPEC, config))
     learner = dataclasses.replace(learner, target=jax.tree.map(lambda x: 0.9 * x, learner.critic))
-    stepped, metrics = jax.jit(functools.partial(scc("scc", SPEC, CONFIG).update, axis=None))(
-        learner, one, jax.random.key(0)
-    )
+    update = jax.jit(functools.partial(scc("scc", SPEC, config).update, axis=None))
+    stepped, metrics = update(learner, one, jax.random.key(0))
     assert int(stepped.gradient_steps) == 2 and int(metrics["buffer_episodes"]) == 8
     length = int(one.length[0])
     features = one.obs.reshape(*one.obs.shape[:2], -1)[0]
-    taken = jax.nn.one_hot(one.actions, SPEC.n_actions, dtype=jnp.float32)
+    taken = jax.nn.one_hot(one.actions, SPEC.n_actions)
     bootstrap = np.asarray(learner.target.value(features, taken[0]))[1:]
     goal = np.asarray(one.reward[0]) + 0.99 * np.where(np.asarray(one.terminated[0]), 0, bootstrap)
     value = np.asarray(learner.critic.value(features, taken[0]))[:-1]
     expected = ((value - goal)[:length] ** 2).mean()
-    np.testing.assert_allclose(metrics["critic_loss"], expected, rtol=1e-4)
+    np.testing.assert_allclose(metrics["critic_loss"], expected, rtol=1e-10)
 
     batch = of_observations(one)
     share = credits_of(stepped.critic, batch, pack(batch.valid, 1024), jax.random.split(jax.random.key(9), 8), CONFIG)
-    hidden, q = jnp.zeros((8, SPEC.n_agents, 8), jnp.float32), []
-    inputs = agent_inputs(one.obs, last_actions(one.actions, SPEC.n_actions, jnp.dtype("float32")))
-    for t in range(length):
-        hidden, out = learner.actor(inputs[:, t], hidden)
-        q.append(jnp.take_along_axis(out, one.actions[:, t, :, None], axis=-1)[..., 0])
-    # Three agents have six orders, of which eight are enough: no draw, the same share whatever the key.
-    error = (jnp.stack(q, axis=1) - share[:, :length]) ** 2
-    np.testing.assert_allclose(metrics["actor_loss"], error.mean(), rtol=1e-4)
+    inputs = agent_inputs(one.obs, last_actions(one.actions, SPEC.n_actions, jnp.dtype("float64")))
+
+    def actor_loss(actor: RecurrentAgent) -> jax.Array:
+        hidden, q = jnp.zeros((8, SPEC.n_agents, 8)), []
+        for t in range(length):
+            hidden, out = actor(inputs[:, t], hidden)
+            q.append(jnp.take_along_axis(out, one.actions[:, t, :, None], axis=-1)[..., 0])
+        # Three agents have six orders, of which eight are enough: no draw, the same share whatever the key.
+        return ((jnp.stack(q, axis=1) - share[:, :length]) ** 2).mean()
+
+    loss, gradient = jax.jit(jax.value_and_grad(actor_loss))(learner.actor)
+    np.testing.assert_allclose(metrics["actor_loss"], loss, rtol=1e-10)
+    norms = [float(jnp.linalg.norm(leaf.ravel())) for leaf in jax.tree.leaves(gradient)]
+    assert min(norms) < 0.05 < max(norms)  # Some arrays are clipped, others are not.
+    assert_trees_close(jax.tree.leaves(stepped.actor), by_hand(learner.actor, gradient, 0.05), 1e-10)
+
     assert_trees_close(stepped.target, learner.target, 0.0)
+    again, _ = update(stepped, one, jax.random.key(1))
+    assert_trees_close(again.target, again.critic, 0.0)
+    assert_trees_close(update(again, one, jax.random.key(2))[0].target, again.target, 0.0)
 
 
 def test_refusals() -> None:
-    pair = EnvSpec("pair", "1", n_agents=2, n_actions=4, obs_size=5, state_size=6, episode_limit=7)
-    with pytest.raises(
-        ValueError, match="`sampler` sizes leaves out 1 or more of the other agents, of which pair has 1"
-    ):
-        scc("scc", pair, SccConfig(sampler="sizes"))
     with pytest.raises(ValueError, match="`batch_episodes` is 32 but the buffer holds 8"):
         scc("scc", SPEC, SccConfig(buffer_episodes=8))
     large = EnvSpec("large", "1", n_agents=5, n_actions=4, obs_size=5, state_size=6, episode_limit=7)

@@ -260,6 +260,10 @@ def test_buffer_keeps_the_latest_and_draws_only_what_it_holds() -> None:
         held = set(range(10, 11 + number)) if number < 3 else {11, 12, 13}
         assert set(np.asarray(drawn.reward[:, 0]).tolist()) == held
         assert int(replays.filled(buffer)) == min(24, 8 * (number + 1))
+        latest = replays.latest(buffer, 12, None)
+        assert np.asarray(latest.reward[:8, 0]).tolist() == [10.0 + number] * 8
+        assert np.asarray(latest.valid[8:].any(axis=1)).tolist() == [number > 0] * 4
+        assert number == 0 or np.asarray(latest.reward[8:, 0]).tolist() == [9.0 + number] * 4
     assert (np.asarray(drawn.length)[:, None] == np.asarray(drawn.valid).sum(axis=1)[:, None]).all()
     assert drawn.actions.dtype == jnp.int32 and drawn.record is None
 
@@ -359,14 +363,22 @@ def test_one_agent_alone_is_vdn(float64: None) -> None:
 
 
 def test_alpha_one_gives_every_joint_action_full_weight(float64: None) -> None:
-    """Then the mixing network's gradient is that of squared errors, whichever weighting is named."""
-    found = []
+    """Then the gradient of agents and mixer is QMIX's own at the same targets, whichever weighting is named."""
+    found, episodes = [], random_episodes()
     for weighting in ("central", "optimistic"):
         config = dataclasses.replace(CONFIG, mixing=WeightedMixing(weighting, 1.0, 5, 6, 7))
         found.append(compiled(config)(networks_of(config), networks_of(config, 1), random_episodes()))
     assert_trees_close(found[0].gradient, found[1].gradient, 1e-12)
-    residual = np.asarray(found[0].taken - found[0].goal.y)[np.asarray(random_episodes().valid)]
+    residual = np.asarray(found[0].taken - found[0].goal.y)[np.asarray(episodes.valid)]
     assert float(found[0].loss) > (residual**2).mean()
+
+    def squared_error(agent, mixer) -> jax.Array:
+        total = mixed(mixer, said(agent, episodes)[0], episodes, np.asarray(episodes.actions))[:, :-1]
+        return jnp.where(episodes.valid, (total - found[0].goal.y[..., 0]) ** 2, 0).sum() / episodes.valid.sum()
+
+    online = networks_of(dataclasses.replace(CONFIG, mixing=WeightedMixing("central", 1.0, 5, 6, 7)))
+    expected = jax.jit(jax.grad(squared_error, argnums=(0, 1)))(online.agent, online.mixers.main)
+    assert_trees_close((found[0].gradient.agent, found[0].gradient.mixers.main), expected, 1e-10)
 
 
 def test_target_network_may_choose_for_itself(float64: None) -> None:

@@ -8,6 +8,7 @@ import pytest
 from games import solved
 
 from seca.algos.actor_critic import actor_critic
+from seca.envs.matrix import GAMES, Game
 from seca.envs.registry import make
 from seca.presets import PRESETS, build
 from seca.train.iterate import make_iterate
@@ -55,6 +56,13 @@ def solves(name: str, game: str, optimum: float) -> None:
 def test_seca_solves_the_other_games(game: str, optimum: float) -> None:
     """The critic has no structural limit: QTRAN's non-monotonic game is solved too."""
     solves("seca", game, optimum)
+
+
+@pytest.mark.slow
+def test_riit_alone_takes_what_pays_most(monkeypatch: pytest.MonkeyPatch, quick_programs: None) -> None:
+    """One agent, whose reward is its own: the monotone critic is then no constraint."""
+    monkeypatch.setitem(GAMES, "alone", Game(np.array([0.2, 1.0, -0.5, 0.9]), "one agent; best 1"))
+    np.testing.assert_allclose(greedy_return("riit-online", "alone"), 1.0, rtol=1e-6)
 
 
 @pytest.mark.slow

@@ -13,21 +13,24 @@ import pytest
 import seca as package
 from seca.algos.replay import take_out
 from seca.algos.value_config import DuplexMixing
+from seca.envs.base import Env
 from seca.envs.registry import make
 from seca.presets import PRESETS, build
 from seca.train.evaluate import make_evaluate
 from seca.train.iterate import make_iterate
 from seca.train.state import TrainState, init_state
+from seca.types import PyTree, TimeStep
 
 UNIFORM = {"epsilon_finish": 1.0}
 """All data from random actions: which fit is best is then a matter of the payoff table alone."""
+PAYOFF = np.array([[8.0, -12, -12], [-12, 0, 0], [-12, 0, 0]])
 # The setting of its authors' own matrix games: lambda must bend far.
 DEEP_DUPLEX = {"mixing": DuplexMixing(width=64, kernels=10, depth=3), "lr": 5e-4}
 
 
-def played(name: str, game: str, iterations: int, **changes: object) -> tuple[float, TrainState]:
+def played(name: str, game: str | Env, iterations: int, **changes: object) -> tuple[float, TrainState]:
     """Greedy return after training on uniform data, and the state."""
-    env = make(f"matrix/{game}")
+    env = make(f"matrix/{game}") if isinstance(game, str) else game
     config: Any = PRESETS[name].config
     algorithm = build(name, env.spec, dataclasses.replace(config, **(UNIFORM | changes)))
     iterate, state = make_iterate(env, algorithm, 32, jax.devices()[:1]), init_state(algorithm, 0)
@@ -53,14 +56,30 @@ def played(name: str, game: str, iterations: int, **changes: object) -> tuple[fl
 )
 def test_the_non_monotonic_game(name: str, iterations: int, changes: dict, expected: float) -> None:
     """[[8, -12, -12], [-12, 0, 0], [-12, 0, 0]]: no sum and no monotone function of utilities has its best at 8."""
-    assert played(name, "qtran", iterations, **changes)[0] == expected
+    found, state = played(name, "qtran", iterations, **changes)
+    assert found == expected
+    if name == "qtran":
+        holds_to_its_joint_value(state)
+
+
+def holds_to_its_joint_value(state: TrainState) -> None:
+    """Q_jt is the payoff; sum_i Q_i(g_i) + V = Q_jt at the greedy joint action, and nowhere less. Son et al. 2019."""
+    networks = state.learner.online
+    inputs = jnp.concatenate([jnp.ones((2, 1)), jnp.zeros((2, 3)), jnp.eye(2)], axis=1)
+    hidden, q = networks.agent(inputs, jnp.zeros((2, 64)))
+    joints = np.array(list(np.ndindex(3, 3)))
+    mixer, every = networks.mixers.main, jnp.broadcast_to(hidden, (9, 2, 64))
+    joint = np.asarray(mixer.joint(jnp.ones((9, 1)), every, jnp.eye(3)[joints]))
+    summed = np.asarray(q)[np.arange(2), joints].sum(axis=1) + float(mixer.value(jnp.ones(1)))
+    np.testing.assert_allclose(joint, PAYOFF.ravel(), atol=0.1)
+    np.testing.assert_allclose(summed[0], joint[0], atol=0.1)
+    assert (summed >= joint - 0.1).all()
 
 
 @pytest.mark.slow
 def test_vdn_finds_the_best_sum() -> None:
     """On uniform data Q_tot becomes the least-squares fit r_i + c_j - m, whose best joint action is not (0, 0)."""
-    payoff = np.array([[8.0, -12, -12], [-12, 0, 0], [-12, 0, 0]])
-    fit = payoff.mean(axis=1)[:, None] + payoff.mean(axis=0)[None] - payoff.mean()
+    fit = PAYOFF.mean(axis=1)[:, None] + PAYOFF.mean(axis=0)[None] - PAYOFF.mean()
     found, state = played("vdn", "qtran", 1000)
     assert found == 0.0
     inputs = jnp.concatenate([jnp.ones((2, 1)), jnp.zeros((2, 3)), jnp.eye(2)], axis=1)
@@ -75,6 +94,20 @@ def test_vdn_finds_the_best_sum() -> None:
 )
 def test_games_within_reach_are_solved(name: str, game: str, expected: float) -> None:
     assert played(name, game, 500)[0] == pytest.approx(expected)
+
+
+@pytest.mark.slow
+def test_attention_solves_a_game_whose_state_shows_the_agents(quick_programs: None) -> None:
+    """Rewards that add up, in a state of one feature for each agent: a weighted sum of utilities is enough."""
+    plain = make("matrix/additive")
+    spec = dataclasses.replace(plain.spec, id="test/additive", state_size=3, ally_features=1)
+
+    def shown(result: tuple[PyTree, TimeStep]) -> tuple[PyTree, TimeStep]:
+        state = jnp.tile(jnp.array([0.2, 0.5, 1.0]), (result[1].reward.shape[0], 1))
+        return result[0], dataclasses.replace(result[1], state=state)
+
+    env = Env(spec, lambda keys: shown(plain.reset(keys)), lambda state, actions: shown(plain.step(state, actions)))
+    assert played("qatten", env, 200)[0] == pytest.approx(3.0)
 
 
 def on_battles(name: str, n_devices: int) -> TrainState:

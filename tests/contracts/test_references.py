@@ -1,0 +1,100 @@
+"""`--setting reference`: every number that its source has, and that each of them builds."""
+
+from typing import Any
+
+import pytest
+
+from seca.algos.actor_critic import actor_critic
+from seca.algos.floor import FloorConfig
+from seca.envs.registry import make
+from seca.presets import PRESETS, build, settings
+from seca.types import EnvSpec
+
+PYMARL2 = {
+    "optimiser": "adam", "lr": 1e-3, "td_lambda": 0.6, "loss_scale": 0.5, "batch_episodes": 128, "double_q": True,
+    "buffer_episodes": 5000, "epsilon_start": 1.0, "epsilon_finish": 0.05, "epsilon_steps": 100_000,
+    "target_interval": 200, "clip_norm": 10.0, "agent_hidden": 64,
+}  # fmt: skip
+"""Facts 8.0, 8 and 9."""
+ONE_STEP = {"lr": 5e-4, "td_lambda": 0.0}
+FLOORED = {"actor_hidden": 64, "clip_norm": 10.0, "td_lambda": 0.8}
+PPO = {
+    "actor_lr": 5e-4, "critic_lr": 5e-4, "gae_lambda": 0.95, "clip": 0.2, "epochs": 15, "entropy_coef": 0.01,
+    "huber_delta": 10.0, "clip_norm": 10.0, "stretch": 10, "actor_hidden": 64, "critic_hidden": 64,
+}  # fmt: skip
+RIIT = {
+    "actor_lr": 1e-3, "critic_lr": 1e-3, "td_lambda": 0.6, "entropy_coef": 0.03, "latest_episodes": 32,
+    "clip_norm": 10.0, "critic_hidden": 128, "embed": 32,
+}  # fmt: skip
+
+# Preset, runners, options, section of our notes on the public references (facts/algorithms.md).
+EXPECTED: list[tuple[str, int, dict[str, Any], str]] = [
+    ("coma", 8, {
+        **FLOORED, "actor_lr": 5e-4, "critic_lr": 5e-4, "floor": FloorConfig(0.5, 0.01, 100_000, masked=False),
+        "target_interval": 200, "critic_hidden": 128,
+    }, "2 (d), (e)"),
+    ("lica", 32, {
+        "actor_lr": 2.5e-3, "critic_lr": 5e-4, "td_lambda": 0.8, "entropy_coef": 0.06, "target_interval": 200,
+        "critic_epochs": 1, "critic_embed": 64, "critic_width": None, "clip_norm": 10.0,
+    }, "4 (b), (d), (e)"),
+    ("vmix", 8, {
+        **FLOORED, "mixing": "monotone", "lr": 1e-3, "entropy_coef": 0.01, "value_coef": 0.1, "embed": 32,
+        "floor": FloorConfig(0.5, 0.0, 100_000, masked=True),
+    }, "14, PyMARL2"),
+    ("vdac", 8, {
+        **FLOORED, "mixing": "sum", "lr": 5e-4, "entropy_coef": 0.0, "value_coef": 0.1,
+        "floor": FloorConfig(0.5, 0.01, 100_000, masked=False),
+    }, "14, VDACs"),
+    ("ia2c", 10, {
+        "actor_lr": 5e-4, "critic_lr": 5e-4, "n_step": 5, "entropy_coef": 0.001, "target_share": 0.01,
+        "standardise_rewards": True, "actor_hidden": 128, "critic_hidden": 128,
+    }, "17"),
+    ("mappo", 8, {**PPO, "value_of": "agent"}, "17b"),
+    ("ippo", 8, {**PPO, "value_of": "observation"}, "17b"),
+    ("riit", 8, {
+        **RIIT, "off_policy": True, "batch_episodes": 64, "start_episodes": 128, "buffer_episodes": 5000,
+        "target_interval": 200,
+    }, "7 (d), (e)"),
+    ("riit-online", 8, {**RIIT, "off_policy": False, "target_interval": 1}, "7 (d), (e)"),
+    ("scc", 1, {
+        "actor_lr": 5e-4, "critic_lr": 5e-4, "sampler": "sizes", "credit_samples": 3, "epsilon_start": 1.0,
+        "epsilon_finish": 0.0, "epsilon_steps": 50_000, "batch_episodes": 32, "buffer_episodes": 1000,
+        "target_interval": 200, "clip_norm": 5.0, "actor_hidden": 64, "critic_hidden": 128,
+    }, "5 (a), (d), (e)"),
+    ("iql", 8, {**PYMARL2, **ONE_STEP, "batch_episodes": 32, "loss_scale": 1.0}, "16"),
+    ("vdn", 8, PYMARL2, "8"),
+    ("qmix", 8, {**PYMARL2, "mixing.embed": 32, "mixing.width": 64}, "9"),
+    ("cw-qmix", 8, {**PYMARL2, "mixing.weighting": "central", "mixing.alpha": 0.1, "mixing.central_width": 256}, "10"),
+    ("ow-qmix", 8, {**PYMARL2, "mixing.weighting": "optimistic", "mixing.alpha": 0.1}, "10"),
+    ("qtran", 8, {**PYMARL2, **ONE_STEP, "mixing.optimum_weight": 1.0, "mixing.bound_weight": 0.1}, "11"),
+    ("qplex", 8, {**PYMARL2, "mixing.kernels": 4, "mixing.depth": 2}, "12"),
+    ("qatten", 8, {**PYMARL2, "mixing.heads": 4, "mixing.key_size": 32}, "13"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def battle() -> EnvSpec:
+    return make("smac/2s3z").spec
+
+
+def test_all_methods_but_secas_family_have_a_reference() -> None:
+    having = [name for name, preset in PRESETS.items() if preset.reference is not None]
+    assert having == [name for name, preset in PRESETS.items() if preset.make is not actor_critic]
+    assert sorted(having) == sorted(name for name, *_ in EXPECTED)
+
+
+@pytest.mark.parametrize(("name", "runners", "options", "section"), EXPECTED, ids=[row[0] for row in EXPECTED])
+def test_references_have_their_sources_numbers(
+    name: str, runners: int, options: dict[str, Any], section: str, battle: EnvSpec
+) -> None:
+    config, found_runners = settings(name, "reference")
+    found: dict[str, Any] = {}
+    for option in ("gamma", "time_limit", *options):
+        value: Any = config
+        for part in option.split("."):
+            value = getattr(value, part)
+        found[option] = value
+    assert found == {"gamma": 0.99, "time_limit": "terminal"} | options, f"section {section}"
+    assert found_runners == runners, f"section {section}"
+    built = build(name, battle, config)
+    assert built.name == name and 2**20 < built.memory(runners) < 2**33
