@@ -102,6 +102,7 @@ def test_a_finished_run_is_complete(finished_run: pathlib.Path) -> None:
     assert result["trained"]["episodes"] == result["untrained"]["episodes"] == 128
 
 
+@pytest.mark.slow
 def test_end_of_training_says_how_it_went(seca, small_run: list[str], tmp_path: pathlib.Path) -> None:
     """Plain lines without a terminal; both policies and the run folder at the end; a second call takes a free name."""
     for name in ("seca-focus-fire-seed0", "seca-focus-fire-seed0-1"):

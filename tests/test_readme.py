@@ -40,6 +40,7 @@ def test_python_example(finished_run: pathlib.Path, capsys: pytest.CaptureFixtur
     assert re.fullmatch(r"won: [01]\.\d+\n", capsys.readouterr().out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", _commands(), ids=" ".join)
 def test_commands(
     command: list[str],

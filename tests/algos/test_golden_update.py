@@ -176,6 +176,7 @@ def test_consecutive_updates(golden_dir: pathlib.Path, float64: None) -> None:
     replay(numbers, 1e-8)
 
 
+@pytest.mark.slow
 def test_consecutive_updates_float32(golden_dir: pathlib.Path) -> None:
     numbers = load(golden_dir, "seca_consecutive_updates")
     halved = {k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in numbers.items()}

@@ -10,7 +10,7 @@ from seca.algos.critic_step import plain_taken_value
 from seca.algos.grouped import TILE, taken_value, tile
 from seca.nets.critics import MixingCritic
 
-pytestmark = pytest.mark.usefixtures("quick_programs")
+pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
 
 _ = float64_fixture
 

@@ -25,7 +25,7 @@ from seca.order.gradients import GradientOrder, by_contribution
 from seca.order.simple import entropy
 from seca.types import EnvSpec, Episodes
 
-pytestmark = pytest.mark.usefixtures("quick_programs")
+pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
 
 _ = float64_fixture
 CONFIG = ActorCriticConfig(actor_hidden=8, critic_embed=8, critic_width=16)

@@ -25,8 +25,6 @@ from seca.train.iterate import make_iterate
 from seca.train.state import TrainState, init_state
 from seca.types import PyTree
 
-QUICK = ("seca",)
-"""Presets also in the fast suite."""
 RUNNERS = 8
 SCENARIO = """
 limit = 6
@@ -35,7 +33,6 @@ allies = [{ unit = "marine", count = 2, at = [12, 16] }]
 enemies = [{ unit = "zealot", count = 1, at = [16, 16] }]
 attack = { point = [12, 16] }
 """
-NAMES = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in PRESETS]
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +78,8 @@ def goes_on_from_its_checkpoints(
     return unbroken
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PRESETS)
 def test_trains_on_a_battle(name: str, tiny: str, tmp_path: pathlib.Path, quick_programs: None) -> None:
     env = make(tiny)
     algorithm = build(name, env.spec, small(name))
@@ -100,7 +98,8 @@ def on_focus_fire(name: str, path: pathlib.Path) -> tuple[Env, Algorithm, tuple[
 VALUE_BASED = [name for name, preset in PRESETS.items() if preset.kind == "value-based"]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.values[0] not in VALUE_BASED])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in PRESETS if name not in VALUE_BASED])
 def test_trains_on_a_matrix_game_and_solves_it(name: str, tmp_path: pathlib.Path) -> None:
     env, algorithm, start = on_focus_fire(name, tmp_path)
     solved(env, algorithm, 1.0, 297, start)
@@ -145,6 +144,7 @@ def test_buffers_are_smaller_where_episodes_are_larger(name: str) -> None:
     assert held == {"2s3z": 5000, "MMM2": 1391, "27m_vs_30m": 325}
 
 
+@pytest.mark.slow
 def test_the_estimate_is_printed_before_training(seca, small_run: list[str], tmp_path: pathlib.Path) -> None:
     ended = seca("train", *small_run, "--steps", 4, "--eval-interval", 40, "--out", tmp_path / "run")
     assert ended.returncode == 0, ended.stderr

@@ -35,9 +35,10 @@ def played(map_name: str) -> Recording:
     return battles(map_name)[0]
 
 
-MAPS = ["2s3z", pytest.param("MMM", marks=pytest.mark.slow), pytest.param("27m_vs_30m", marks=pytest.mark.slow)]
+MAPS = ["2s3z", "MMM", "27m_vs_30m"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("map_name", MAPS)
 def test_equals_the_environment_bit_for_bit(map_name: str) -> None:
     """The same actions and key in `env.step`: every reward, flag, and unit at the end of every step."""

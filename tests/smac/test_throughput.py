@@ -7,6 +7,8 @@ import pytest
 
 from seca.envs import smac, throughput
 
+pytestmark = pytest.mark.slow
+
 
 def test_random_actions_are_legal_and_uniform():
     avail = jnp.asarray(np.random.default_rng(0).random((500, 3, 7)) < 0.4).at[..., 2].set(True)

@@ -109,7 +109,7 @@ def test_episodes_depend_on_their_own_key_only(collected) -> None:
         np.testing.assert_array_equal(few.actions[b, :steps], episodes.actions[4 + b, :steps])
 
 
-@pytest.mark.parametrize("n_devices", [2, 4])
+@pytest.mark.parametrize("n_devices", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_device_counts_agree(n_devices: int) -> None:
     """1, 2 and 4 devices: same episodes, and the same update to 1e-6."""
     alone = make_iterate(ENV, ALGORITHM, 16, jax.devices()[:1])(init_state(ALGORITHM, 0))
@@ -170,6 +170,7 @@ def test_seeds_and_evaluation_schedule() -> None:
     assert all(len(line["episode_won"]) == 8 for line in often if line["kind"] == "eval")
 
 
+@pytest.mark.slow
 def test_metrics_hold_what_a_report_needs() -> None:
     line = run(0, 10_000, steps=1)[1]
     scalars = {"critic_loss", "entropy", "actor_gradient_norm", "critic_gradient_norm", "critic_mean", "critic_std"}

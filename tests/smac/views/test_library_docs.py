@@ -18,6 +18,7 @@ PRINTED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("example", "printed"), list(zip(EXAMPLES, PRINTED, strict=True)))
 def test_examples(example: str, printed: str, capsys: pytest.CaptureFixture[str]):
     exec(compile(example, PAGE.name, "exec"), {})
