@@ -40,6 +40,8 @@ INPUTS: list[tuple[list[str], list[str]]] = [
     ([*TRAIN, "--eval-episodes", "10000000000"], ["`eval_episodes`", "10000000000", "from 1 to 65536"]),
     (["train", "seca", "--env", "smac/3m", "--env-options", "reward_win=nan"], ["`reward_win`", "nan", "finite"]),
     (["train", "seca", "--env", "smac/3m", "--env-options", "reward_win=-1e6"], ["`reward_scale`", "above 0"]),
+    (["train", "seca", "--env", "smac/3m", "--env-options", "profile=smaclite"], ["`profile`", "2s3z", "'3m'"]),
+    (["train", "seca", "--env", "smac/3m", "--env-options", "profile=lite"], ["`profile`", "smac, ladder410", "lite"]),
     ([*TRAIN, "--runners", "-3"], ["`runners`", "-3"]),
     ([*TRAIN, "--runners", "32", "--devices", "5"], ["`runners`", "32", "`devices`", "5", "1, 2, 4, 8, 16, 32"]),
     ([*TRAIN, "--runners", "64", "--devices", "64"], ["`devices`", "64", "offers 4"]),
