@@ -1,11 +1,13 @@
 """A run's policy in command of the enemy: self-play against what has been trained before."""
 
 import functools
+import hashlib
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from jaxtyping import Array, Int, Key
 
 from seca.algos.base import Algorithm
@@ -54,6 +56,18 @@ def of_policy(
     # Plain arrays: constants of whatever program steps the environment, on any device.
     act = functools.partial(_act, algorithm.act, *jax.device_get((params, env_steps)))
     return policy_opponent(battlefield, plain, algorithm.initial_carry, act, name)
+
+
+def fingerprint(params: PyTree, env_steps: Array) -> str:
+    """Eight hexadecimal digits that change with the policy.
+
+    Of what acts and not of the checkpoint's files: a finished run that is resumed writes the same policy again.
+    """
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(jax.device_get((params, env_steps))):
+        array = np.asarray(leaf)
+        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()[:8]
 
 
 def _act(
