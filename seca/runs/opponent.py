@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
@@ -73,10 +74,10 @@ def fingerprint(params: PyTree, env_steps: Array) -> str:
 def _act(
     act: Callable[..., Any],
     params: PyTree,
-    env_steps: Array,
+    env_steps: Array | np.ndarray | np.number,
     carry: PyTree,
     time_step: TimeStep,
     keys: Key[Array, " batch"],
 ) -> tuple[PyTree, Int[Array, "batch agents"]]:
-    acted = act(params, carry, time_step, keys, env_steps, False)
+    acted = act(params, carry, time_step, keys, jnp.asarray(env_steps), False)
     return acted.carry, acted.actions
