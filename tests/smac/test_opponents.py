@@ -393,6 +393,7 @@ def by_chance(name: str) -> Player:
     return Player(_start, _prefer, chance(scenario.load(name)))
 
 
+@functools.cache
 def by_network(name: str) -> Player:
     """An untrained actor of `seca`, which reads its observations, remembers, and likes to attack and to walk ahead."""
     spec = smac.make(name).spec
@@ -450,14 +451,15 @@ def test_a_policy_against_itself_wins_half(name, make):
         battle = play(jax.random.split(jax.random.key(part), 250))
         end = reward.outcome(field, battle.units)
         won, lost = won + int(end.won.sum()), lost + int(end.lost.sum())
+        if make is by_chance:
+            assert battle.opponent.carry.shape == (2, 250)
+            # It acted in every step of its battle, and not after.
+            np.testing.assert_array_equal(battle.opponent.carry[0], battle.steps)
     assert won + lost > 150 * parts
     assert won / (won + lost) == pytest.approx(0.5, abs=0.06 if name == "25m" else 0.03)
-    if make is by_chance:
-        assert battle.opponent.carry.shape == (2, 250)
-        # It acted in every step of its battle, and not after.
-        np.testing.assert_array_equal(battle.opponent.carry[0], battle.steps)
 
 
+@pytest.mark.slow
 def test_the_network_of_self_play_reads_its_observations():
     """Other observations, other actions, with the same luck."""
     player, battles = by_network("2s3z"), simulator.make("2s3z")
