@@ -70,7 +70,7 @@ def test_random_play(name):
     both = alive[:, :, None] & alive[:, None] & meet[..., None]
     room = (field.separation + field.separation.T)[..., None] - np.hypot(dx, dy)
     overlap = np.where(both, room, 0.0).max(axis=(1, 2))
-    assert overlap.max() < (0.1 if field.n_units >= movement.CROWD else 0.35)
+    assert overlap.max() < (0.1 if movement.is_tight(field) else 0.3)
     assert (overlap > 0.1).mean() < 0.01
 
     done = shown.terminated | shown.truncated
