@@ -57,7 +57,7 @@ class PlotOptions:
     runs: Positional[tuple[RunPath, ...]]
     """Run folders."""
     out: pathlib.Path = pathlib.Path("curves")
-    """Files to write, without the ending: .png, .svg and .csv are added."""
+    """Files to write, without the ending: .png, .svg and .csv are added. Files of these names are replaced."""
 
 
 @dataclasses.dataclass(frozen=True)

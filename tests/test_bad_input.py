@@ -40,6 +40,8 @@ INPUTS: list[tuple[list[str], list[str]]] = [
     ([*TRAIN, "--eval-episodes", "10000000000"], ["`eval_episodes`", "10000000000", "from 1 to 65536"]),
     (["train", "seca", "--env", "smac/3m", "--env-options", "reward_win=nan"], ["`reward_win`", "nan", "finite"]),
     (["train", "seca", "--env", "smac/3m", "--env-options", "reward_win=-1e6"], ["`reward_scale`", "above 0"]),
+    (["train", "seca", "--env", "smac/3m", "--env-options", "profile=smaclite"], ["`profile`", "2s3z", "'3m'"]),
+    (["train", "seca", "--env", "smac/3m", "--env-options", "profile=lite"], ["`profile`", "smac, ladder410", "lite"]),
     ([*TRAIN, "--runners", "-3"], ["`runners`", "-3"]),
     ([*TRAIN, "--runners", "32", "--devices", "5"], ["`runners`", "32", "`devices`", "5", "1, 2, 4, 8, 16, 32"]),
     ([*TRAIN, "--runners", "64", "--devices", "64"], ["`devices`", "64", "offers 4"]),
@@ -257,6 +259,11 @@ def _resign(run: pathlib.Path, **changes: object) -> None:
         (path / "manifest.json").write_text(json.dumps(manifest))
 
 
+def _session_of_another_kind(run: pathlib.Path) -> None:
+    environment = json.loads((run / "environment.json").read_text())
+    (run / "environment.json").write_text(json.dumps(environment | {"sessions": ["x"]}))
+
+
 def _change_config(run: pathlib.Path, part: str, **changes: object) -> None:
     config = json.loads((run / "config.json").read_text())
     config[part] |= changes
@@ -280,10 +287,11 @@ def _change_config(run: pathlib.Path, part: str, **changes: object) -> None:
         (lambda run: _change_config(run, "algorithm", critic_embed=32), ["`algorithm.critic_embed`", "32", "64"]),
         (lambda run: (run / "config.json").write_text("{"), ["`config`", "config.json", "not JSON"]),
         (lambda run: (run / "environment.json").write_text("{"), ["environment.json", "cannot be read"]),
+        (_session_of_another_kind, ["environment.json", "`sessions`", "not objects"]),
         (lambda run: (run / "metrics.jsonl").write_text("{}\n"), ["metrics.jsonl", "changed"]),
         (lambda run: shutil.rmtree(run / "checkpoints"), ["no latest checkpoint"]),
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_damaged_run(
     damage: Callable[[pathlib.Path], None],
@@ -301,6 +309,13 @@ def test_damaged_run(
     _assert_one_line(captured.err, [str(copied_run), *fragments])
     (copied_run / "lock").write_text("")
     assert _snapshot(copied_run) == snapshot
+
+
+def test_a_run_that_cannot_be_written(copied_run: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder in the lock's place stands for a disk that takes nothing."""
+    (copied_run / "lock").unlink()
+    (copied_run / "lock").mkdir()
+    _assert_refused(["resume", str(copied_run)], [str(copied_run), "lock cannot be written"], copied_run, capsys)
 
 
 @pytest.mark.parametrize("command", ["evaluate", "plot"])

@@ -80,8 +80,8 @@ def test_a_run_keeps_its_recordings(
     (run / "config.json").write_text(to_json(config))
     assert "no latest checkpoint" in _refused(capsys, "--policy", run)
 
-    def untrained(path: pathlib.Path, kind: load.Kind) -> LoadedRun:
-        del path, kind  # There is no file to read.
+    def untrained(path: pathlib.Path, kind: load.Kind, opponent: str | None) -> LoadedRun:
+        del path, kind, opponent  # There is no file to read.
         built = build_run(config)
         return LoadedRun(built, init_state(built.algorithm, 0))
 

@@ -104,7 +104,7 @@ def check(spec: EnvSpec, config: ValueBasedConfig, make_mixer: MakeMixer | None 
     if isinstance(config.mixing, AttentionMixing) and spec.ally_features == 0:
         raise ValueError(
             f"`env` is {spec.id}: Qatten reads each agent's features from the head of the state, in SMAC's order, and "
-            "this state has none; choose a smac/ environment or another method"
+            "this state has none; choose a smac/ environment, without `obs_instead_of_state`, or another method"
         )
 
 

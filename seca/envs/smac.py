@@ -48,6 +48,8 @@ def from_scenario(battlefield: scenario.Scenario, options: scenario.Options, opp
     """The environment of a scenario, with any opponent; None: the one that the options name."""
     battles = simulator.Simulator(battlefield, options, opponent)
     obs_size, state_size = battles.sizes
+    # Health, cooldown, x, y; shield; type: see `seca.smac.observe.observe_state`.
+    features = 4 + int(battlefield.ally_has_shield) + battlefield.type_bits.shape[1]
     spec = EnvSpec(
         id=f"smac/{battlefield.name}",
         version=f"smac-{battlefield.version}",
@@ -57,7 +59,6 @@ def from_scenario(battlefield: scenario.Scenario, options: scenario.Options, opp
         state_size=state_size,
         episode_limit=battlefield.limit,
         options=options.changed(),
-        # Health, cooldown, x, y; shield; type: see `seca.smac.observe.observe_state`.
-        ally_features=4 + int(battlefield.ally_has_shield) + battlefield.type_bits.shape[1],
+        ally_features=0 if options.obs_instead_of_state else features,
     )
     return Env(spec, battles.reset, battles.step, state_batch_axis=-1)

@@ -1,11 +1,15 @@
 """Learning curves of one or many runs: median and quartiles over the runs of each preset."""
 
+import contextlib
 import csv
 import dataclasses
+import io
 import itertools
+import os
 import pathlib
+import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -64,8 +68,8 @@ def read_curve(path: pathlib.Path) -> Curve:
     if not lines:
         raise UsageError(f"`run` is {path}: it has no evaluation yet")
     for name in ("env_steps", *METRICS):
-        if any(not isinstance(line.get(name), int | float) for line in lines):
-            raise UsageError(f"`run` is {path}: an evaluation line of metrics.jsonl has no number `{name}`")
+        if not all(_is_finite(line.get(name)) for line in lines):
+            raise UsageError(f"`run` is {path}: an evaluation line of metrics.jsonl has no finite number `{name}`")
     environment = folders.read_environment(folder) or {"env": {"version": "unknown"}}
     options = " ".join(f"{name}={value}" for name, value in sorted(config.env_options.items()))
     return Curve(
@@ -79,6 +83,11 @@ def read_curve(path: pathlib.Path) -> Curve:
         steps=np.array([line["env_steps"] for line in lines], dtype=np.float64),
         values={name: np.array([line[name] for line in lines], dtype=np.float64) for name in METRICS},
     )
+
+
+def _is_finite(value: object) -> bool:
+    """Whether a value read from JSON is a number to draw: JSON as Python reads it has NaN and Infinity too."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def label(config: RunConfig) -> str:
@@ -159,24 +168,45 @@ def warnings(curves: Sequence[Curve]) -> list[str]:
 def plot(paths: Sequence[pathlib.Path], out: pathlib.Path) -> list[pathlib.Path]:
     """Draw the runs into `out`.png and .svg, with the drawn numbers in .csv; returns the files written.
 
-    Raises UsageError when a run cannot be read; nothing is written then.
+    Files of these names are replaced. Raises UsageError when a run cannot be read or a file cannot be written; nothing
+    is written then, and what was there is kept.
     """
     curves = [read_curve(path) for path in paths]
     if out.name in ("", "..") or out.is_dir():
         raise UsageError(f"`out` is {out}: it must be a file name without suffix, like {out / 'curves'}")
+    figure, png, svg = draw(curves), io.BytesIO(), io.BytesIO()
+    figure.savefig(png, format="png", dpi=150)
+    with matplotlib.rc_context({"svg.hashsalt": "seca"}):
+        figure.savefig(svg, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    contents = {"png": png.getvalue(), "svg": svg.getvalue(), "csv": table(curves).encode()}
+    # Appended, not replaced: a name like `lr-0.5` has no suffix to lose.
+    files = {out.with_name(f"{out.name}.{suffix}"): content for suffix, content in contents.items()}
+    _write(files, out)
+    return list(files)
+
+
+def _write(files: Mapping[pathlib.Path, bytes], out: pathlib.Path) -> None:
+    """Write all files or none: first under other names, then each is put into its place."""
+    for path in files:
+        if path.is_dir():
+            raise UsageError(f"`out` is {out}: {path} is a folder; choose another name")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"`out` is {out}: its folder cannot be made ({error.strerror})") from None
-    # Appended, not replaced: a name like `lr-0.5` has no suffix to lose.
-    png, svg, table = (out.with_name(f"{out.name}.{suffix}") for suffix in ("png", "svg", "csv"))
-    figure = draw(curves)
-    figure.savefig(png, dpi=150)
-    with matplotlib.rc_context({"svg.hashsalt": "seca"}):
-        figure.savefig(svg, metadata={"Date": None})
-    plt.close(figure)
-    write_table(curves, table)
-    return [png, svg, table]
+    temporary = {path: path.with_name(f".tmp-{path.name}") for path in files}
+    try:
+        for path, content in files.items():
+            temporary[path].write_bytes(content)
+        for path in files:
+            os.replace(temporary[path], path)
+    except OSError as error:
+        raise UsageError(f"`out` is {out}: its files cannot be written ({error.strerror})") from None
+    finally:
+        for path in temporary.values():
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def draw(curves: Sequence[Curve]) -> plt.Figure:
@@ -204,13 +234,14 @@ def draw(curves: Sequence[Curve]) -> plt.Figure:
     return figure
 
 
-def write_table(curves: Sequence[Curve], path: pathlib.Path) -> None:
-    """The numbers that are drawn, one row per curve, metric and point."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["curve", "runs", "metric", "env_steps", "q25", "median", "q75"])
-        for label, members in group(curves).items():
-            for metric in METRICS:
-                drawn = band(members, metric)
-                for row in zip(drawn.steps, drawn.low, drawn.median, drawn.high, strict=True):
-                    writer.writerow([label, len(members), metric, int(row[0]), *(f"{x:.6g}" for x in row[1:])])
+def table(curves: Sequence[Curve]) -> str:
+    """The numbers that are drawn as CSV, one row per curve, metric and point."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["curve", "runs", "metric", "env_steps", "q25", "median", "q75"])
+    for label, members in group(curves).items():
+        for metric in METRICS:
+            drawn = band(members, metric)
+            for row in zip(drawn.steps, drawn.low, drawn.median, drawn.high, strict=True):
+                writer.writerow([label, len(members), metric, int(row[0]), *(f"{x:.6g}" for x in row[1:])])
+    return text.getvalue()

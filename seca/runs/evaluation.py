@@ -5,7 +5,7 @@ from typing import Any
 
 from seca.runs import folder as folders
 from seca.runs import machine, stats
-from seca.runs.load import Kind, against, build_run, load_state
+from seca.runs.load import Kind, build_run, load_state
 from seca.train.evaluate import make_evaluate
 
 
@@ -18,10 +18,9 @@ def evaluate_run(
     Raises UsageError when the run cannot be read or the opponent does not fit.
     """
     folder = folders.existing(path)
-    built = build_run(folders.read_config(folder.config))
+    built = build_run(folders.read_config(folder.config), opponent)
     state = load_state(folder, kind, built)[0]
-    env = built.env if opponent is None else against(built.config, opponent)
-    evaluate = make_evaluate(env, built.algorithm, episodes, machine.choose_devices(0, episodes))
+    evaluate = make_evaluate(built.env, built.algorithm, episodes, machine.choose_devices(0, episodes))
     return {
         "run": str(path),
         "checkpoint": kind,

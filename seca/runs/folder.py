@@ -124,9 +124,15 @@ def read_config(path: pathlib.Path) -> RunConfig:
 def locked(folder: RunFolder) -> Iterator[None]:
     """Hold the run folder for writing; the operating system lets go of it however the process ends.
 
-    Raises UsageError when another process holds it.
+    Raises UsageError when another process holds it, or it cannot be written.
     """
-    with folder.lock.open("a+") as file:
+    try:
+        opened = folder.lock.open("a+")
+    except OSError as error:
+        raise UsageError(
+            f"`run` is {folder.path}: its file {folder.lock.name} cannot be written ({error.strerror})"
+        ) from None
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -141,8 +147,9 @@ def locked(folder: RunFolder) -> Iterator[None]:
 
 def add_session(folder: RunFolder, spec: EnvSpec, session: dict[str, Any]) -> None:
     """Add what this process runs on to `environment.json`; what earlier sessions wrote stays."""
-    written = read_environment(folder) or {"env": dataclasses.asdict(spec), "sessions": []}
-    written["sessions"].append(session)
+    # The environment is that of the checkpoint gone on from, or, where there is none yet, today's.
+    earlier = (read_environment(folder) or {"sessions": []})["sessions"]
+    written = {"env": dataclasses.asdict(spec), "sessions": [*earlier, session]}
     write_atomically(folder.environment, json.dumps(written, indent=2) + "\n")
 
 
@@ -151,11 +158,13 @@ def read_environment(folder: RunFolder) -> dict[str, Any] | None:
     if not folder.environment.is_file():
         return None
     try:
-        content = json.loads(folder.environment.read_text())
-    except ValueError as error:
+        content = json.loads(folder.environment.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
         raise UsageError(f"`run` is {folder.path}: environment.json cannot be read ({error})") from None
     if not isinstance(content, dict) or not isinstance(content.get("sessions"), list):
         raise UsageError(f"`run` is {folder.path}: environment.json holds no list of `sessions`")
+    if not all(isinstance(session, dict) for session in content["sessions"]):
+        raise UsageError(f"`run` is {folder.path}: environment.json holds `sessions` that are not objects")
     if not isinstance(content.get("env"), dict) or "version" not in content["env"]:
         raise UsageError(f"`run` is {folder.path}: environment.json holds no `version` of the `env`")
     return content

@@ -19,7 +19,7 @@ from seca.envs.base import Env
 from seca.errors import UsageError, refusing
 from seca.presets import build
 from seca.runs import folder as folders
-from seca.runs import opponent
+from seca.runs import opponent as opponents
 from seca.runs.folder import RunFolder
 from seca.runs.recorder import Position
 from seca.train import checkpoint
@@ -36,35 +36,45 @@ class Built:
     config: RunConfig
     env: Env
     algorithm: Algorithm
+    opponent: str | None = None
+    """Who commands the enemy in `env`, where it is not whom the configuration names."""
 
 
-def build_run(config: RunConfig) -> Built:
-    """Environment and algorithm of a configuration. Raises UsageError when they do not exist or do not fit."""
+def build_run(config: RunConfig, opponent: str | None = None) -> Built:
+    """Environment and algorithm of a configuration, against another opponent if one is given: a name or a run folder.
+
+    Raises UsageError when they do not exist or do not fit.
+    """
+    if opponent is not None and not config.env.startswith("smac"):
+        raise UsageError(f"`opponent` is '{opponent}' but {config.env} has no enemy: only smac/ environments have")
+    options = config.env_options if opponent is None else {**config.env_options, "opponent": opponent}
     with refusing():
-        env = make_env(config.env, config.env_options)
-        return Built(config, env, build(config.preset, env.spec, config.algorithm))
+        env = make_env(config.env, options)
+        return Built(config, env, build(config.preset, env.spec, config.algorithm), opponent)
 
 
 def make_env(env: str, options: Mapping[str, Any]) -> Env:
     """The environment of this name with its options, where `opponent` may be the folder of a run.
 
+    The version then follows the policy of that run, so that a checkpoint made against what it was before is refused.
+
     Raises ValueError in one line when there is no such environment, option or run, or they do not fit.
     """
-    path = opponent.named_run(env, options)
+    path = opponents.named_run(env, options)
     if path is None:
         return registry.make(env, dict(options))
-    run = load(path)
+    # Whom that run itself was trained against plays no part here: it may be gone, or another by now.
+    theirs = folders.read_config(folders.existing(path).config).env
+    run = load(path, opponent="scripted" if theirs.startswith("smac") else None)
     params = run.algorithm.policy(run.state.learner)
-    enemy = opponent.of_policy(env, options, run.env.spec, run.algorithm, params, run.state.env_steps)
-    return registry.make(env, {**options, "opponent": enemy})
+    enemy = opponents.of_policy(env, options, run.env.spec, run.algorithm, params, run.state.env_steps)
+    made = registry.make(env, {**options, "opponent": enemy})
+    version = f"{made.spec.version}{_AGAINST}{opponents.fingerprint(params, run.state.env_steps)}"
+    return dataclasses.replace(made, spec=dataclasses.replace(made.spec, version=version))
 
 
-def against(config: RunConfig, enemy: str) -> Env:
-    """The environment of a run with another opponent, a name or a run folder. Raises UsageError where it cannot be."""
-    if not config.env.startswith("smac"):
-        raise UsageError(f"`opponent` is '{enemy}' but {config.env} has no enemy: only smac/ environments have")
-    with refusing():
-        return make_env(config.env, {**config.env_options, "opponent": enemy})
+_AGAINST = "-against-"
+"""In the version of an environment, before the fingerprint of the policy that commands the enemy."""
 
 
 class LoadedRun:
@@ -93,13 +103,16 @@ class LoadedRun:
         return acted.actions
 
 
-def load(path: str | os.PathLike[str], checkpoint: Kind = "latest", seed: int = 0) -> LoadedRun:
+def load(
+    path: str | os.PathLike[str], checkpoint: Kind = "latest", seed: int = 0, opponent: str | None = None
+) -> LoadedRun:
     """The run at `path`, with the policy of its latest or best checkpoint; `seed` is for sampled actions only.
 
+    `opponent`, a name or a run folder, takes the place of the one it was trained against in the run's environment.
     Raises UsageError when there is no such run, no such checkpoint, or it is damaged or of another version.
     """
     folder = folders.existing(pathlib.Path(path))
-    built = build_run(folders.read_config(folder.config))
+    built = build_run(folders.read_config(folder.config), opponent)
     return LoadedRun(built, load_state(folder, checkpoint, built)[0], seed)
 
 
@@ -140,12 +153,19 @@ def newest_valid(folder: RunFolder, kind: Kind, built: Built) -> tuple[TrainStat
 
 
 def check_fits(path: pathlib.Path, metadata: dict[str, Any], built: Built) -> None:
-    """Refuse a checkpoint of another environment, environment version or configuration."""
+    """Refuse a checkpoint of another environment, environment version, opponent's policy or configuration."""
     spec = built.env.spec
-    for name, current in (("env", spec.id), ("env_version", spec.version)):
-        if metadata[name] != current:
+    (made_in, _, then), (played, _, now) = (v.partition(_AGAINST) for v in (metadata["env_version"], spec.version))
+    if built.opponent is None and made_in == played and then != now:
+        raise UsageError(
+            f"`opponent` is {built.config.env_options.get('opponent')}: its policy is {now}, but checkpoint {path} "
+            f"was made against {then or 'another, before policies had fingerprints'}; it was trained on or replaced "
+            "since; put back what it was, `seca evaluate --opponent` another, or train anew"
+        )
+    for name, before, current in (("env", metadata["env"], spec.id), ("env_version", made_in, played)):
+        if before != current:
             raise UsageError(
-                f"`{name}` of checkpoint {path} is '{metadata[name]}' but this seca plays '{current}': what it learned "
+                f"`{name}` of checkpoint {path} is '{before}' but this seca plays '{current}': what it learned "
                 f"there does not carry over; install the seca that made it, or train anew"
             )
     before, now = decisive(metadata["config"]), decisive(to_dict(built.config))

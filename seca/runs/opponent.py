@@ -1,11 +1,14 @@
 """A run's policy in command of the enemy: self-play against what has been trained before."""
 
 import functools
+import hashlib
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int, Key
 
 from seca.algos.base import Algorithm
@@ -56,13 +59,25 @@ def of_policy(
     return policy_opponent(battlefield, plain, algorithm.initial_carry, act, name)
 
 
+def fingerprint(params: PyTree, env_steps: Array) -> str:
+    """Eight hexadecimal digits that change with the policy.
+
+    Of what acts and not of the checkpoint's files: a finished run that is resumed writes the same policy again.
+    """
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(jax.device_get((params, env_steps))):
+        array = np.asarray(leaf)
+        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()[:8]
+
+
 def _act(
     act: Callable[..., Any],
     params: PyTree,
-    env_steps: Array,
+    env_steps: Array | np.ndarray | np.number,
     carry: PyTree,
     time_step: TimeStep,
     keys: Key[Array, " batch"],
 ) -> tuple[PyTree, Int[Array, "batch agents"]]:
-    acted = act(params, carry, time_step, keys, env_steps, False)
+    acted = act(params, carry, time_step, keys, jnp.asarray(env_steps), False)
     return acted.carry, acted.actions

@@ -18,7 +18,7 @@ from seca.envs.base import Env
 from seca.errors import UsageError, refusing
 from seca.runs import folder as folders
 from seca.runs import stats
-from seca.runs.load import Kind, LoadedRun, against, load, make_env
+from seca.runs.load import Kind, LoadedRun, load, make_env
 from seca.runs.recording import About, Recording
 from seca.smac import actions, scenario, trace
 from seca.smac.scripts import SCRIPTS, Script
@@ -125,14 +125,13 @@ def _plan_run(path: pathlib.Path, env: str | None, env_options: Mapping[str, Env
             continue
         if name not in config.env_options or config.env_options[name] != value:
             raise UsageError(f"`env-options` {name}={value} is not what run {path} was trained with: leave it out")
-    run = load(path, kind)
-    played = run.env if enemy is None else against(config, str(enemy))
+    run = load(path, kind, opponent=None if enemy is None else str(enemy))
     with refusing():
-        simulator_of(played)
+        simulator_of(run.env)
     steps = int(run.state.env_steps)
     policy = greedy(run, f"{path.resolve().name}, {kind} checkpoint at {steps:,} env steps")
     against_whom = "" if enemy is None else f"-against-{pathlib.Path(str(enemy)).name}"
-    return Plan(played, policy, folder.recordings, f"{kind}-{steps}{against_whom}")
+    return Plan(run.env, policy, folder.recordings, f"{kind}-{steps}{against_whom}")
 
 
 def simulator_of(env: Env) -> Simulator:

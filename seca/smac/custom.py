@@ -5,12 +5,15 @@ import pathlib
 import tomllib
 from typing import Any
 
-from seca.smac.scenario import MAP_SIZE, Scenario, build, read_data, read_terrain, unit_numbers
+from seca.smac.scenario import MAP_SIZE, PROFILES, Scenario, build, read_data, read_terrain, unit_numbers
 
 MAX_UNITS = 200
 """In all; a pass over pairs of more would not fit the caches the simulator is written for."""
+MAX_STEPS = 1_000_000
+"""Longest limit."""
+OWN_PROFILES = tuple(name for name in PROFILES if name != "smaclite")
 _FIELDS = {
-    "limit": "a whole number of env steps above 0",
+    "limit": f"a whole number of env steps from 1 to {MAX_STEPS}",
     "allies": 'a list of groups like { unit = "marine", count = 3, at = [9, 16] }',
     "enemies": 'a list of groups like { unit = "marine", count = 3, at = [23, 16] }',
     "attack": '{ point = [x, y] }, { between = [[x, y], [x, y]] }, { units = "allies" } or {}',
@@ -27,8 +30,11 @@ def read(path: str | pathlib.Path, profile: str = "smac", creep_decay: bool = Fa
     types are shown, by first appearance, if there are several. A team with a healer falls under the medivac rule.
 
     Raises:
-        ValueError: the file cannot be read, or a field is missing, unknown, or has a value it cannot take.
+        ValueError: the file cannot be read, or a field is missing, unknown, or has a value it cannot take; or the
+            profile is SMAClite's, which has numbers for the units of its own maps only.
     """
+    if profile not in OWN_PROFILES:
+        raise ValueError(f"`profile` of a scenario of one's own must be {' or '.join(OWN_PROFILES)}; got {profile!r}")
     data = _load(path)
     try:
         checked = _check(data, unit_numbers(profile))
@@ -59,7 +65,7 @@ def _check(data: dict[str, Any], units: dict[str, dict[str, Any]]) -> dict[str, 
     for name, what in _FIELDS.items():
         if name not in data:
             raise ValueError(f"`{name}` is missing; it must be {what}")
-    if not _is_count(data["limit"]):
+    if not _is_count(data["limit"]) or data["limit"] > MAX_STEPS:
         raise ValueError(f"`limit` must be {_FIELDS['limit']}, got {data['limit']!r}")
     if not isinstance(data.get("medivac_rule", False), bool):
         raise ValueError(f"`medivac_rule` must be true or false, got {data['medivac_rule']!r}")
@@ -98,7 +104,7 @@ def _check_team(team: str, groups: Any, units: dict[str, dict[str, Any]]) -> Non
     for group in groups:
         if not isinstance(group, dict) or set(group) != {"unit", "count", "at"}:
             raise ValueError(f"`{team}` groups have the fields unit, count and at; got {group!r}")
-        if group["unit"] not in units:
+        if not isinstance(group["unit"], str) or group["unit"] not in units:
             raise ValueError(f"`unit` must be one of {', '.join(units)}; got {group['unit']!r}")
         if not _is_count(group["count"]):
             raise ValueError(f"`count` of {group['unit']} must be a whole number above 0, got {group['count']!r}")

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import errno
 import pathlib
 import shutil
 from typing import Any
@@ -125,10 +126,16 @@ def test_files_of_a_real_run(finished_run: pathlib.Path, tmp_path: pathlib.Path)
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
-        ("metrics.jsonl", b'{"kind": "eval", "env_steps": 0}\n', "has no number `win_rate`"),
+        ("metrics.jsonl", b'{"kind": "eval", "env_steps": 0}\n', "has no finite number `win_rate`"),
+        ("metrics.jsonl", b'{"kind": "eval", "env_steps": NaN}\n', "has no finite number `env_steps`"),
+        ("metrics.jsonl", b'{"kind": "eval", "env_steps": Infinity}\n', "has no finite number `env_steps`"),
+        ("metrics.jsonl", b'{"kind": "eval", "env_steps": 1e999}\n', "has no finite number `env_steps`"),
+        ("metrics.jsonl", b'{"kind": "eval", "env_steps": true}\n', "has no finite number `env_steps`"),
+        ("metrics.jsonl", b'{"kind": "eval", "env_steps": ' + b"9" * 400 + b"}\n", "finite number `env_steps`"),
         ("metrics.jsonl", b"\xff\xfe\n", "not a text file"),
         ("metrics.jsonl", b"[1]\n", "line 1 of metrics.jsonl cannot be read"),
         ("environment.json", b'{"sessions": []}', "no `version` of the `env`"),
+        ("environment.json", b'{"sessions": ["x"], "env": {"version": "1"}}', "`sessions` that are not objects"),
         ("environment.json", b"{", "environment.json cannot be read"),
     ],
 )
@@ -153,3 +160,31 @@ def test_a_figure_needs_a_name(
     (tmp_path / "folder").mkdir()
     with pytest.raises(UsageError, match="`out` is"):
         curves.plot([finished_run], pathlib.Path(out))
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "csv"])
+def test_a_folder_in_a_files_place(finished_run: pathlib.Path, tmp_path: pathlib.Path, suffix: str) -> None:
+    """It is named, and no other file is written."""
+    (tmp_path / f"curves.{suffix}").mkdir()
+    with pytest.raises(UsageError, match=rf"`out` is .*curves: .*curves\.{suffix} is a folder"):
+        curves.plot([finished_run], tmp_path / "curves")
+    assert [path.name for path in tmp_path.iterdir()] == [f"curves.{suffix}"]
+
+
+def test_a_folder_that_takes_nothing(
+    finished_run: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever file fails, earlier ones stay as they were and nothing is left beside them."""
+    (tmp_path / "curves.png").write_text("kept")
+    written = pathlib.Path.write_bytes
+
+    def refuse(path: pathlib.Path, data: bytes) -> int:
+        if path.suffix == ".svg":
+            raise OSError(errno.EROFS, "Read-only file system")
+        return written(path, data)
+
+    monkeypatch.setattr(pathlib.Path, "write_bytes", refuse)
+    with pytest.raises(UsageError, match=r"`out` is .*curves: its files cannot be written \(Read-only file system\)"):
+        curves.plot([finished_run], tmp_path / "curves")
+    assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
+    assert (tmp_path / "curves.png").read_text() == "kept"

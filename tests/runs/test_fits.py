@@ -2,12 +2,20 @@
 
 import dataclasses
 import pathlib
+import shutil
 
 import pytest
 
-from seca.config import decisive, from_preset, to_dict
+from seca import cli
+from seca.config import RunConfig, decisive, from_preset, to_dict, to_json
 from seca.errors import UsageError
+from seca.runs import folder as folders
+from seca.runs import load
+from seca.runs.evaluation import evaluate_run
 from seca.runs.load import build_run, check_fits
+from seca.runs.recorder import Position
+from seca.train import checkpoint
+from seca.train.state import init_state
 
 PATH = pathlib.Path("runs/x/checkpoints/latest-000001")
 CONFIG = dataclasses.replace(from_preset("seca"), env="smac/3m")
@@ -29,3 +37,62 @@ def test_options_of_the_environment_may_not(before: dict, now: dict) -> None:
     then, today = (dataclasses.replace(CONFIG, env_options=options) for options in (before, now))
     with pytest.raises(UsageError, match="`env_options.jitter` of config.json is"):
         check_fits(PATH, metadata(then), build_run(today))
+
+
+def keep(path: pathlib.Path, config: RunConfig, seed: int = 0) -> pathlib.Path:
+    """A run folder whose latest checkpoint is the untrained policy of a seed."""
+    path.mkdir(exist_ok=True)
+    (path / "config.json").write_text(to_json(config))
+    built = build_run(config)
+    about = {"env": built.env.spec.id, "env_version": built.env.spec.version, "config": to_dict(config)}
+    about |= {"position": dataclasses.asdict(Position())}
+    state = init_state(built.algorithm, seed)
+    checkpoint.save(folders.RunFolder(path).checkpoints, "latest", state, about)
+    return path
+
+
+def facing(enemy: pathlib.Path) -> RunConfig:
+    return dataclasses.replace(CONFIG, env_options={"opponent": str(enemy)})
+
+
+def test_an_opponent_that_was_trained_on_is_another(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run against a run's policy goes on against this policy only, and is evaluated against others if asked to."""
+    enemy = keep(tmp_path / "b", CONFIG)
+    run = keep(tmp_path / "a", facing(enemy))
+    version = load.load(run).env.spec.version
+    assert version.startswith("smac-1-against-")
+    keep(enemy, CONFIG)  # The same policy in another checkpoint.
+    assert load.load(run).env.spec.version == version
+
+    keep(enemy, CONFIG, seed=1)
+    now = load.load(run, opponent=str(enemy)).env.spec.version
+    assert now.startswith("smac-1-against-") and now != version
+    before = sorted(run.rglob("*"))
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["resume", str(run)])
+    captured = capsys.readouterr()
+    assert (stopped.value.code, captured.out) == (2, "")
+    [line] = captured.err.splitlines()
+    assert f"`opponent` is {enemy}: its policy is {now[-8:]}, but checkpoint {run}" in line
+    assert f"was made against {version[-8:]}" in line
+    assert [path for path in sorted(run.rglob("*")) if path.name != "lock"] == before
+
+    # Against others it plays all the same, even when its own is gone; so does a run against this run, whose policy is
+    # by chance what its enemy's was.
+    shutil.rmtree(enemy)
+    assert load.load(run, opponent="nearest").env.spec.version == "smac-1"
+    assert evaluate_run(run, 2, "latest", 0, "nearest")["episodes"] == 2
+    third = keep(tmp_path / "c", facing(run))
+    assert load.load(third).env.spec.version == version
+    with pytest.raises(UsageError, match="`opponent` must be one of scripted, .* or the folder of a run"):
+        load.load(run)
+
+
+def test_another_version_of_the_map_is_named_before_its_opponent(tmp_path: pathlib.Path) -> None:
+    built = build_run(facing(keep(tmp_path / "b", CONFIG)))
+    older = metadata(built.config) | {"env_version": "smac-0-against-00000000"}
+    with pytest.raises(UsageError, match="`env_version` of checkpoint .* is 'smac-0' but this seca plays 'smac-1'"):
+        check_fits(PATH, older, built)
+    unknown = metadata(built.config)
+    with pytest.raises(UsageError, match="was made against another, before policies had fingerprints"):
+        check_fits(PATH, unknown, built)

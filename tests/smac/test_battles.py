@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from seca.envs import smac, throughput
+from seca.presets import PRESETS, build
 from seca.smac import actions, movement, opponent, reward, scenario, state, tick
 
 
@@ -69,7 +70,7 @@ def test_random_play(name):
     both = alive[:, :, None] & alive[:, None] & meet[..., None]
     room = (field.separation + field.separation.T)[..., None] - np.hypot(dx, dy)
     overlap = np.where(both, room, 0.0).max(axis=(1, 2))
-    assert overlap.max() < (0.1 if field.n_units >= movement.CROWD else 0.35)
+    assert overlap.max() < (0.1 if movement.is_tight(field) else 0.3)
     assert (overlap > 0.1).mean() < 0.01
 
     done = shown.terminated | shown.truncated
@@ -124,6 +125,18 @@ def test_no_silent_promotion():
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         shown = jax.eval_shape(two_steps, jax.random.split(jax.random.key(0), 4))[1]
     assert shown.obs.shape == (4, 5, env.spec.obs_size) and shown.obs.dtype == jnp.float32
+
+
+def test_observations_can_be_the_state():
+    """With `obs_instead_of_state` the state is all observations in a row: no agent rows lead it, and Qatten says so."""
+    env = smac.make("2s3z", obs_instead_of_state=True)
+    _, shown = jax.jit(env.reset)(jax.random.split(jax.random.key(0), 2))
+    assert shown.obs.any()
+    np.testing.assert_array_equal(shown.state, shown.obs.reshape(2, -1))
+    assert env.spec.state_size == 5 * env.spec.obs_size
+    assert (env.spec.ally_features, smac.make("2s3z").spec.ally_features) == (0, 7)
+    with pytest.raises(ValueError, match="Qatten reads each agent's features .* without `obs_instead_of_state`"):
+        build("qatten", env.spec, PRESETS["qatten"].config)
 
 
 def test_time_limit_truncates():

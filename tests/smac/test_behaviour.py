@@ -77,10 +77,9 @@ def test_stand_and_fight(duel):
     bitten = int(np.argmax(ours < 160))
     dead = int(np.argmax(ours == 0))
     assert ours[-1] == 0
-    # The missile of the second shot may land just after the first bite.
-    assert 1 <= (shots < bitten).sum() <= 3
-    assert (shots < dead).sum() in (9, 10, 11)
-    assert 40 <= theirs[dead] <= 70
+    assert (shots < bitten).sum() == 2
+    assert (shots < dead).sum() == 10
+    assert theirs[dead] == 55
 
 
 @pytest.mark.parametrize(("moves", "change"), [(2, -0.42), (3, -0.07), (4, 0.28)])
@@ -92,10 +91,26 @@ def test_kiting(duel, moves, change):
     _, seen = smac_lab.run(duel, smac_lab.SCRIPTED, battle, smac_lab.plan(*cycle, repeat=repeat))
     apart = np.asarray(seen.units.x[:, 0] - seen.units.x[:, 1])[:, 0]
     ends = apart[8 * (moves + 1) - 1 :: 8 * (moves + 1)]
-    np.testing.assert_allclose(np.diff(ends), change, atol=0.08)
+    np.testing.assert_allclose(np.diff(ends), change, atol=0.005)
     shots = (np.diff(smac_lab.body(seen)[:, 1, 0]) < 0).sum()
     assert shots in (repeat - 1, repeat)  # One shot per cycle; the last missile may still be flying.
     assert smac_lab.body(seen)[-1, 0, 0] == 160
+
+
+def test_free_shots_of_a_kiting_stalker(duel):
+    """12.4: of attack and two moves in turn, from 6 apart, about 11 shots are free; here 10 land before the first bite.
+
+    The number is a quotient, (6 - 1.225) / 0.42: the bite comes while the stalker stands to shoot, a cycle before the
+    gap after the moves is used up. The way is longer than the map, so it is walked in two legs.
+    """
+    battle, legs = smac_lab.at(duel, [(8.2, 16), (2.2, 16)]), []
+    for _ in range(2):
+        end, seen = smac_lab.run(duel, smac_lab.SCRIPTED, battle, smac_lab.plan([FIRST], [EAST], [EAST], repeat=7))
+        legs.append(smac_lab.body(seen)[..., 0])
+        battle = eqx.tree_at(lambda b: b.units.x, end, end.units.x - (end.units.x[1] - 2.2))
+    ours, theirs = np.concatenate(legs).T
+    bitten = int(np.argmax(ours < 160))
+    assert bitten > 0 and (np.diff(theirs)[: bitten - 1] < 0).sum() in (10, 11)
 
 
 def test_marine_loses_ground_by_shooting(marines):

@@ -75,15 +75,42 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("old", BAD)
-def test_mistakes_are_named(tmp_path, old):
+WRONG_KINDS = {
+    'unit = "stalker"': ('unit = ["stalker"]', "`unit` must be one of marine"),
+    'unit = "medivac"': ("unit = { name = 'medivac' }", "`unit` must be one of marine"),
+    'unit = "zergling"': ("unit = 3", "`unit` must be one of marine"),
+    "count = 2": ('count = "2"', "`count` of stalker"),
+    "count = 1": ("count = true", "`count` of medivac"),
+    "count = 5": ("count = [5]", "`count` of zergling"),
+    "at = [9, 16]": ('at = ["9", 16]', "`at` of stalker"),
+    "at = [8.5, 16]": ("at = [nan, 16]", "`at` of medivac"),
+    "at = [23, 16]": ("at = { x = 23, y = 16 }", "`at` of zergling"),
+    "limit = 60": ("limit = 60.0", "`limit` must be a whole number"),
+    "limit = 60\n": ("limit = 10000000000\n", "`limit` must be a whole number"),
+    "{ point = [9, 16] }": ("{ point = [[9], [16]] }", "`attack` must be"),
+    "= { point = [9, 16] }": ("= [{ point = [9, 16] }]", "`attack` must be"),
+    "attack = { point = [9, 16] }": ('attack = { units = ["allies"] }', "`attack` must be"),
+    'terrain = "simple"': ("terrain = 3", "`terrain` must be the name"),
+    '"simple"': ("{ rows = { a = 1 } }", "`rows` of the terrain must be 32 strings"),
+    'terrain = "simple"\n': ('terrain = "simple"\nmedivac_rule = "yes"\n', "`medivac_rule` must be true or false"),
+}
+"""Values of another kind than the field's: lists and tables cannot even be looked up."""
+MISTAKES = [(old, *mistake) for table in (BAD, WRONG_KINDS) for old, mistake in table.items()]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), MISTAKES)
+def test_mistakes_are_named(tmp_path, old, new, message):
     """One line: the file, the field, the value, the choices."""
-    new, message = BAD[old]
     assert old in GOOD
     path = write(tmp_path, GOOD.replace(old, new, 1))
     with pytest.raises(ValueError) as error:
         registry.make(f"smac:{path}")
     assert message in str(error.value) and str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_smaclites_numbers_are_for_its_maps(tmp_path):
+    with pytest.raises(ValueError, match="`profile` of a scenario of one's own must be smac or ladder410; got 'smacl"):
+        registry.make(f"smac:{write(tmp_path, GOOD)}", {"profile": "smaclite"})
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -112,6 +112,8 @@ def test_frames_of_smac(golden_dir, name):
     np.testing.assert_allclose(gain[step], frames["reward"][step], rtol=0, atol=1e-5)
     limit = frames["episode_steps"] + 1 >= frames["limit"]
     np.testing.assert_array_equal((outcome.over | limit)[step], frames["terminated"][step])
+    # What SMAC reports where episodes continue is what `tick` calls truncated.
+    np.testing.assert_array_equal((limit & ~outcome.over)[step], frames["info_episode_limit_continuing"][step])
     np.testing.assert_array_equal(outcome.won[step], frames["battle_won"][step])
     np.testing.assert_array_equal(dead[0][step], frames["dead_allies"][step])
     np.testing.assert_array_equal(dead[1][step], frames["dead_enemies"][step])
@@ -140,6 +142,20 @@ def test_data_against_the_frames(golden_dir, name):
     if field.terrain == "simple":
         expected[2:30, 7] = expected[2:30, 24] = True
     np.testing.assert_array_equal(field.walkable, expected)
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_order_of_agents(golden_dir, name):
+    """SMAC's ids follow from (type, x, y) with our order of types; and so do the agents' places at our own start."""
+    frames, field = load(golden_dir, name), scenario.load(name)
+    types = scenario.read_data("maps")["maps"][name]["types"]
+    kinds = [types.index(unit) for unit in field.unit_names[: field.n_agents]]
+    for episode, raw in enumerate(frames["reset_ally_raw_order"]):
+        x, y = frames["ally_x"][episode, 0], frames["ally_y"][episode, 0]
+        listed = sorted(raw.tolist(), key=lambda unit: (kinds[unit], x[unit], y[unit]))
+        assert listed == list(range(field.n_agents)) == sorted(raw)
+    ours = list(zip(kinds, field.spawn_x[:, 0], field.spawn_y[:, 0], strict=False))
+    assert ours == sorted(ours)
 
 
 VARIANTS = ("2s3z", "MMM", "6h_vs_8z", "corridor")

@@ -201,9 +201,10 @@ def attackers(seen, ours: int, reach: float) -> np.ndarray:
 
 @pytest.mark.parametrize("terrain", ["simple", "octagon"])
 def test_zerglings_surround(terrain):
-    """12.9: of eight zerglings six or so reach a lone zealot within 3 seconds of the first (seven is the most).
+    """12.9: of eight zerglings six reach a lone zealot within 3 seconds of the first (seven is the most).
 
-    Over 24 directions: those in front stand where they arrive, and leave gaps of less than a zergling.
+    Over 24 directions; those in front stand where they arrive, and leave gaps of less than a zergling. In one or two
+    directions rounding on another machine may leave five.
     """
     battlefield = field(["zealot"], ["zergling"] * 8, terrain)
     battlefield = dataclasses.replace(battlefield, health_max=battlefield.health_max * 50)
@@ -219,7 +220,7 @@ def test_zerglings_surround(terrain):
     biting = attackers(seen, 1, 0.5 + 0.375 + 0.1)[:, 0]
     contact = (biting > 0).argmax(axis=0)
     later = biting[contact + 48, np.arange(24)]
-    assert later.mean() > 5.3 and (later >= 6).mean() >= 0.5 and later.min() >= 4
+    assert (later >= 6).mean() >= 0.9 and later.min() >= 5
 
 
 @pytest.mark.slow

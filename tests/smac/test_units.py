@@ -176,12 +176,31 @@ def test_a_baneling_explodes_when_it_is_shot():
     assert victim[died + 1] == 10 and victim[-1] == 10  # 20 + 15 against light, a loop later.
 
 
-def test_clumped_and_spread_against_banelings():
-    """12.8: five blasts kill any number of zealots in one circle; 32 cannot kill seven who stand apart."""
+def test_clumped_zealots_against_banelings():
+    """12.8: five blasts kill any number of zealots in one circle."""
     ring = [(10 + 2 * np.cos(t), 16 + 2 * np.sin(t)) for t in np.linspace(0, 2 * np.pi, 6, endpoint=False)]
     _, foes = bombs(5, ["zealot"] * 7, [(10.4, 16.0), *ring])
     assert (foes == 0).all()
-    assert 32 // 5 < 7
+
+
+def test_spread_zealots_against_banelings():
+    """12.8: of seven who stand farther apart than a blast reaches, 32 banelings leave one, even if nobody fights.
+
+    Five go for each of six, two for the seventh: all that 32 can do.
+    """
+    field = smac_lab.field(["zealot"] * 7, ["baneling"] * 32, "open")
+    turn = 2 * np.pi * np.arange(7) / 7
+    zealots = np.stack([16 + 6.6 * np.cos(turn), 16 + 6.6 * np.sin(turn)], axis=1)
+    apart = np.hypot(*(zealots[:, None] - zealots[None]).T)
+    assert apart[apart > 0].min() > 2 * (2.2 + 0.5)
+    around = [(k, t + 0.35 * (j - 2)) for k, t in enumerate(turn) for j in range(2 if k == 6 else 5)]
+    banelings = [tuple(zealots[k] + 2.5 * np.array([np.cos(t), np.sin(t)])) for k, t in around]
+    battle = smac_lab.at(field, [*map(tuple, zealots), *banelings])
+    end, _ = smac_lab.run(field, smac_lab.SCRIPTED, battle, smac_lab.plan([STOP] * 7, repeat=15))
+    body = smac_lab.body(end)[:, 0]
+    assert (body[7:] == 0).all()
+    assert (body[:7] > 0).tolist() == [False] * 6 + [True]
+    assert body[6] == 150 - 2 * 35 + 1  # Armor meets what the shield no longer takes.
 
 
 def test_zerg_life_grows_at_once():

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float32, Integer
 
-from seca.smac import scenario, simulator
+from seca.smac import observe, scenario, simulator
 
 MOST_JITTER = 2.0
 """Game loops by which a shot can lengthen the cooldown at most."""
@@ -98,6 +98,16 @@ class SingleBattle:
         self._battle, shown = self._step(self._battle, actions[None].astype(np.int32))
         self.frame = _frame(shown)
         return self.frame
+
+    def visibility(self) -> Bool[np.ndarray, "agents units"]:
+        """Which living agent sees which living unit, agents before enemies; nobody sees itself.
+
+        Raises:
+            ValueError: no battle has been started.
+        """
+        if self.frame is None:
+            raise ValueError("`visibility` needs a battle; call `reset` first")
+        return np.array(observe.visibility(self.field, self._battle.units)[0])
 
 
 @functools.lru_cache(maxsize=32)

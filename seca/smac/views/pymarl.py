@@ -90,6 +90,12 @@ class SmacMultiAgentEnv:
         return self._frame().obs[agent_id].copy()
 
     def get_obs_size(self) -> int:
+        """Length of what `get_obs_agent` returns.
+
+        With `obs_timestep_number` this is one more than SMAC says: SMAC counts the number among an agent's own
+        features, leaves that place 0 and appends the number, so that its vector is longer than its size. Whoever builds
+        a network from the size needs the length.
+        """
         return self._battle.obs_size
 
     def get_state(self) -> np.ndarray:
@@ -105,6 +111,11 @@ class SmacMultiAgentEnv:
 
     def get_avail_agent_actions(self, agent_id: int) -> list[int]:
         return self._frame().avail[agent_id].astype(int).tolist()
+
+    def get_visibility_matrix(self) -> np.ndarray:
+        """Which agent sees which unit, bool `[agents, agents + enemies]`: both alive, nearer than 9, not itself."""
+        self._frame()
+        return self._battle.visibility()
 
     def get_total_actions(self) -> int:
         return self.n_actions

@@ -1,9 +1,12 @@
 """The view with SMAC's own method names does what PyMARL reads off SMAC."""
 
+import json
+
 import numpy as np
 import pytest
 from views_lab import LIMIT, shorten
 
+from seca.smac.views.battle import Frame
 from seca.smac.views.pymarl import SmacMultiAgentEnv
 
 
@@ -31,6 +34,103 @@ def test_sizes():
     for agent in range(3):
         np.testing.assert_array_equal(env.get_obs_agent(agent), env.get_obs()[agent])
         assert env.get_avail_agent_actions(agent) == env.get_avail_actions()[agent]
+
+
+def test_visibility():
+    """Both alive, nearer than 9, agents before enemies, nobody itself; against distances in the observations."""
+    env = SmacMultiAgentEnv("3m", seed=0)
+    with pytest.raises(ValueError, match="`reset` first"):
+        env.get_visibility_matrix()
+    obs, _ = env.reset()
+    for _ in range(8):
+        seen = env.get_visibility_matrix()
+        assert seen.shape == (3, 6) and seen.dtype == bool and not seen[:, :3].diagonal().any()
+        rows = np.stack(obs)[:, 4:29].reshape(3, 5, 5)  # Three enemies, then the two others: [.., distance, ..].
+        np.testing.assert_array_equal(seen[:, 3:], rows[:, :3, 1] > 0)
+        others = np.array([[j for j in range(3) if j != i] for i in range(3)])
+        np.testing.assert_array_equal(np.take_along_axis(seen[:, :3], others, axis=1), rows[:, 3:, 0] == 1)
+        env.step([4 if mask[4] else mask.index(1) for mask in env.get_avail_actions()])
+        obs = env.get_obs()
+    assert seen[:, 3:].any()
+
+
+@pytest.mark.parametrize("name", ["2s3z", "MMM", "6h_vs_8z", "corridor"])
+def test_sizes_against_smac(golden_dir, name):
+    """SMAC's own `get_obs_size` and `get_state_size` under all flags; one less with the number of the time step."""
+    for kind, size in (("obs", "get_obs_size"), ("state", "get_state_size")):
+        with np.load(golden_dir / "smac_frames" / "variants" / f"{name}_{kind}.npz", allow_pickle=False) as data:
+            for variant, flags, reported in zip(data["variants"], data["flags"], data["reported_size"], strict=True):
+                options = json.loads(str(flags))
+                ours = getattr(SmacMultiAgentEnv(name, **options), size)()
+                assert ours == data[f"{kind}__{variant}"].shape[-1]
+                assert ours == reported + options.get("obs_timestep_number", False), variant
+
+
+class Replayed:
+    """Stands for the battles of a view: the frames of SMAC's own code, episode after episode."""
+
+    def __init__(self, frames: dict[str, np.ndarray]) -> None:
+        self._frames, self._episode, self._step = frames, -1, 0
+        self.frame: Frame | None = None
+
+    def reset(self, seed: int | None = None) -> None:
+        self._episode, self._step = self._episode + 1, 0
+        self.frame = self._shown(None)
+
+    def step(self, taken: np.ndarray) -> Frame:
+        np.testing.assert_array_equal(taken, self._frames["actions"][self._episode, self._step])
+        before, self._step = (self._episode, self._step), self._step + 1
+        frame = self.frame = self._shown(before)
+        return frame
+
+    def _shown(self, before: tuple[int, int] | None) -> Frame:
+        here, past = (self._episode, self._step), {}
+        if before is not None:
+            names = (
+                "terminated",
+                "info_episode_limit_continuing",
+                "battle_won",
+                "dead_allies",
+                "dead_enemies",
+                "reward",
+            )
+            past = {name: self._frames[name][before] for name in names}
+        limit = bool(past.get("info_episode_limit_continuing", False))
+        return Frame(
+            obs=self._frames["obs"][here],
+            state=self._frames["state"][here],
+            avail=self._frames["avail"][here],
+            reward=float(past.get("reward", 0)),
+            terminated=bool(past.get("terminated", False)) and not limit,
+            truncated=limit,
+            won=bool(past.get("battle_won", False)),
+            dead_allies=int(past.get("dead_allies", 0)),
+            dead_enemies=int(past.get("dead_enemies", 0)),
+        )
+
+
+@pytest.mark.parametrize("continuing", [False, True])
+@pytest.mark.parametrize("name", ["3m", "2s3z", "MMM", "corridor"])
+def test_ends_and_counts_of_smac(golden_dir, name, continuing, monkeypatch):
+    """Over all episodes of SMAC's frames: the ends, `episode_limit` in `info`, and `get_stats` are SMAC's."""
+    with np.load(golden_dir / "smac_frames" / f"{name}.npz", allow_pickle=False) as file:
+        frames = dict(file)
+    assert not frames["info_episode_limit"].any()
+    env = SmacMultiAgentEnv(name, continuing_episode=continuing)
+    monkeypatch.setattr(env, "_battle", Replayed(frames))
+    key = "info_episode_limit_continuing" if continuing else "info_episode_limit"
+    for episode, valid in enumerate(frames["step_valid"]):
+        env.reset()
+        for step in np.flatnonzero(valid):
+            reward, terminated, info = env.step(frames["actions"][episode, step])
+            here = (episode, step)
+            assert (reward, terminated) == (frames["reward"][here], frames["terminated"][here])
+            assert info.get("episode_limit", "absent") == (True if frames[key][here] else "absent")
+            for told in ("battle_won", "dead_allies", "dead_enemies"):
+                assert info[told] == frames[told][here]
+        stats = env.get_stats()
+        told = [stats["battles_won"], stats["battles_game"], stats["timeouts"]]
+        assert told == frames["stats_after_episode"][episode].tolist()
 
 
 def test_episodes_and_their_count():
