@@ -10,75 +10,18 @@ eight game ticks in all; what a tick does differs. Needs `pip install 'seca[jaxm
 """
 
 import argparse
-import contextlib
 import functools
-import importlib
-import importlib.util
 import json
 import platform
 import sys
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from seca.config import divisors
-from seca.envs import smac, throughput
+from seca.envs import smac, smax, throughput
 from seca.envs.base import Env
 from seca.runs import machine
-from seca.types import EnvSpec, TimeStep
-
-
-def smax(map_name: str, own_step: bool = True) -> Env:
-    """SMAX against its heuristic enemy, options as in JaxMARL's own configurations, in the form `measure` takes.
-
-    With `own_step` battles are never done for the caller: SMAX has already begun new ones.
-    """
-    with contextlib.redirect_stdout(sys.stderr):  # JaxMARL prints when it is imported.
-        jaxmarl = importlib.import_module("jaxmarl.environments.smax")
-    scenarios = importlib.import_module("jaxmarl.environments.smax.smax_env").MAP_NAME_TO_SCENARIO
-    if map_name not in scenarios:
-        raise ValueError(f"`maps` must be among SMAX's {', '.join(scenarios)}; got {map_name!r}")
-    env = jaxmarl.HeuristicEnemySMAX(
-        scenario=scenarios[map_name], see_enemy_actions=True, walls_cause_death=True, attack_mode="closest"
-    )
-
-    def show(state: Any, obs: dict, reward: jax.Array, done: jax.Array) -> TimeStep:
-        avail = env.get_avail_actions(state)
-        return TimeStep(
-            obs=jnp.stack([obs[agent] for agent in env.agents]),
-            state=obs["world_state"],
-            avail=jnp.stack([avail[agent] for agent in env.agents]).astype(bool),
-            reward=reward,
-            terminated=done,
-            truncated=jnp.zeros_like(done),
-            info={},
-        )
-
-    def reset_one(key: jax.Array) -> tuple[Any, TimeStep]:
-        start_key, play_key = jax.random.split(key)
-        obs, state = env.reset(start_key)
-        return (state, play_key), show(state, obs, jnp.float32(0.0), jnp.bool_(False))
-
-    def step_one(carry: Any, actions: jax.Array) -> tuple[Any, TimeStep]:
-        state, key = carry
-        key, step_key = jax.random.split(key)
-        take = env.step if own_step else env.step_env
-        obs, state, reward, done, _ = take(step_key, state, dict(zip(env.agents, actions, strict=True)))
-        over = done["__all__"] & (not own_step)
-        return (state, key), show(state, obs, reward[env.agents[0]], over)
-
-    _, first = jax.eval_shape(reset_one, jax.random.key(0))
-    spec = EnvSpec(
-        id=f"smax{'' if own_step else '_best'}/{map_name}",
-        version="jaxmarl",
-        n_agents=env.num_agents,
-        n_actions=first.avail.shape[-1],
-        obs_size=first.obs.shape[-1],
-        state_size=first.state.shape[-1],
-        episode_limit=env.max_steps,
-    )
-    return Env(spec, jax.vmap(reset_one), jax.vmap(step_one))
 
 
 def timed(env: Env, batch: int, seconds: float, cores: int) -> list[dict[str, Any]]:
@@ -97,11 +40,11 @@ def main() -> int:
     arguments = parser.parse_args()
     cores = machine.cpu_cores()
     jax.config.update("jax_num_cpu_devices", cores)
-    if importlib.util.find_spec("jaxmarl") is None:
+    if not smax.map_names():
         print("benchmarks/smax.py: SMAX needs jaxmarl: pip install 'seca[jaxmarl]'", file=sys.stderr)
         return 2
     try:
-        makers = (smac.make, smax, functools.partial(smax, own_step=False))
+        makers = (smac.make, smax.make, functools.partial(smax.make, own_step=False))
         envs = [make(name) for name in arguments.maps for make in makers]
         rows = [row for env in envs for row in timed(env, arguments.batch, arguments.seconds, cores)]
     except ValueError as error:

@@ -15,7 +15,7 @@ import jax
 import seca
 from seca.algos.base import Algorithm
 from seca.config import LoopConfig, divisors, from_preset
-from seca.envs import registry, throughput
+from seca.envs import registry, smax, throughput
 from seca.errors import RunError, refusing
 from seca.runs import machine
 from seca.runs.run import prepare
@@ -28,12 +28,16 @@ MIN_ITERATIONS = 30
 
 
 def bench_simulator(env_id: str, batch: int, seconds: float) -> dict[str, Any]:
-    """Env steps per second of the simulator alone, with random actions and immediate resets."""
+    """Env steps per second of the simulator alone, with random actions and immediate resets.
+
+    For a map that SMAX has too, where jaxmarl is installed, `smax` holds its rates, through its own `step`: on one
+    device, as it comes, and on as many as were used here.
+    """
     with refusing():
         env = registry.make(env_id)
         devices = max(count for count in divisors(batch) if count <= len(machine.choose_devices(0, batch)))
         measured = throughput.measure(env, batch, seconds=seconds, devices=devices)
-    return {
+    result = {
         "env": env_id,
         "batch": batch,
         "env_steps_per_s": measured["env_steps_per_second"],
@@ -41,6 +45,11 @@ def bench_simulator(env_id: str, batch: int, seconds: float) -> dict[str, Any]:
         "timed_calls": measured["timed_calls"],
         "compile_s": measured["compile_seconds"],
     }
+    family, _, name = env_id.partition("/")
+    if family == "smac" and name in smax.map_names():
+        timed = [throughput.measure(smax.make(name), batch, seconds, count) for count in sorted({1, devices})]
+        result["smax"] = [{"devices": x["devices"], "env_steps_per_s": x["env_steps_per_second"]} for x in timed]
+    return result
 
 
 def bench_training(env_id: str, preset: str, runners: int, seconds: float) -> dict[str, Any]:

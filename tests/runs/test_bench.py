@@ -12,6 +12,7 @@ import pytest
 
 from seca import cli
 from seca.config import PRESETS, from_preset
+from seca.envs import registry, smax
 from seca.errors import RunError, UsageError
 from seca.runs import bench, machine
 from seca.runs.run import prepare
@@ -41,6 +42,15 @@ def test_several_presets_in_processes_of_their_own(seca: Seca) -> None:
         assert (measured["env"], measured["runners"]) == (ENV, 4)
         assert measured["env_steps_per_s"] > 0
         assert measured["peak_memory_bytes"] > 2**26
+
+
+def test_smax_is_timed_beside_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smax, "map_names", lambda: ("3m",))
+    monkeypatch.setattr(smax, "make", lambda name: registry.make("matrix/focus-fire"))  # What is timed does not matter.
+    monkeypatch.setattr(registry, "make", lambda name, make=registry.make: make("matrix/qtran"))
+    rows = bench.bench_simulator("smac/3m", 4, 0.01)["smax"]
+    assert [row["devices"] for row in rows] == [1, 4] and all(row["env_steps_per_s"] > 0 for row in rows)
+    assert "smax" not in bench.bench_simulator("smac/8m", 4, 0.01)
 
 
 def test_the_estimate_is_the_one_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
