@@ -65,7 +65,7 @@ INPUTS: list[tuple[list[str], list[str]]] = [
     ([*TRAIN, "--time-limit", "never"], ["--time-limit", "never", "bootstrap", "terminal"]),
     ([*TRAIN, "--critic-width", "0"], ["`critic_width`", "0"]),
     ([*TRAIN, "--critic-width", "wide"], ["--critic-width", "wide", "None", "INT"]),
-    ([*TRAIN, "--critic-embed", "100000000"], ["GiB"]),
+    ([*TRAIN, "--critic-embed", "100000000"], ["`algorithm`", "GiB", "a single runner", "smaller networks"]),
     ([*TRAIN, "--target-interval", "0"], ["`target_interval`", "0"]),
     ([*TRAIN, "--entropy-coef", "-0.1"], ["`entropy_coef`", "-0.1", "at least 0.0"]),
     ([*TRAIN, "--clip-norm", "0"], ["`clip_norm`", "0.0", "above 0.0"]),
