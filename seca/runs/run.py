@@ -102,12 +102,13 @@ def resume(path: pathlib.Path, kind: Kind, display: Display) -> int:
         elif folder.metrics.is_file() and len(folders.read_metrics(folder)) > 1:
             raise UsageError(f"`run` is {path}: it has metrics but no {kind} checkpoint to go on from")
         warnings = session_changes(folder, prepared)
+        folders.check_metrics(folder, position.metrics_lines, position.metrics_bytes)
         # Nothing on disk is touched before everything has been read and found good.
         if kind == "best" and found is not None:
             # It becomes `latest` before the metrics are cut to it: whenever a kill comes, the two belong together.
             metadata = checkpoint.read_metadata(checkpoint.find(folder.checkpoints, kind)[0])
             checkpoint.save(folder.checkpoints, "latest", state, metadata)
-        folders.cut_metrics(folder, position.metrics_lines, position.metrics_bytes)
+        folders.cut_metrics(folder, position.metrics_bytes)
         checkpoint.clean(folder.checkpoints)
         for warning in warnings:
             display.note(warning)
