@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import pathlib
 import shutil
 from collections.abc import Callable
@@ -65,7 +66,7 @@ INPUTS: list[tuple[list[str], list[str]]] = [
     ([*TRAIN, "--time-limit", "never"], ["--time-limit", "never", "bootstrap", "terminal"]),
     ([*TRAIN, "--critic-width", "0"], ["`critic_width`", "0"]),
     ([*TRAIN, "--critic-width", "wide"], ["--critic-width", "wide", "None", "INT"]),
-    ([*TRAIN, "--critic-embed", "100000000"], ["GiB"]),
+    ([*TRAIN, "--critic-embed", "100000000"], ["`algorithm`", "GiB", "a single runner", "smaller networks"]),
     ([*TRAIN, "--target-interval", "0"], ["`target_interval`", "0"]),
     ([*TRAIN, "--entropy-coef", "-0.1"], ["`entropy_coef`", "-0.1", "at least 0.0"]),
     ([*TRAIN, "--clip-norm", "0"], ["`clip_norm`", "0.0", "above 0.0"]),
@@ -309,6 +310,31 @@ def test_damaged_run(
     _assert_one_line(captured.err, [str(copied_run), *fragments])
     (copied_run / "lock").write_text("")
     assert _snapshot(copied_run) == snapshot
+
+
+def _metrics_become_a_folder(run: pathlib.Path) -> None:
+    (run / "metrics.jsonl").unlink()
+    (run / "metrics.jsonl").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("damage", "fragment"),
+    [
+        (lambda run: (run / "metrics.jsonl").write_text("{}\n"), "metrics.jsonl does not hold"),
+        (_metrics_become_a_folder, "metrics.jsonl cannot be read"),
+    ],
+    ids=["changed", "folder"],
+)
+def test_going_on_from_the_best_loses_nothing_when_refused(
+    damage: Callable[[pathlib.Path], None],
+    fragment: str,
+    copied_run: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`latest` is replaced only when all has been found good."""
+    damage(copied_run)
+    (copied_run / "lock").write_text(str(os.getpid()))
+    _assert_refused(["resume", str(copied_run), "--checkpoint", "best"], [fragment], copied_run, capsys)
 
 
 def test_a_run_that_cannot_be_written(copied_run: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -189,18 +189,24 @@ def read_metrics(folder: RunFolder, kind: str | None = None) -> list[dict[str, A
     return records
 
 
-def cut_metrics(folder: RunFolder, lines: int, size: int) -> None:
-    """Keep the first `lines` lines, `size` bytes, of `metrics.jsonl`: those the checkpoint knows.
-
-    Raises UsageError, and changes nothing, when the file does not hold them.
-    """
-    folder.metrics.touch()
-    known = folder.metrics.read_bytes()[:size]
+def check_metrics(folder: RunFolder, lines: int, size: int) -> None:
+    """Raise UsageError unless `metrics.jsonl` begins with `lines` lines of `size` bytes: those the checkpoint knows."""
+    try:
+        known = folder.metrics.read_bytes()[:size]
+    except FileNotFoundError:
+        known = b""
+    except OSError as error:
+        raise UsageError(f"`run` is {folder.path}: metrics.jsonl cannot be read ({error.strerror})") from None
     if len(known) < size or known.count(b"\n") != lines or (known and not known.endswith(b"\n")):
         raise UsageError(
             f"`run` is {folder.path}: metrics.jsonl does not hold the {lines} lines ({size} bytes) that the checkpoint "
             "knows; it was changed"
         )
+
+
+def cut_metrics(folder: RunFolder, size: int) -> None:
+    """Keep the first `size` bytes of `metrics.jsonl`, which `check_metrics` found good."""
+    folder.metrics.touch()
     os.truncate(folder.metrics, size)
 
 

@@ -46,25 +46,35 @@ def prepare(config: RunConfig) -> Prepared:
     check_installed(config.loggers)
     built = build_run(config)
     devices = machine.choose_devices(config.devices, config.loop.runners)
-    prepared = Prepared(built, devices, _needed(built.algorithm, config, devices), machine.free_memory(devices[0]))
+    prepared = Prepared(
+        built, devices, _needed(built.algorithm, config.loop.runners, devices), machine.free_memory(devices[0])
+    )
     _check_memory(prepared)
     return prepared
 
 
-def _needed(algorithm: Algorithm, config: RunConfig, devices: list[jax.Device]) -> int:
-    shared, whole = algorithm.memory(config.loop.runners) - algorithm.buffer, algorithm.buffer
+def _needed(algorithm: Algorithm, runners: int, devices: list[jax.Device]) -> int:
+    shared, whole = algorithm.memory(runners) - algorithm.buffer, algorithm.buffer
     # Host devices share one memory; accelerators have one each, and the runners are split.
     return shared + len(devices) * whole if devices[0].platform == "cpu" else shared // len(devices) + whole
 
 
 def _check_memory(prepared: Prepared) -> None:
-    config, free, buffer = prepared.built.config, prepared.free, prepared.built.algorithm.buffer
-    if free is not None and prepared.needed > free:
-        smaller = f", or `buffer_gib` below {buffer / 2**30:.1f}" if buffer else ""
+    algorithm, config, free = prepared.built.algorithm, prepared.built.config, prepared.free
+    if free is None or prepared.needed <= free:
+        return
+    needs = (
+        f"training {config.preset} on {config.env} needs about {prepared.needed / 2**30:.1f} GiB and "
+        f"{free / 2**30:.1f} GiB are free"
+    )
+    smaller = f", or `buffer_gib` below {algorithm.buffer / 2**30:.1f}" if algorithm.buffer else ""
+    least = _needed(algorithm, len(prepared.devices), prepared.devices)
+    if least > free:
         raise UsageError(
-            f"`runners` is {config.loop.runners}: training {config.preset} on {config.env} needs about "
-            f"{prepared.needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; choose fewer runners{smaller}"
+            f"`algorithm` is too large: {needs}; {least / 2**30:.1f} GiB of it would stay with a single runner on each "
+            f"device, so choose smaller networks{smaller}"
         )
+    raise UsageError(f"`runners` is {config.loop.runners}: {needs}; choose fewer runners{smaller}")
 
 
 def start(config: RunConfig, out: pathlib.Path | None, display: Display) -> int:
@@ -92,12 +102,13 @@ def resume(path: pathlib.Path, kind: Kind, display: Display) -> int:
         elif folder.metrics.is_file() and len(folders.read_metrics(folder)) > 1:
             raise UsageError(f"`run` is {path}: it has metrics but no {kind} checkpoint to go on from")
         warnings = session_changes(folder, prepared)
+        folders.check_metrics(folder, position.metrics_lines, position.metrics_bytes)
         # Nothing on disk is touched before everything has been read and found good.
         if kind == "best" and found is not None:
             # It becomes `latest` before the metrics are cut to it: whenever a kill comes, the two belong together.
             metadata = checkpoint.read_metadata(checkpoint.find(folder.checkpoints, kind)[0])
             checkpoint.save(folder.checkpoints, "latest", state, metadata)
-        folders.cut_metrics(folder, position.metrics_lines, position.metrics_bytes)
+        folders.cut_metrics(folder, position.metrics_bytes)
         checkpoint.clean(folder.checkpoints)
         for warning in warnings:
             display.note(warning)

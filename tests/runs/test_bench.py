@@ -60,7 +60,15 @@ def test_the_estimate_is_the_one_that_refuses(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(machine, "free_memory", lambda device: needed)
     prepare(config)
     monkeypatch.setattr(machine, "free_memory", lambda device: needed - 1)
-    with pytest.raises(UsageError, match=f"about {needed / 2**30:.1f} GiB"):
+    with pytest.raises(
+        UsageError, match=f"`runners` is 32: .*about {needed / 2**30:.1f} GiB .* fewer runners, or `buf"
+    ):
+        prepare(config)
+    # What fewer runners would not help is said too.
+    monkeypatch.setattr(machine, "free_memory", lambda device: 2**20)
+    with pytest.raises(
+        UsageError, match="`algorithm` is too large: .* a single runner .* smaller networks, or `buffer"
+    ):
         prepare(config)
 
 

@@ -125,7 +125,7 @@ def test_metrics_are_cut_to_what_the_checkpoint_knows(tmp_path: pathlib.Path) ->
     with folder.metrics.open("a") as file:
         file.write('{"kind": "tra')  # Cut by a kill.
     assert len(read_metrics(folder)) == 3
-    cut_metrics(folder, position.metrics_lines, position.metrics_bytes)
+    cut_metrics(folder, position.metrics_bytes)
     with _recording(tmp_path, 3600.0, position) as recorder:
         _iterate(recorder, 2)
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]

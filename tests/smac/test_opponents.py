@@ -213,7 +213,7 @@ def test_scripts_take_available_actions_and_fight(name):
     ("name", "enemy"), list(zip(scenario.map_names(), itertools.cycle(scripts.OPPONENTS), strict=False))
 )
 def test_every_map_is_played_against_one_of_the_opponents(name, enemy):
-    """A few steps against allies at random: all finite, and finished battles stay as they are."""
+    """Forty steps against allies at random, and all is finite."""
     env = smac.make(name, opponent=enemy)
     field = simulator.make(name).battlefield
 

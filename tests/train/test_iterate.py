@@ -117,9 +117,9 @@ def test_device_counts_agree(n_devices: int) -> None:
     assert int(alone[0].env_steps) == int(shared[0].env_steps) > 0
     assert int(shared[0].episodes) == 16 and int(shared[0].iteration) == 1
     for one, many in zip(jax.tree.leaves(alone[1]), jax.tree.leaves(shared[1]), strict=True):
-        np.testing.assert_allclose(many, one, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(many, one, rtol=1e-6, atol=1e-6)  # Some metrics are of size 100.
     for one, many in zip(jax.tree.leaves(alone[0].learner), jax.tree.leaves(shared[0].learner), strict=True):
-        np.testing.assert_allclose(many, one, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(many, one, rtol=0, atol=1e-6)
 
 
 def test_env_steps_are_steps_of_unfinished_episodes() -> None:
