@@ -48,8 +48,9 @@ def test_smax_is_timed_beside_where_it_is_installed(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(smax, "map_names", lambda: ("3m",))
     monkeypatch.setattr(smax, "make", lambda name: registry.make("matrix/focus-fire"))  # What is timed does not matter.
     monkeypatch.setattr(registry, "make", lambda name, make=registry.make: make("matrix/qtran"))
-    rows = bench.bench_simulator("smac/3m", 4, 0.01)["smax"]
-    assert [row["devices"] for row in rows] == [1, 4] and all(row["env_steps_per_s"] > 0 for row in rows)
+    measured = bench.bench_simulator("smac/3m", 4, 0.01)
+    assert [row["devices"] for row in measured["smax"]] == sorted({1, measured["devices"]})
+    assert all(row["env_steps_per_s"] > 0 for row in measured["smax"])
     assert "smax" not in bench.bench_simulator("smac/8m", 4, 0.01)
 
 

@@ -44,7 +44,7 @@ def same(left, right) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True))
 
 
-MAPS = [pytest.param(name, marks=[pytest.mark.slow] * (name not in ("3m", "2s3z"))) for name in scenario.map_names()]
+MAPS = [pytest.param(name, marks=[pytest.mark.slow] * (name != "3m")) for name in scenario.map_names()]
 
 
 @pytest.mark.parametrize("name", MAPS)

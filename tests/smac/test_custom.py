@@ -23,6 +23,7 @@ def write(tmp_path, text: str):
     return path
 
 
+@pytest.mark.slow
 def test_a_scenario_of_ones_own_is_an_environment(tmp_path):
     """It loads by path and plays; what is shown follows from its units."""
     path = write(tmp_path, GOOD)

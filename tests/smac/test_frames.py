@@ -169,6 +169,7 @@ def variants(golden_dir: pathlib.Path, name: str, kind: str):
         yield variant, json.loads(str(flags)), data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["obs", "state"])
 @pytest.mark.parametrize("name", VARIANTS)
 def test_flags_of_the_interface(golden_dir, name, kind):

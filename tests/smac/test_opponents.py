@@ -23,6 +23,8 @@ from seca.smac.opponent import SCRIPTED, Opponent
 from seca.smac.policy import fair, policy_opponent
 from seca.types import EnvSpec
 
+pytestmark = pytest.mark.slow
+
 STOP, EAST, FIRST = 1, 4, 6
 
 
@@ -197,9 +199,7 @@ def match(name: str, enemy: str, ally: str, battles: int = 32) -> state.Battle:
     return end
 
 
-@pytest.mark.parametrize(
-    "name", ["heuristic", *(pytest.param(n, marks=pytest.mark.slow) for n in ("nearest", "focus_fire", "kite"))]
-)
+@pytest.mark.parametrize("name", ["heuristic", "nearest", "focus_fire", "kite"])
 def test_scripts_take_available_actions_and_fight(name):
     """On both sides; who attacks beats who acts at random, on either side."""
     end = match("2s3z", name, "random")
@@ -208,7 +208,6 @@ def test_scripts_take_available_actions_and_fight(name):
     assert float(match("2s3z", "random", name).won.mean()) > 0.9
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "enemy"), list(zip(scenario.map_names(), itertools.cycle(scripts.OPPONENTS), strict=False))
 )
@@ -431,10 +430,8 @@ def duel_of_equals(name: str, player: Player):
     return field, play
 
 
-SELF_PLAY = [("2s3z", by_chance), pytest.param("2s3z", by_network, marks=pytest.mark.slow)]
-SELF_PLAY += [
-    pytest.param(name, by_chance, marks=pytest.mark.slow) for name in ("3m", "8m", "MMM", "3s5z", "1c3s5z", "25m")
-]
+SELF_PLAY = [("2s3z", by_chance), ("2s3z", by_network)]
+SELF_PLAY += [(name, by_chance) for name in ("3m", "8m", "MMM", "3s5z", "1c3s5z", "25m")]
 
 
 @pytest.mark.parametrize(("name", "make"), SELF_PLAY)
@@ -459,7 +456,6 @@ def test_a_policy_against_itself_wins_half(name, make):
     assert won / (won + lost) == pytest.approx(0.5, abs=0.06 if name == "25m" else 0.03)
 
 
-@pytest.mark.slow
 def test_the_network_of_self_play_reads_its_observations():
     """Other observations, other actions, with the same luck."""
     player, battles = by_network("2s3z"), simulator.make("2s3z")
@@ -490,7 +486,6 @@ def both_attack_move(name: str):
 EVEN = ["3m", "8m", "25m", "MMM", "2s3z", "3s5z", "1c3s5z", "bane_vs_bane"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", EVEN)
 def test_attack_move_against_itself_wins_half(name):
     """12.13: from the maps' own places, with the enemy's rules on both sides, each wins half of 2,000 fights.
@@ -509,7 +504,7 @@ def test_attack_move_against_itself_wins_half(name):
     assert float(end.won.sum() / (end.won | end.lost).sum()) == pytest.approx(0.5, abs=0.07 if bombs else 0.03)
 
 
-@pytest.mark.parametrize("name", ["1c3s5z", *(pytest.param(n, marks=pytest.mark.slow) for n in EVEN if n != "1c3s5z")])
+@pytest.mark.parametrize("name", EVEN)
 def test_mirror_images_stay_mirror_images(name):
     """With the enemy's rules on both sides and luck that is mirrored too, so is all that happens until they meet.
 

@@ -19,7 +19,7 @@ from seca.train.rollout import collect
 from seca.train.state import init_state, iteration_keys
 from seca.types import EnvSpec, TimeStep
 
-pytestmark = pytest.mark.usefixtures("quick_programs")
+pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
 
 CONFIG = ActorCriticConfig(actor_hidden=8, critic_embed=8, critic_width=16)
 LIMIT = 6
@@ -109,7 +109,7 @@ def test_episodes_depend_on_their_own_key_only(collected) -> None:
         np.testing.assert_array_equal(few.actions[b, :steps], episodes.actions[4 + b, :steps])
 
 
-@pytest.mark.parametrize("n_devices", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_devices", [2, 4])
 def test_device_counts_agree(n_devices: int) -> None:
     """1, 2 and 4 devices: same episodes, and the same update to 1e-6."""
     alone = make_iterate(ENV, ALGORITHM, 16, jax.devices()[:1])(init_state(ALGORITHM, 0))
@@ -156,7 +156,6 @@ def run(seed: int, eval_interval: int, steps: int = 600) -> list[dict]:
     return [{k: v for k, v in line.items() if not k.startswith("time_")} for line in sink.lines]
 
 
-@pytest.mark.slow
 def test_seeds_and_evaluation_schedule() -> None:
     """Same seed, same numbers; another seed, others; evaluating more often leaves training unchanged bit for bit."""
     often, rarely, other = run(0, 100), run(0, 10_000), run(1, 10_000)
@@ -170,7 +169,6 @@ def test_seeds_and_evaluation_schedule() -> None:
     assert all(len(line["episode_won"]) == 8 for line in often if line["kind"] == "eval")
 
 
-@pytest.mark.slow
 def test_metrics_hold_what_a_report_needs() -> None:
     line = run(0, 10_000, steps=1)[1]
     scalars = {"critic_loss", "entropy", "actor_gradient_norm", "critic_gradient_norm", "critic_mean", "critic_std"}

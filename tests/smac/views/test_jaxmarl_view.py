@@ -105,6 +105,7 @@ def test_flat_batch_takes_what_is_not_batched():
     np.testing.assert_array_equal(nested, jnp.arange(3.0)[:, None, None] * x)
 
 
+@pytest.mark.slow
 def test_step_env_never_resets_and_reset_state_is_taken():
     key = jax.random.key(2)
     _, state = ENV.reset(key)
