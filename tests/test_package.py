@@ -58,6 +58,7 @@ def test_everything_is_in_the_wheel(wheel: pathlib.Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in packed)
 
 
+@pytest.mark.slow
 def test_it_runs_in_a_clean_environment(clean_bin: pathlib.Path, tmp_path: pathlib.Path) -> None:
     where = _output(clean_bin / "python", "-c", "import seca; print(seca.__file__)", cwd=tmp_path)
     assert pathlib.Path(where).is_relative_to(clean_bin.parent)

@@ -168,6 +168,7 @@ def replay(numbers: Numbers, tolerance: float) -> None:
         assert_trees_close(learner.actor, actor(at(numbers, "actor_after_", k), "actor_after_"), tolerance)
 
 
+@pytest.mark.slow
 def test_consecutive_updates(golden_dir: pathlib.Path, float64: None) -> None:
     """What comes before what: stepped critic, clipping, target copies, masked means."""
     numbers = load(golden_dir, "seca_consecutive_updates")

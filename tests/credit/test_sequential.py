@@ -187,6 +187,7 @@ def test_hand_worked_game() -> None:
     np.testing.assert_allclose([sequential[1], against[1]], [0.24, 0.24], atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_hidden_layer_forms_equal_the_plain_ones(seed: int) -> None:
     """T6: the O(n) forms from the critic's hidden layer equal n + 1 evaluations of the critic."""

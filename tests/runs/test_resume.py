@@ -142,6 +142,7 @@ def test_another_device_count_resumes_with_a_warning(copied_run: pathlib.Path, s
     assert _lines(copied_run)[-1]["env_steps"] == config["loop"]["steps"]
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_changes_no_line(copied_run: pathlib.Path, seca) -> None:
     before = (copied_run / "metrics.jsonl").read_bytes()
     ended = seca("resume", copied_run)
@@ -149,6 +150,7 @@ def test_resuming_a_finished_run_changes_no_line(copied_run: pathlib.Path, seca)
     assert (copied_run / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_two_processes_cannot_write_one_run(copied_run: pathlib.Path, seca) -> None:
     from seca.runs import folder
 

@@ -139,6 +139,7 @@ def test_observations_can_be_the_state():
         build("qatten", env.spec, PRESETS["qatten"].config)
 
 
+@pytest.mark.slow
 def test_time_limit_truncates():
     """Standing still in peace until the limit ends in truncation, not termination."""
     env, _ = player("3m")

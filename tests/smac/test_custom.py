@@ -51,6 +51,7 @@ def test_its_own_terrain(tmp_path):
     assert field.walkable.sum() == 900 and field.terrain == "mine"
 
 
+@pytest.mark.slow
 def test_shipped_maps_pass_the_same_checks():
     """Every entry of maps.toml would do as a file of one's own."""
     for name, data in scenario.read_data("maps")["maps"].items():
