@@ -1,15 +1,16 @@
 """Every method of the comparison, trained alike: the runs, the figure and the table behind docs/comparison.md.
 
     python benchmarks/comparison.py train [--jobs 2] [--methods seca qmix ...]    hours; goes on where stopped
-    python benchmarks/comparison.py show                                         figure, table and data of what is there
+    python benchmarks/comparison.py show                                         figure and table of what is there
 
-Each run is an ordinary run folder, `<out>/<env>-<method>-s<seed>`, made by `seca train METHOD` with the defaults of its
-preset, one device, one core.
+Each run is an ordinary run folder, `<out>/<env>-<method>-<setting>-s<seed>`, made by `seca train METHOD` with the
+defaults of its preset, one device, one core. `show` adds the runs that reached their budget to
+docs/data/comparison.jsonl, one line each; `train` leaves out what is there, so that the study can be spread over
+sessions and machines. To make a run again, delete its line.
 """
 
 import argparse
 import concurrent.futures
-import csv
 import dataclasses
 import json
 import os
@@ -18,6 +19,8 @@ import queue
 import shutil
 import subprocess
 import sys
+import textwrap
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -25,31 +28,43 @@ import numpy as np
 from seca.algos.actor_critic import actor_critic
 from seca.presets import PRESETS
 from seca.report import curves
+from seca.runs import folder as folders
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend comes first)
 
 ROOT = pathlib.Path(__file__).parent.parent
-ABLATIONS = ("seca-paper", "seca-fixed", "seca-random", "seca-prob", "seca-entropy", "seca-ig-1", "seca-ig-10")
-METHODS = [name for name in PRESETS if name not in (*ABLATIONS, "seca-ig-20")]
+DATA = ROOT / "docs" / "data" / "comparison.jsonl"
+METHODS = [name for name in PRESETS if name != "seca-paper"]
+"""All presets but the one whose critic of 12.8M parameters takes ten times as long: docs/results.md has its runs."""
 BUDGETS = {"3m": 1_000_000, "2s3z": 2_000_000}
 """Env steps on each map, the same for every method."""
 TUNED = {name for name in METHODS if PRESETS[name].make is actor_critic}
 """SeCA and what differs from it in one option: step sizes and critic steps of our choice, not the published ones."""
-KINDS = ("explicit credit", "implicit credit", "value-based", "no credit")
+ORDERS = [name for name in METHODS if name.startswith("seca-") and name != "seca-shapley"]
+COLUMNS = {
+    "explicit credit": [n for n in METHODS if PRESETS[n].kind == "explicit credit" and n not in ("seca", *ORDERS)],
+    "order of SeCA": ORDERS,
+    **{
+        kind: [name for name in METHODS if PRESETS[name].kind == kind]
+        for kind in ("implicit credit", "value-based", "no credit")
+    },
+}
+"""Methods of each column of the figure; `seca` is in all of them."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, order=True)
 class Cell:
     """One run of the comparison."""
 
     map_name: str
     method: str
+    setting: str
     seed: int
 
     def path(self, out: pathlib.Path) -> pathlib.Path:
         """Its run folder."""
-        return out / f"{self.map_name}-{self.method}-s{self.seed}"
+        return out / f"{self.map_name}-{self.method}-{self.setting}-s{self.seed}"
 
 
 def steps_done(path: pathlib.Path) -> int:
@@ -70,8 +85,8 @@ def run(cell: Cell, out: pathlib.Path, cores: "queue.Queue[int]") -> None:
         command = ["resume", str(path)]
     else:
         shutil.rmtree(path, ignore_errors=True)  # Stopped before its first checkpoint: nothing to go on from.
-        command = ["train", cell.method, "--env", f"smac/{cell.map_name}", "--seed", str(cell.seed)]
-        command += ["--steps", str(budget), "--devices", "1", "--out", str(path)]
+        command = ["train", cell.method, "--setting", cell.setting, "--env", f"smac/{cell.map_name}"]
+        command += ["--seed", str(cell.seed), "--steps", str(budget), "--devices", "1", "--out", str(path)]
     core = cores.get()
     try:
         # The child starts with this thread's cores, and XLA makes as many threads as it may use.
@@ -84,29 +99,84 @@ def run(cell: Cell, out: pathlib.Path, cores: "queue.Queue[int]") -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    """All cells; the cheap map and the first seed first, so that a method that fails is seen early."""
+    """All cells that are not in the data; the cheap map and the first seed first: what fails is to be seen early."""
     cells = [
-        Cell(map_name, method, seed)
+        Cell(map_name, method, options.setting, seed)
         for map_name in options.maps
         for seed in options.seeds
         for method in options.methods
     ]
+    known = read_data()
     cores: queue.Queue[int] = queue.Queue()
     for core in sorted(os.sched_getaffinity(0))[: options.jobs]:
         cores.put(core)
     with concurrent.futures.ThreadPoolExecutor(cores.qsize()) as pool:
-        for done in [pool.submit(run, cell, options.out, cores) for cell in cells]:
+        for done in [pool.submit(run, cell, options.out, cores) for cell in cells if cell not in known]:
             done.result()
 
 
-def finished(out: pathlib.Path) -> dict[Cell, curves.Curve]:
-    """Curves of the cells that reached their budget."""
-    cells = [Cell(m, method, seed) for m in BUDGETS for method in METHODS for seed in range(10)]
+def read_data() -> dict[Cell, dict[str, Any]]:
+    """The runs that have ended, as lines of the data."""
+    lines = [json.loads(line) for line in DATA.read_text().splitlines()] if DATA.exists() else []
+    return {Cell(line["map"], line["method"], line["setting"], line["seed"]): line for line in lines}
+
+
+def ended(cell: Cell, path: pathlib.Path) -> dict[str, Any]:
+    """The line of a run: its evaluations, and what it was made with."""
+    curve = curves.read_curve(path)
+    environment = json.loads((path / "environment.json").read_text())
+    lines = folders.read_metrics(folders.existing(path), "eval")
     return {
-        cell: curves.read_curve(cell.path(out))
-        for cell in cells
-        if steps_done(cell.path(out)) >= BUDGETS[cell.map_name]
+        "map": cell.map_name,
+        "method": cell.method,
+        "setting": cell.setting,
+        "seed": cell.seed,
+        "env": environment["env"]["version"],
+        "commit": environment["sessions"][0]["commit"],
+        "jax": environment["sessions"][0]["packages"]["jax"],
+        "processor": environment["sessions"][0]["processor"],
+        "episodes": curve.episodes,
+        "interval": curve.interval,
+        "seconds": lines[-1]["time_elapsed"],
+        "env_steps": [int(x) for x in curve.steps],
+        "win_rate": [round(float(x), 5) for x in curve.values["win_rate"]],
+        "return_mean": [round(float(x), 4) for x in curve.values["return_mean"]],
     }
+
+
+def gather(out: pathlib.Path) -> dict[Cell, dict[str, Any]]:
+    """The data with the run folders that have reached their budget, written back."""
+    found = read_data()
+    for map_name, budget in BUDGETS.items():
+        for method in METHODS:
+            for setting in ("paper", "reference"):
+                for cell in (Cell(map_name, method, setting, seed) for seed in range(10)):
+                    if steps_done(cell.path(out)) >= budget:
+                        found[cell] = ended(cell, cell.path(out))
+    DATA.write_text("".join(json.dumps(found[cell]) + "\n" for cell in sorted(found)))
+    return found
+
+
+def as_curve(line: dict[str, Any]) -> curves.Curve:
+    """A line of the data in the form that is drawn."""
+    return curves.Curve(
+        run="",
+        preset=line["method"],
+        seed=line["seed"],
+        budget=BUDGETS[line["map"]],
+        interval=line["interval"],
+        episodes=line["episodes"],
+        env=line["env"],
+        steps=np.array(line["env_steps"], dtype=np.float64),
+        values={name: np.array(line[name], dtype=np.float64) for name in ("win_rate", "return_mean")},
+    )
+
+
+def members(found: dict[Cell, dict[str, Any]], map_name: str, method: str, setting: str) -> list[curves.Curve]:
+    """The runs of one curve, by seed."""
+    return [
+        as_curve(found[c]) for c in sorted(found) if (c.map_name, c.method, c.setting) == (map_name, method, setting)
+    ]
 
 
 def marked(method: str) -> str:
@@ -114,72 +184,69 @@ def marked(method: str) -> str:
     return f"{method}*" if method in TUNED else method
 
 
-def draw(found: dict[Cell, curves.Curve], to: pathlib.Path) -> None:
-    """One row per map, one column per kind of method; `seca` in every panel, in black."""
-    figure, panels = plt.subplots(len(BUDGETS), len(KINDS), figsize=(15, 7.2), sharey=True, sharex="row")
+CAPTION = (
+    "Greedy win rate over 32 episodes every 100,000 env steps. Line: median over the runs counted in the legend, band: "
+    "their quartiles. Solid: 32 runners and 32 episodes per update, equal for all; dashed: the setting of the method's "
+    "own reference. A star: step sizes and critic steps tuned here; the others have their authors' numbers. Few seeds: "
+    "read for whether a method learns, not for which is best. Data: docs/data/comparison.jsonl."
+)
+
+
+def draw(found: dict[Cell, dict[str, Any]], to: pathlib.Path) -> None:
+    """One row per map, one column per family of methods; `seca` in every panel, in black."""
+    figure, panels = plt.subplots(len(BUDGETS), len(COLUMNS), figsize=(19, 8), sharey=True, sharex="row")
     for row, map_name in zip(panels, BUDGETS, strict=True):
-        for panel, kind in zip(row, KINDS, strict=True):
-            members = ["seca"] + [name for name in METHODS if PRESETS[name].kind == kind and name != "seca"]
-            for index, method in enumerate(members):
-                group = [curve for cell, curve in found.items() if (cell.map_name, cell.method) == (map_name, method)]
-                if not group:
-                    continue
-                drawn, colour = curves.band(group, "win_rate"), "black" if method == "seca" else f"C{index - 1}"
-                panel.plot(
-                    drawn.steps, drawn.median, color=colour, label=f"{marked(method)} ({len(group)})", linewidth=1.3
-                )
-                panel.fill_between(drawn.steps, drawn.low, drawn.high, color=colour, alpha=0.15, linewidth=0)
-            panel.set_title(f"{map_name}: {kind}", fontsize=10)
+        for panel, (title, methods) in zip(row, COLUMNS.items(), strict=True):
+            for index, method in enumerate(["seca", *methods]):
+                colour = "black" if method == "seca" else f"C{index - 1}"
+                for setting, style in (("paper", "-"), ("reference", "--")):
+                    runs = members(found, map_name, method, setting)
+                    if not runs:
+                        continue
+                    drawn, label = curves.band(runs, "win_rate"), f"{marked(method)} ({len(runs)})"
+                    label += ", reference" if setting == "reference" else ""
+                    panel.plot(drawn.steps, drawn.median, style, color=colour, label=label, linewidth=1.3)
+                    panel.fill_between(drawn.steps, drawn.low, drawn.high, color=colour, alpha=0.12, linewidth=0)
+            panel.set_title(f"{map_name}: {title}", fontsize=10)
             panel.grid(alpha=0.3)
             panel.spines[["top", "right"]].set_visible(False)
-            panel.legend(fontsize=7.5, loc="upper left", framealpha=0.7)
+            if panel.get_legend_handles_labels()[1]:
+                panel.legend(fontsize=7, loc="best", framealpha=0.7)
             panel.set_xlabel("env steps")
         row[0].set_ylabel("test win rate")
         row[0].set_ylim(-0.02, 1.02)
-    text = (
-        "Greedy win rate over 32 episodes every 100,000 env steps; line and band: median and quartiles over the runs "
-        "counted in the legend. 32 runners, 32 episodes per update. A star: step sizes and critic steps tuned here; "
-        "the others have their authors' numbers. Few seeds: read for whether a method learns, not for which is best."
-    )
-    figure.text(0.01, 0.005, text, fontsize=8)
-    figure.tight_layout(rect=(0, 0.025, 1, 1))
+    figure.text(0.01, 0.005, "\n".join(textwrap.wrap(CAPTION, 250)), fontsize=8)
+    figure.tight_layout(rect=(0, 0.045, 1, 1))
     to.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(to.with_suffix(".png"), dpi=120)
+    figure.savefig(to.with_suffix(".png"), dpi=110)
     plt.close(figure)
 
 
-def table(found: dict[Cell, curves.Curve]) -> str:
-    """Markdown: per method the greedy win rate of each seed at the end, its best, and env steps per second."""
-    lines = ["| method | kind | " + " | ".join(f"{m} last | {m} best" for m in BUDGETS) + " |"]
-    lines.append("|---|---|" + "---|---|" * len(BUDGETS))
+def table(found: dict[Cell, dict[str, Any]]) -> str:
+    """Markdown: win rate of each seed, mean of the last three evaluations and best, and the return at the end."""
+    lines = ["| method | setting | " + " | ".join(f"{m}: end | best | return" for m in BUDGETS) + " |"]
+    lines.append("|---|---|" + "---|---|---|" * len(BUDGETS))
     for method in METHODS:
-        entries = []
-        for map_name in BUDGETS:
-            group = [curve for cell, curve in found.items() if (cell.map_name, cell.method) == (map_name, method)]
-            rates = [curve.values["win_rate"] for curve in group]
-            entries += [
-                " / ".join(f"{x[-1]:.0%}" for x in rates) or "-",
-                " / ".join(f"{x.max():.0%}" for x in rates) or "-",
-            ]
-        lines.append(f"| `{method}`{'*' * (method in TUNED)} | {PRESETS[method].kind} | " + " | ".join(entries) + " |")
+        for setting in ("paper", "reference"):
+            entries: list[str] = []
+            for map_name in BUDGETS:
+                runs = members(found, map_name, method, setting)
+                rates, returns = ([run.values[name] for run in runs] for name in ("win_rate", "return_mean"))
+                entries.append(" / ".join(f"{100 * x[-3:].mean():.0f}" for x in rates) or "-")
+                entries.append(" / ".join(f"{100 * x.max():.0f}" for x in rates) or "-")
+                entries.append(" / ".join(f"{x[-3:].mean():.1f}" for x in returns) or "-")
+            if any(entry != "-" for entry in entries):
+                star = "*" if method in TUNED else ""
+                lines.append(f"| `{method}`{star} | {setting} | " + " | ".join(entries) + " |")
     return "\n".join(lines)
 
 
 def show(options: argparse.Namespace) -> None:
-    """Figure, table and the evaluations as data."""
-    found = finished(options.out)
+    """Data, figure and table."""
+    found = gather(options.out)
     draw(found, ROOT / "docs" / "figures" / "comparison")
-    path = ROOT / "docs" / "data" / "comparison.csv"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["map", "method", "seed", "env_steps", "win_rate", "return"])
-        for cell, curve in found.items():
-            for index, steps in enumerate(curve.steps):
-                values = (curve.values["win_rate"][index], curve.values["return_mean"][index])
-                writer.writerow([cell.map_name, cell.method, cell.seed, int(steps), *(f"{x:.6g}" for x in values)])
     print(table(found))
-    counts = np.unique([len([c for c in found if c.method == m]) for m in METHODS])
-    print(f"\n{len(found)} runs; runs per method: {', '.join(map(str, counts))}")
+    print(f"\n{len(found)} runs; commits: {', '.join(sorted({str(line['commit']) for line in found.values()}))}")
 
 
 def main() -> None:
@@ -189,6 +256,7 @@ def main() -> None:
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "runs" / "comparison")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, a core each")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--setting", choices=["paper", "reference"], default="paper")
     parser.add_argument("--maps", nargs="+", choices=list(BUDGETS), default=list(BUDGETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     options = parser.parse_args()

@@ -102,7 +102,20 @@ _RANGES: dict[str, dict[str, float]] = {
     "loss_scale": {"above": 0.0},
     "buffer_gib": {"above": 0.0},
 }
-"""Where the equations mean something; other real options are at least 0, whole ones at least 1."""
+"""Where the equations mean something; other real options are at least 0."""
+_MOST: dict[str, int] = {
+    "points": 1_000,
+    "stage": 1_000_000,
+    "credit_orders": 100_000,
+    "credit_samples": 100_000,
+    "epochs": 10_000,
+    "critic_epochs": 10_000,
+    "updates": 10_000,
+    "stretch": 1_000_000,
+}
+"""Most that whole options are good for, where more would be built, or counted, before anything is refused."""
+_COUNT = 2**31 - 1
+"""Most of any other whole option: counters are 32 bits wide."""
 
 
 def check_algorithm(config: Any, prefix: str = "") -> None:
@@ -114,7 +127,7 @@ def check_algorithm(config: Any, prefix: str = "") -> None:
         elif isinstance(value, float):
             real(name, value, **_RANGES.get(field.name, {"least": 0.0}))
         elif isinstance(value, int) and not isinstance(value, bool):
-            whole(name, value, 1)
+            whole(name, value, 1, _MOST.get(field.name, _COUNT))
 
 
 def divisors(number: int) -> list[int]:

@@ -219,7 +219,9 @@ PRESETS: dict[str, Preset] = {
         "Li et al. 2021 (KDD)",
         SccConfig(),
         make=scc,
-        reference=Setting(SccConfig(sampler="sizes", time_limit="terminal"), 1),
+        reference=Setting(
+            SccConfig(sampler="sizes", epsilon_finish=0.0, epsilon_steps=50_000, time_limit="terminal"), 1
+        ),
     ),
     "iql": _value_based(
         "Independent Q-learning: every agent alone",

@@ -61,7 +61,7 @@ class Learner(eqx.Module):
 def value_based(name: str, spec: EnvSpec, config: ValueBasedConfig, make_mixer: MakeMixer | None = None) -> Algorithm:
     """Build a value-based method for one environment.
 
-    Each iteration adds one batch of whole episodes to the buffer and makes one gradient step on episodes drawn from it.
+    Each iteration adds one batch of whole episodes to the buffer and makes `updates` gradient steps on drawn episodes.
     IQL, VDN (Sunehag et al. 2018), QMIX (Rashid et al. 2018), weighted QMIX (Rashid et al. 2020), QTRAN (Son et al.
     2019), QPLEX (Wang et al. 2021) and Qatten (Yang et al. 2020) differ in the mixer and its loss alone.
 
@@ -209,18 +209,18 @@ def _explore(
 def update(
     learner: Learner, episodes: Episodes, key: PRNGKeyArray, axis: str | None, config: ValueBasedConfig
 ) -> tuple[Learner, dict[str, Array]]:
-    """Store the new episodes, take one gradient step on drawn ones, copy the networks when due.
+    """Store the new episodes, take gradient steps on drawn ones, copy the networks when due.
 
-    No step is taken before the buffer holds `batch_episodes`. Targets are copied after the first step at which
-    `target_interval` episodes have been collected since the last copy, as in PyMARL.
+    No step is taken before the buffer holds `batch_episodes`. Targets are copied after the first iteration at which
+    `target_interval` episodes have been collected since the last copy, as in PyMARL. Measures are of the last step.
     """
     replay = replays.add(learner.replay, episodes, axis)
     count = global_sum(jnp.asarray(episodes.valid.shape[0], jnp.int32), axis)
     ready = replays.has(replay, config.batch_episodes)
-    batch = replays.sample(replay, config.batch_episodes, key, axis)
-    step = functools.partial(_step, learner.target, batch, config, axis)
-    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(step, learner.online, learner.opt)[2])
-    online, opt, found = jax.lax.cond(ready, step, lambda *same: (*same, nothing), learner.online, learner.opt)
+    keys = jax.random.split(key, config.updates)
+    steps = functools.partial(_steps, learner.target, replay, keys, config, axis)
+    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(steps, learner.online, learner.opt)[2])
+    online, opt, found = jax.lax.cond(ready, steps, lambda *same: (*same, nothing), learner.online, learner.opt)
     collected = learner.episodes + count
     copy_now = ready & (collected - learner.copied_at >= config.target_interval)
     stepped = Learner(
@@ -230,20 +230,33 @@ def update(
         replay=replay,
         episodes=collected,
         copied_at=jnp.where(copy_now, collected, learner.copied_at),
-        gradient_steps=learner.gradient_steps + ready,
+        gradient_steps=learner.gradient_steps + config.updates * ready,
     )
     counts = {"gradient_steps": stepped.gradient_steps, "buffer_episodes": replays.filled(replay)}
     return stepped, counts | found
 
 
-def _step(
-    target: Networks, batch: Episodes, config: ValueBasedConfig, axis: str | None, online: Networks, opt: PyTree
+def _steps(
+    target: Networks,
+    replay: Replay,
+    keys: Key[Array, " updates"],
+    config: ValueBasedConfig,
+    axis: str | None,
+    online: Networks,
+    opt: PyTree,
 ) -> tuple[Networks, PyTree, dict[str, Array]]:
-    """One gradient step, and measures of it."""
-    found = regress(online, target, batch, config, axis)
-    gradient: PyTree = found.gradient  # optax's own annotation leaves modules out.
-    steps, opt = make_optimiser(config).update(gradient, opt)
-    return eqx.apply_updates(online, steps), opt, measure(found, batch, axis)
+    """One gradient step for each key, on episodes drawn with it; measures of the last one."""
+
+    def step(before: tuple[Networks, PyTree], key: PRNGKeyArray) -> tuple[tuple[Networks, PyTree], dict[str, Array]]:
+        networks, opt = before
+        batch = replays.sample(replay, config.batch_episodes, key, axis)
+        found = regress(networks, target, batch, config, axis)
+        gradient: PyTree = found.gradient  # optax's own annotation leaves modules out.
+        moves, opt = make_optimiser(config).update(gradient, opt)
+        return (eqx.apply_updates(networks, moves), opt), measure(found, batch, axis)
+
+    (online, opt), found = jax.lax.scan(step, (online, opt), keys)
+    return online, opt, jax.tree.map(lambda x: x[-1], found)
 
 
 def measure(found: Regressed, batch: Episodes, axis: str | None) -> dict[str, Array]:

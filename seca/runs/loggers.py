@@ -53,8 +53,10 @@ class TensorBoard:
     def __init__(self, config: RunConfig, folder: pathlib.Path, env_steps: int) -> None:
         del config
         tensorboard = importlib.import_module(MODULES["tensorboard"])
-        # Points after `env_steps` come from a process that was killed; they are about to be written again.
-        self._writer = tensorboard.SummaryWriter(str(folder / "tensorboard"), purge_step=env_steps)
+        # Points after `env_steps` come from a process that was killed; they are about to be written again. `purge_step`
+        # drops its own step too, whose lines stay; of a run at its beginning nothing stays, not even the step 0.
+        first = env_steps + 1 if env_steps else 0
+        self._writer = tensorboard.SummaryWriter(str(folder / "tensorboard"), purge_step=first)
 
     def write(self, line: dict[str, Any]) -> None:
         """Log one line."""

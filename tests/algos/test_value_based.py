@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import naive
@@ -14,7 +15,17 @@ from jax.sharding import Mesh, PartitionSpec
 from reference import assert_close, assert_trees_close, float64_fixture
 
 from seca.algos import replay as replays
-from seca.algos.value_based import Learner, act, epsilon, init, make_networks, memory, update, value_based
+from seca.algos.value_based import (
+    Learner,
+    act,
+    epsilon,
+    init,
+    make_networks,
+    make_optimiser,
+    memory,
+    update,
+    value_based,
+)
 from seca.algos.value_config import (
     AttentionMixing,
     DuplexMixing,
@@ -248,6 +259,25 @@ def test_no_step_before_the_buffer_holds_a_batch() -> None:
     stepped, metrics = updating(config)(waiting, random_episodes(1), jax.random.key(0))
     assert int(metrics["gradient_steps"]) == 1 and float(metrics["loss"]) > 0
     assert (np.asarray(stepped.online.agent.head.bias) != np.asarray(learner.online.agent.head.bias)).any()
+
+
+def test_several_gradient_steps_in_one_iteration() -> None:
+    """`updates` steps, each on episodes drawn anew, against the same by hand; the targets stay until the end."""
+    config = config_of("vdn", updates=3, target_interval=1000)
+    learner, episodes = init(jax.random.key(1), ENV, config), random_episodes()
+    stepped, metrics = updating(config)(learner, episodes, jax.random.key(0))
+    online, opt, drawn = learner.online, learner.opt, []
+    buffer = replays.add(learner.replay, episodes, None)
+    for key in jax.random.split(jax.random.key(0), 3):
+        batch = replays.sample(buffer, 8, key, None)
+        found = compiled(config)(online, learner.target, batch)
+        moves, opt = make_optimiser(config).update(found.gradient, opt)
+        online = eqx.apply_updates(online, moves)
+        drawn.append(np.asarray(batch.reward))
+    assert_trees_close(stepped.online, online, 1e-5)
+    assert_trees_close(stepped.target, learner.target, 0)
+    assert int(metrics["gradient_steps"]) == 3 and (drawn[0] != drawn[1]).any()
+    np.testing.assert_allclose(metrics["loss"], found.loss, rtol=1e-4)
 
 
 def test_buffer_keeps_the_latest_and_draws_only_what_it_holds() -> None:
