@@ -108,6 +108,7 @@ _MOST: dict[str, int] = {
     "stage": 1_000_000,
     "credit_orders": 100_000,
     "credit_samples": 100_000,
+    "actor_epochs": 10_000,
     "epochs": 10_000,
     "critic_epochs": 10_000,
     "updates": 10_000,

@@ -1,5 +1,6 @@
 """Shared set-up of the tests: shapes are checked in every signature, and there are four host devices."""
 
+import functools
 import gc
 import pathlib
 import shutil
@@ -58,9 +59,23 @@ def forget_programs() -> Iterator[None]:
     gc.collect()
 
 
+@functools.cache
+def quick_options() -> dict[str, bool]:
+    """Options of XLA, of those it has, that shorten compiling: its older emitters take a third of the time."""
+    known: dict[str, bool] = {}
+    for name, value in {"xla_cpu_use_fusion_emitters": False}.items():
+        try:
+            jax.jit(lambda x: x + 1, compiler_options={name: value})(0)
+            known[name] = value
+        except Exception:  # Another version of XLA, without the option: tests are slower, nothing else.
+            continue
+    return known
+
+
 @pytest.fixture
-def quick_programs() -> Iterator[None]:
-    """Programs compiled in half the time, without most optimisations: for tests that compile much and run little."""
+def quick_programs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Programs compiled in a fraction of the time, hardly optimised: for tests that compile much and run little."""
+    monkeypatch.setattr(jax, "jit", functools.partial(jax.jit, compiler_options=quick_options()))
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)

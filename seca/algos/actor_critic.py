@@ -8,10 +8,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from seca.algos.acting import act, initial_carry, n_agent_inputs
-from seca.algos.actor_step import actor_gradient, unroll
+from seca.algos.actor_step import (
+    Acting,
+    ActorGradient,
+    Judgement,
+    actor_gradient,
+    clipped_score,
+    score_function,
+    unroll,
+)
 from seca.algos.base import Algorithm
 from seca.algos.config import ActorCriticConfig, check_numbers
-from seca.algos.credit_pass import follows_path, judge, reads_order
+from seca.algos.credit_pass import Judged, follows_path, judge, reads_order
 from seca.algos.critic_step import CRITIC_CHUNK, CriticTraining, chunk_rows, fresh_critic, mixing_memory, train_critic
 from seca.algos.measures import measure
 from seca.algos.optim import clipped_adam, optimiser_state
@@ -122,11 +130,12 @@ def update(
     credit_fn: CreditFn | None = None,
     order_fn: OrderFn | None = None,
 ) -> tuple[Learner, dict[str, Array]]:
-    """One critic step, then one actor step. Zang et al. 2023, Fig. 3(c).
+    """Critic steps, then actor steps, one each as published. Zang et al. 2023, Fig. 3(c).
 
-    1. TD(lambda) targets of the target critic; gradient, clipping, Adam step of the critic.
+    1. TD(lambda) targets of the target critic; gradient, clipping, Adam step of the critic, `critic_epochs` times.
     2. Every `target_interval` critic steps the critic just stepped is copied into the target.
-    3. Order and advantages by the critic just stepped; gradient, clipping, Adam step of the actor.
+    3. Order and advantages by the critic just stepped; gradient, clipping, Adam step of the actor, `actor_epochs`
+       times.
     """
     chunk = chunk_rows(spec, config)
     packed = pack(episodes.valid, max(chunk, CRITIC_CHUNK))
@@ -147,11 +156,9 @@ def update(
         credit_fn,
         order_fn,
     )
-    slope = actor_gradient(learner.actor, episodes, acting, judged.advantage, config.entropy_coef, config.entropy, axis)
-    optimiser = clipped_adam(config.actor_lr, config.clip_norm)
-    steps, actor_opt = optimiser.update(slope.gradient, learner.actor_opt)
+    actor, actor_opt, slope = train_actor(learner.actor, learner.actor_opt, episodes, acting, judged, config, axis)
     stepped = Learner(
-        actor=eqx.apply_updates(learner.actor, steps),
+        actor=actor,
         critic=trained.critic,
         target=trained.target,
         actor_opt=actor_opt,
@@ -160,10 +167,44 @@ def update(
         fixed_order=learner.fixed_order,
         contributions=judged.team_mean,
     )
-    # One actor step goes with each `critic_epochs` steps of the critic.
-    counts = {"gradient_steps": trained.steps + trained.steps // config.critic_epochs}
+    batches = trained.steps // config.critic_epochs
+    counts = {"gradient_steps": trained.steps + config.actor_epochs * batches}
     ordered, by_path = reads_order(config, credit_fn), follows_path(config, credit_fn, order_fn)
     return stepped, counts | measure(episodes, acting, goal, regressed, judged, slope, ordered, by_path, axis)
+
+
+def train_actor(
+    actor: RecurrentAgent,
+    opt: PyTree,
+    episodes: Episodes,
+    acting: Acting,
+    judged: Judged,
+    config: ActorCriticConfig,
+    axis: str | None,
+) -> tuple[RecurrentAgent, PyTree, ActorGradient]:
+    """All gradient steps of the actor on one batch; the measures are those of the first.
+
+    The first step is the published one (Eq. 13 to 16), whether or not ratios are clipped: they are 1 there.
+    """
+    optimiser = clipped_adam(config.actor_lr, config.clip_norm)
+    gradient_of = functools.partial(
+        actor_gradient, episodes=episodes, acting=acting, entropy_coef=config.entropy_coef, axis=axis
+    )
+    if config.actor_epochs == 1:
+        signal, row_loss = judged.advantage, score_function
+    else:
+        taken = jnp.take_along_axis(acting.probs[:, :-1], episodes.actions[:, :-1, :, None], axis=-1)[..., 0]
+        old_log_prob = jnp.log(jnp.where(episodes.valid[..., None] & (taken > 0), taken, 1))
+        signal, row_loss = Judgement(judged.advantage, old_log_prob), functools.partial(clipped_score, clip=config.clip)
+
+    def step(sofar: tuple[RecurrentAgent, PyTree], _: None) -> tuple[tuple[RecurrentAgent, PyTree], ActorGradient]:
+        agent, opt = sofar
+        slope = gradient_of(agent, signal=signal, entropy_form=config.entropy, row_loss=row_loss)
+        moves, opt = optimiser.update(slope.gradient, opt)
+        return (eqx.apply_updates(agent, moves), opt), slope
+
+    (actor, opt), slopes = jax.lax.scan(step, (actor, opt), length=config.actor_epochs)
+    return actor, opt, jax.tree.map(lambda x: x[0], slopes)
 
 
 def _episode_keys(key: PRNGKeyArray, episodes: Episodes, axis: str | None) -> Key[Array, " batch"]:

@@ -108,6 +108,25 @@ def score_function(outputs: Array, log_probs: Array, rows: Rows) -> Float[Array,
     return -jnp.take_along_axis(log_probs, rows.actions[..., None], axis=-1)[..., 0] * rows.signal
 
 
+class Judgement(eqx.Module):
+    """What `clipped_score` is told of each row."""
+
+    advantage: Float[Array, "batch time1 agents"]
+    old_log_prob: Float[Array, "batch time1 agents"]
+    """log pi_i(u_i | tau_i) of the policy that acted."""
+
+
+def clipped_score(outputs: Array, log_probs: Array, rows: Rows, clip: float) -> Float[Array, "batch block agents"]:
+    """-min(r A_i, clip(r, 1 - c, 1 + c) A_i),  r = pi_i(u_i | tau_i) / pi_i,old(u_i | tau_i); signal: a `Judgement`.
+
+    Schulman et al. 2017 (PPO), Eq. 7. At the policy that acted its gradient is that of `score_function`.
+    """
+    del outputs  # The policy is all there is to it.
+    log_prob = jnp.take_along_axis(log_probs, rows.actions[..., None], axis=-1)[..., 0]
+    ratio, advantage = jnp.exp(log_prob - rows.signal.old_log_prob), rows.signal.advantage
+    return -jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip, 1 + clip) * advantage)
+
+
 def direct(outputs: Array, log_probs: Array, rows: Rows) -> Float[Array, "batch block agents"]:
     """-sum_a pi_i(a) g_i(a): follows a critic's slope g = df/dpi, held constant in `rows.signal`.
 

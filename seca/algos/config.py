@@ -36,6 +36,11 @@ class ActorCriticConfig(MixingCriticConfig):
 
     actor_lr: float = 2.5e-3
     """Adam step size of the actor."""
+    actor_epochs: int = 1
+    """Actor steps on each batch, all by the same advantages. Where there are several, the ratio of new to old
+    probability is clipped as in PPO, and recurrent states stay those of the policy that acted."""
+    clip: float = 0.2
+    """How far that ratio may leave 1 before the loss is flat."""
     entropy_coef: float = 0.005
     """Xi, weight of the adaptive entropy term (Eq. 14)."""
     entropy: Literal["batch_mean", "per_sample", "alive_only"] = "batch_mean"

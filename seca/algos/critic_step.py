@@ -180,9 +180,19 @@ def fresh_critic(key: PRNGKeyArray, spec: EnvSpec, config: MixingCriticConfig) -
     return CriticTraining(critic, jax.tree.map(jnp.copy, critic), opt, jnp.zeros((), jnp.int32))
 
 
+class CriticStep(eqx.Module):
+    """Measures of a gradient step."""
+
+    loss: Float[Array, "*epochs"]
+    gradient_norm: Float[Array, "*epochs"]
+    """Before clipping."""
+    taken: Float[Array, "*epochs batch time"]
+    """f(s_t, u_t) before the step."""
+
+
 def train_critic(
     before: CriticTraining, episodes: Episodes, packed: Packed, config: MixingCriticConfig, axis: str | None
-) -> tuple[CriticTraining, Regression, CriticGradient]:
+) -> tuple[CriticTraining, Regression, CriticStep]:
     """All gradient steps of the critic on one batch; the measures are those of the first.
 
     Targets come from the target critic once; every `target_interval` critic steps the critic just stepped is copied
@@ -193,18 +203,19 @@ def train_critic(
     goal = regression(before.target, episodes, packed, CRITIC_CHUNK, config.gamma, config.td_lambda, terminal, values)
     optimiser = clipped_adam(config.critic_lr, config.clip_norm)
 
-    def step(critic: MixingCritic, opt: PyTree) -> tuple[MixingCritic, PyTree, CriticGradient]:
+    def step(sofar: tuple[MixingCritic, PyTree], _: None) -> tuple[tuple[MixingCritic, PyTree], CriticStep]:
+        critic, opt = sofar
         found = critic_gradient(critic, goal, episodes, packed, CRITIC_CHUNK, axis, values)
-        steps, opt = optimiser.update(found.gradient, opt)
-        return eqx.apply_updates(critic, steps), opt, found
+        moves, opt = optimiser.update(found.gradient, opt)
+        measured = CriticStep(found.loss, optax.tree.norm(found.gradient), found.taken)
+        return (eqx.apply_updates(critic, moves), opt), measured
 
-    critic, opt, first = step(before.critic, before.opt)
-    critic, opt = jax.lax.fori_loop(1, config.critic_epochs, lambda _, c: step(*c)[:2], (critic, opt))
+    (critic, opt), measured = jax.lax.scan(step, (before.critic, before.opt), length=config.critic_epochs)
     # Counted in critic updates, of which each batch makes `critic_epochs`.
     steps = before.steps + config.critic_epochs
     copy_now = steps // config.target_interval > before.steps // config.target_interval
     target = jax.tree.map(lambda new, old: jnp.where(copy_now, new, old), critic, before.target)
-    return CriticTraining(critic, target, opt, steps), goal, first
+    return CriticTraining(critic, target, opt, steps), goal, jax.tree.map(lambda x: x[0], measured)
 
 
 CRITIC_CHUNK = 1024

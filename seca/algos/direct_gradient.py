@@ -207,8 +207,7 @@ def update(
     slope = climbing_gradient(learner.actor, episodes, acting, up, config, axis)
     steps, actor_opt = clipped_adam(config.actor_lr, config.clip_norm).update(slope.gradient, learner.actor_opt)
     metrics = {"gradient_steps": training.steps + training.steps // config.critic_epochs}
-    norm = optax.tree.norm(regressed.gradient)
-    metrics |= measure_critic(episodes, regressed.taken, goal.targets, regressed.loss, norm, axis)
+    metrics |= measure_critic(episodes, regressed.taken, goal.targets, regressed.loss, regressed.gradient_norm, axis)
     metrics |= measure_actor(episodes, acting, slope, axis)
     return Learner(eqx.apply_updates(learner.actor, steps), actor_opt, training), metrics
 

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from seca.algos.actor_step import Acting, ActorGradient
 from seca.algos.credit_pass import Judged
-from seca.algos.critic_step import CriticGradient, Regression
+from seca.algos.critic_step import CriticStep, Regression
 from seca.algos.optim import global_sum
 from seca.types import Episodes
 
@@ -76,7 +76,7 @@ def measure(
     episodes: Episodes,
     acting: Acting,
     goal: Regression,
-    regressed: CriticGradient,
+    regressed: CriticStep,
     judged: Judged,
     slope: ActorGradient,
     ordered: bool,
@@ -88,8 +88,7 @@ def measure(
     `rank_mean` is each agent's mean position (0 is judged first), `contribution_mean` its mean contribution per
     episode.
     """
-    norm = optax.tree.norm(regressed.gradient)
-    found = measure_critic(episodes, regressed.taken, goal.targets, regressed.loss, norm, axis)
+    found = measure_critic(episodes, regressed.taken, goal.targets, regressed.loss, regressed.gradient_norm, axis)
     found |= measure_actor(episodes, acting, slope, axis) | measure_advantage(episodes, judged.advantage, axis)
     # Only what was really computed: no ranks without an order, no contributions without integrated gradients.
     if ordered:

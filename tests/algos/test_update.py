@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +17,7 @@ from seca.algos.actor_critic import Learner, actor_critic, chunk_rows, init, mem
 from seca.algos.actor_step import actor_gradient, masked_log_probs, unroll
 from seca.algos.config import ActorCriticConfig
 from seca.algos.credit_pass import judge
+from seca.algos.optim import clipped_adam
 from seca.algos.packing import Chunk, over_chunks, pack, room_for, unpack, write
 from seca.credit.counterfactual import counterfactual, independent
 from seca.credit.sequential import exact, monte_carlo, swept
@@ -328,6 +330,55 @@ def test_critic_epochs_share_their_targets(float64: None) -> None:
     assert int(both.critic_steps) == 2
 
 
+def plain_clipped_loss(agent, acted, episodes: Episodes, advantage, coef: float, clip: float) -> jax.Array:
+    """PPO's loss row by row: recurrent states have the recorded value, and gradients go back through the network."""
+    taken = jnp.moveaxis(jax.nn.one_hot(episodes.actions, SPEC.n_actions), 1, 0)
+    following, last, logits = jnp.zeros((len(LENGTHS), SPEC.n_agents, 8)), jnp.zeros_like(taken[0]), []
+    for t in range(SPEC.episode_limit + 1):
+        hidden = acted.hidden[:, t] + following - jax.lax.stop_gradient(following)
+        following, row = agent(agent_inputs(episodes.obs[:, t], last), hidden)
+        logits.append(row)
+        last = taken[t]
+    log_probs = masked_log_probs(jnp.stack(logits, axis=1), episodes.avail)[:, :-1]
+    index = episodes.actions[:, :-1, :, None]
+    new, old = (jnp.take_along_axis(p, index, axis=-1)[..., 0] for p in (jnp.exp(log_probs), acted.probs[:, :-1]))
+    mask, samples = episodes.valid[..., None], episodes.valid.sum() * SPEC.n_agents
+    ratio = jnp.where(mask, new / jnp.where(mask, old, 1), 1)
+    gain = jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip, 1 + clip) * advantage)
+    mean, before = (jnp.where(mask, entropy(p), 0).sum() / samples for p in (jnp.exp(log_probs), acted.probs[:, :-1]))
+    return -jnp.where(mask, gain, 0).sum() / samples - coef * mean / before
+
+
+def test_actor_epochs_equal_the_plain_ones(float64: None) -> None:
+    """Several clipped steps on a batch against autodiff; with step sizes at which some ratios are clipped."""
+    config = dataclasses.replace(CONFIG, actor_epochs=3, actor_lr=0.05, entropy_coef=0.3, order="identity")
+    learner, episodes = learner_of(config), random_episodes()
+    once, first = compiled(dataclasses.replace(config, actor_epochs=1))(learner, episodes, jax.random.key(0))
+    found, metrics = compiled(config)(learner, episodes, jax.random.key(0))
+    acted = unroll(learner.actor, episodes)
+    critic = lambda state, inputs: once.critic.weights(state, SPEC.n_agents).value(inputs)  # noqa: E731
+
+    def credit(state, probs, action):
+        q_fn = functools.partial(critic, state)
+        return swept(q_fn, probs, action, jnp.arange(SPEC.n_agents), jax.random.key(0))
+
+    advantage = jax.vmap(jax.vmap(credit))(episodes.state[:, :-1], acted.probs[:, :-1], episodes.actions[:, :-1])
+    actor, opt = learner.actor, learner.actor_opt
+    slope_of = jax.jit(jax.grad(functools.partial(plain_clipped_loss, coef=0.3, clip=0.2)))
+    for number in range(3):
+        moves, opt = clipped_adam(0.05, 10.0).update(slope_of(actor, acted, episodes, advantage), opt)
+        actor = eqx.apply_updates(actor, moves)
+        if number == 0:  # Ratios are 1: the published step.
+            assert_trees_close(actor, once.actor, 1e-9)
+    assert_trees_close(found.actor, actor, 1e-9)
+    new, index = unroll(actor, episodes).probs[:, :-1], episodes.actions[:, :-1, :, None]
+    ratio = jnp.take_along_axis(new / acted.probs[:, :-1], index, axis=-1)[..., 0][episodes.valid]
+    assert float((jnp.abs(ratio - 1) > 0.2).mean()) > 0.05
+    np.testing.assert_allclose(metrics["actor_gradient_norm"], first["actor_gradient_norm"], rtol=1e-9)
+    assert int(metrics["gradient_steps"]) == 1 + 3
+    assert_trees_close(found.critic, once.critic, 0.0)
+
+
 def test_packing_visits_each_real_row_once() -> None:
     episodes = random_episodes()
     packed = pack(episodes.valid, 5)
@@ -356,6 +407,7 @@ BAD = [
     ({"entropy_coef": -1.0}, "`entropy_coef` is -1.0"),
     ({"target_interval": 0}, "`target_interval` is 0"),
     ({"critic_width": 0}, "`critic_width` is 0"),
+    ({"actor_epochs": 0}, "`actor_epochs` is 0"),
     ({"path": GradientOrder(points=0)}, "`path.points` is 0"),
     ({"path": GradientOrder(stage=0)}, "`path.stage` is 0"),
     ({"path": GradientOrder(stage=3, reduce="batch_mean")}, "`path.stage` is 3"),

@@ -53,6 +53,7 @@ def solves(name: str, game: str, optimum: float) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_programs")
 @pytest.mark.parametrize(("game", "optimum"), [("anti-coordination", 1.0), ("qtran", 8.0), ("additive", 3.0)])
 def test_seca_solves_the_other_games(game: str, optimum: float) -> None:
     """The critic has no structural limit: QTRAN's non-monotonic game is solved too."""
@@ -67,6 +68,7 @@ def test_riit_alone_takes_what_pays_most(monkeypatch: pytest.MonkeyPatch, quick_
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_programs")
 @pytest.mark.parametrize("name", ["coma", "ia2c", "ippo", "lica"])
 def test_other_policies_learn_not_to_do_the_same(name: str) -> None:
     solves(name, "anti-coordination", 1.0)

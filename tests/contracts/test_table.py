@@ -100,7 +100,7 @@ VALUE_BASED = [name for name, preset in PRESETS.items() if preset.kind == "value
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in PRESETS if name not in VALUE_BASED])
-def test_trains_on_a_matrix_game_and_solves_it(name: str, tmp_path: pathlib.Path) -> None:
+def test_trains_on_a_matrix_game_and_solves_it(name: str, tmp_path: pathlib.Path, quick_programs: None) -> None:
     env, algorithm, start = on_focus_fire(name, tmp_path)
     solved(env, algorithm, 1.0, 297, start)
 

@@ -10,7 +10,7 @@ import pytest
 import smac_lab
 
 from seca.envs import smac
-from seca.smac import actions, observe, reward, scenario, tick
+from seca.smac import actions, combat, observe, reward, scenario, state, tick
 from seca.smac.opponent import Opponent
 
 NOOP, STOP, NORTH, SOUTH, EAST, WEST, FIRST = range(7)
@@ -281,3 +281,30 @@ def test_sustained_kiting(start):
             break
     assert bool(battle.won[0]) and smac_lab.body(battle)[0, 0] == 160
     assert shots + (not reloading) == 17
+
+
+def test_jitter_of_shots():
+    """Each shot's cooldown varies by U(-1, 2) game loops, on average half a loop, from battle to battle."""
+    field = scenario.load("3m")
+    battle = state.spawn(field, jnp.arange(20_000, dtype=jnp.uint32))
+    jitter = np.asarray(combat.draw(scenario.Options(), battle).weapons.jitter)
+    assert jitter.min() >= -1.0 and jitter.max() <= 2.0
+    assert jitter.mean() == pytest.approx(0.5, abs=0.01) and jitter.std() == pytest.approx(3 / np.sqrt(12), abs=0.01)
+    assert np.abs(np.corrcoef(jitter) - np.eye(field.n_units)).max() < 0.05
+    following = combat.draw(scenario.Options(), eqx.tree_at(lambda b: b.steps, battle, battle.steps + 1))
+    assert abs(np.corrcoef(jitter[0], np.asarray(following.weapons.jitter)[0])[0, 1]) < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jitter", [True, False])
+def test_without_jitter_a_battle_has_no_chance(jitter):
+    """The same actions lead to the same battle whatever its key; with jitter they do not."""
+    env = smac.make("3m", jitter=jitter)
+    battle, shown = env.reset(jax.random.split(jax.random.key(0), 6))
+    step = jax.jit(env.step)
+    for _ in range(30):
+        wanted = jnp.where(shown.avail[..., FIRST], FIRST, jnp.where(shown.avail[..., EAST], EAST, STOP))
+        battle, shown = step(battle, jnp.where(shown.avail[..., STOP], wanted, NOOP))
+    assert (np.asarray(battle.units.health) < scenario.load("3m").health_max).any()
+    same = all((np.asarray(leaf) == np.asarray(leaf)[..., :1]).all() for leaf in jax.tree.leaves(battle.units))
+    assert same is not jitter

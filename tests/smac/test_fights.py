@@ -120,9 +120,12 @@ def volley_targets(policy: str, team: slice, foes: slice, health: jax.Array) -> 
     return jnp.where(open_.any(axis=1), foes.start + jnp.argmax(open_, axis=1), first)
 
 
+MORE_FIGHTS = ("8m", "8m_vs_9m", "10m_vs_11m", "25m", "27m_vs_30m")
+
+
 @pytest.mark.parametrize(
     "name",
-    ["3m", "5m_vs_6m"] + [pytest.param(name, marks=pytest.mark.slow) for name in ("8m", "8m_vs_9m", "27m_vs_30m")],
+    ["3m", "5m_vs_6m"] + [pytest.param(name, marks=pytest.mark.slow) for name in MORE_FIGHTS],
 )
 def test_team_fights(golden_dir, name):
     """Marines in range of each other, volley by volley: who survives, and with how much health."""

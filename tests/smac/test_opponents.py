@@ -208,6 +208,7 @@ def test_scripts_take_available_actions_and_fight(name):
     assert float(match("2s3z", "random", name).won.mean()) > 0.9
 
 
+@pytest.mark.usefixtures("quick_programs")
 @pytest.mark.parametrize(
     ("name", "enemy"), list(zip(scenario.map_names(), itertools.cycle(scripts.OPPONENTS), strict=False))
 )
@@ -412,20 +413,18 @@ def duel_of_equals(name: str, player: Player):
     field = scenario.load(name)
     battles = simulator.Simulator(field, scenario.Options(), player.opponent)
 
-    def one(carry, step):
-        battle, shown, mind, keys = carry
+    def one(carry):
+        battle, shown, mind, keys, step = carry
         mind, taken = player.act(mind, shown, jax.vmap(lambda key: jax.random.fold_in(key, step))(keys))
         battle, shown = battles.step(battle, taken)
-        return (battle, shown, mind, keys), None
+        return battle, shown, mind, keys, step + 1
 
     @jax.jit
     def play(keys):
-        first = (
-            *battles.reset(keys),
-            player.init(keys.shape[0]),
-            jax.vmap(lambda key: jax.random.fold_in(key, 10**6))(keys),
-        )
-        return jax.lax.scan(one, first, jnp.arange(field.limit))[0][0]
+        own_keys = jax.vmap(lambda key: jax.random.fold_in(key, 10**6))(keys)
+        first = (*battles.reset(keys), player.init(keys.shape[0]), own_keys, 0)
+        goes_on = lambda carry: ~(carry[0].terminated | carry[0].truncated).all()  # noqa: E731
+        return jax.lax.while_loop(goes_on, one, first)[0]
 
     return field, play
 
@@ -504,6 +503,7 @@ def test_attack_move_against_itself_wins_half(name):
     assert float(end.won.sum() / (end.won | end.lost).sum()) == pytest.approx(0.5, abs=0.07 if bombs else 0.03)
 
 
+@pytest.mark.usefixtures("quick_programs")
 @pytest.mark.parametrize("name", EVEN)
 def test_mirror_images_stay_mirror_images(name):
     """With the enemy's rules on both sides and luck that is mirrored too, so is all that happens until they meet.

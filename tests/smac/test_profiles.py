@@ -1,5 +1,7 @@
 """Which maps can be played with which unit numbers."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +42,45 @@ def test_profiles(name):
     # Everything walks and shoots faster there.
     assert ((theirs.speed > plain.speed) | (plain.speed == 0)).all() or name == "bane_vs_bane"
     assert any((a != b).any() for a, b in zip(numbers(theirs), numbers(plain), strict=True))
+
+
+# Facts 7a, 7b and 1: speed, radius, separation, range, scan, damage point in normal seconds, missile speed.
+REST = {
+    "marine": (2.25, 0.375, 0.375, 5, 5, 0.05, None),
+    "marauder": (2.25, 0.5625, 0.5, 6, 6, 0, 20),
+    "medivac": (2.75, 0.75, 0.75, None, None, None, None),
+    "stalker": (2.9531, 0.625, 0.625, 6, 6, 0.167, 18.75),
+    "zealot": (2.25, 0.5, 0.375, 0.1, 5, 0, None),
+    "colossus": (2.25, 1, 0.75, 6, 6, 0.083, None),
+    "hydralisk": (2.25, 0.625, 0.5, 5, 5, 0.208, 40),
+    "zergling": (2.9531, 0.375, 0.375, 0.1, 5, 0.167, None),
+    "baneling": (2.5, 0.375, 0.375, 0.25, 5, 0, None),
+    "spine_crawler": (0, 0.875, 0.875, 7, 7, 0.333, None),
+}
+FIELDS = ("speed", "radius", "separation", "range", "scan", "damage_point", "missile_speed")
+
+
+@pytest.mark.parametrize("profile", ["smac", "ladder410"])
+def test_units_have_the_numbers_of_their_sources(golden_dir, profile):
+    """Every unit against the reference's table: body, weapon, bonus, period; and in `smac` how it moves and reaches."""
+    golden = json.loads((golden_dir / "smac_duels.json").read_text())["units"][profile]
+    ours = scenario.unit_numbers(profile)
+    assert set(ours) == set(golden) == set(REST)
+    reaches = {"G": {"ground"}, "G+A": {"ground", "air"}}
+    for name, theirs in golden.items():
+        unit = ours[name]
+        found = {
+            "hp": unit["health"], "shield": unit.get("shield", 0), "armor": unit.get("armor", 0),
+            "attributes": sorted(unit["attributes"]), "air": unit["layer"] == "air", "damage": unit.get("damage"),
+            "bonus": unit.get("bonus", {}), "hits": unit.get("volley", 2 if unit.get("second_hit_delay") else 1),
+            "second_hit_delay": unit.get("second_hit_delay", 0),
+        }  # fmt: skip
+        assert found == {field: theirs[field] for field in found}, name
+        if theirs["period"] is not None:  # A baneling's and a medivac's are not numbers of the game.
+            assert unit["period"] == pytest.approx(theirs["period"], abs=1e-3), name
+        assert set(unit.get("hits", [])) == reaches.get(theirs["targets"], set()), name
+        if profile == "smac":
+            assert tuple(unit.get(field) for field in FIELDS) == REST[name], name
 
 
 @pytest.mark.usefixtures("quick_programs")
