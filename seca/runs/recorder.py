@@ -88,8 +88,13 @@ class Recorder:
             metrics_bytes=self._position.metrics_bytes + len(written),
         )
         self._display.show(line)
-        for logger in self._loggers:
-            logger.write(line)
+        for logger in tuple(self._loggers):
+            try:
+                logger.write(line)
+            except Exception as error:  # Whatever a tracker raises, it must not end hours of training.
+                self._loggers.remove(logger)
+                reason = " ".join(str(error).split())[:200]
+                self._display.note(f"warning: {type(logger).__name__} failed and gets no more lines: {reason}")
 
     def after_iteration(self, state: TrainState, evaluated: dict[str, Any] | None) -> bool:
         """Note the best policy, save when due, and say whether a signal asks to stop."""

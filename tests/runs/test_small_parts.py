@@ -184,6 +184,39 @@ def test_tensorboard_gets_every_number_at_its_env_step(tmp_path: pathlib.Path, m
     assert made[0].calls == [("train/env_steps", 50.0, 50), ("train/loss", 2.0, 50), "close"]
 
 
+def _events(folder: pathlib.Path) -> list:
+    """Events of all files of a folder, in the order in which they were written."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found = []
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        while content:  # Length, its checksum, the event, its checksum.
+            (length,) = struct.unpack("<Q", content[:8])
+            found.append(Event.FromString(content[12 : 12 + length]))
+            content = content[16 + length :]
+    return found
+
+
+def test_tensorboard_shows_each_line_once_after_a_kill(tmp_path: pathlib.Path) -> None:
+    """Real event files of a run killed at step 30 that goes on from its checkpoint at 20, as TensorBoard reads them."""
+    for at, steps in ((0, (0, 10, 20, 30)), (20, (30, 40))):
+        logger = loggers.open_loggers(RunConfig(loggers=("tensorboard",)), tmp_path, at)[0]
+        for step in steps:
+            logger.write({"kind": "eval", "env_steps": step, "win_rate": step / 100})
+        logger.close()
+        time.sleep(1.1)  # Files are named by the second.
+    shown: list[tuple[int, float]] = []
+    for event in _events(tmp_path / "tensorboard"):
+        if event.HasField("session_log"):
+            shown = [point for point in shown if point[0] < event.step]
+        shown += [
+            (event.step, value.simple_value) for value in event.summary.value if value.tag == "eval/win_rate"
+        ]
+    assert [step for step, _ in shown] == [0, 10, 20, 30, 40]
+    np.testing.assert_allclose([value for _, value in shown], [0, 0.1, 0.2, 0.3, 0.4], rtol=1e-6)
+
+
 def test_wandb_goes_on_under_the_same_id(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[_Written] = []
 
