@@ -20,6 +20,7 @@ from seca.algos.grouped import taken_value
 from seca.algos.optim import clipped_adam, optimiser_state
 from seca.algos.packing import pack
 from seca.order.gradients import GradientOrder
+from seca.order.simple import entropy
 from seca.types import EnvSpec
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
@@ -64,7 +65,23 @@ def judged_by(numbers: Numbers, order: str, credit: str = "swept"):
 def test_policies(numbers: Numbers, float64: None) -> None:
     batch = episodes(numbers)
     filled = numbers["filled"] > 0
-    assert_close(unroll(actor(numbers), batch).probs, numbers["action_probs"], filled)
+    probs = unroll(actor(numbers), batch).probs
+    assert_close(probs, numbers["action_probs"], filled)
+    mask = numbers["mask"] > 0
+    taken = jnp.take_along_axis(probs[:, :-1], batch.actions[:, :-1, :, None], axis=-1)[..., 0]
+    assert_close(jnp.log(jnp.where(mask[..., None], taken, 1)), numbers["log_prob_taken"], mask)
+    assert_close(entropy(probs), numbers["entropy_per_agent"], filled)
+
+
+def prefix_values(critic, batch, probs, order) -> jax.Array:
+    """F_0 .. F_n of every step, by the plain critic at each prefix of taken one-hots among policies."""
+    n_agents, n_actions = probs.shape[-2:]
+    rank = jnp.argsort(order, axis=-1)[..., None, :]
+    acted = (jnp.arange(n_agents + 1)[:, None] > rank)[..., None]
+    one_hot = jax.nn.one_hot(batch.actions[:, :-1], n_actions)[:, :, None]
+    inputs = jnp.where(acted, one_hot, probs[:, :-1, None])
+    weights = critic.weights(batch.state[:, :-1], n_agents)
+    return jnp.stack([weights.value(inputs[:, :, k]) for k in range(n_agents + 1)], axis=-1)
 
 
 @pytest.mark.parametrize("values", [plain_taken_value, taken_value])
@@ -97,11 +114,14 @@ def test_advantages_and_actor_gradient(numbers: Numbers, order: str, name: str, 
     judged = judged_by(numbers, order)
     assert_close(judged.advantage, numbers[f"advantage_{name}"], mask)
     batch, agent = episodes(numbers), actor(numbers)
+    values = prefix_values(critic(numbers), batch, unroll(agent, batch).probs, judged.order)
+    assert_close(values, numbers[f"prefix_values_{name}"], mask)
     gradient_of = functools.partial(actor_gradient, agent, batch, unroll(agent, batch), judged.advantage)
     whole = gradient_of(float(numbers["entropy_coef"]), "batch_mean", None)
     assert_close(whole.entropy, numbers["entropy_batch_mean"])
     assert_close(whole.loss, numbers[f"actor_loss_{name}"])
     assert_close(whole.policy_part, numbers[f"actor_loss_policy_part_{name}"])
+    assert_close(whole.loss - whole.policy_part, numbers[f"actor_loss_entropy_part_{name}"])
     assert_trees_close(whole.gradient, actor(numbers, f"actor_gradient_{name}_"))
     policy_only = gradient_of(0.0, "batch_mean", None)
     assert_trees_close(policy_only.gradient, actor(numbers, f"actor_gradient_policy_part_{name}_"))
@@ -185,13 +205,23 @@ def test_consecutive_updates_float32(golden_dir: pathlib.Path) -> None:
 
 
 def test_consecutive_orders_and_advantages(golden_dir: pathlib.Path, float64: None) -> None:
-    """Orders, prefix values and advantages of each update, by the critic after its step."""
+    """Targets and values by the critics before each update; orders, prefixes and advantages by that after its step."""
     numbers = load(golden_dir, "seca_consecutive_updates")
     config = consecutive_config(numbers)
     agent = actor(numbers)
+    versions = [critic(numbers)]
+    versions += [critic(at(numbers, "critic_after_", k), "critic_after_") for k in range(numbers["rewards"].shape[0])]
     for k in range(numbers["rewards"].shape[0]):
         batch = episodes(numbers, k)
-        stepped = critic(at(numbers, "critic_after_", k), "critic_after_")
+        packed = pack(batch.valid, CHUNK)
+        filled = np.arange(batch.valid.shape[1] + 1) <= numbers["episode_lengths"][k][:, None]
+        target = versions[int(numbers["target_critic_version_before"][k])]
+        goal = regression(target, batch, packed, CHUNK, config.gamma, config.td_lambda, False)
+        found = critic_gradient(versions[k], goal, batch, packed, CHUNK, None)
+        stepped, mask = versions[k + 1], numbers["mask"][k] > 0
+        assert_close(goal.target_values, numbers["target_critic_values"][k], filled)
+        assert_close(goal.targets, numbers["td_lambda_targets"][k], mask)
+        assert_close(found.taken, numbers["critic_values_taken"][k], mask)
         n_agents = batch.actions.shape[2]
         judged = judge(
             stepped,
@@ -205,7 +235,8 @@ def test_consecutive_orders_and_advantages(golden_dir: pathlib.Path, float64: No
             jax.random.split(jax.random.key(0), batch.valid.shape[0]),
             None,
         )
-        mask = numbers["mask"][k] > 0
+        values = prefix_values(stepped, batch, unroll(agent, batch).probs, judged.order)
+        assert_close(values, numbers["prefix_values_ig_order"][k], mask)
         assert_close(judged.contribution[:, 0], numbers["ig_contributions"][k])
         np.testing.assert_array_equal(np.asarray(judged.order)[:, 0], numbers["ig_order"][k])
         assert_close(judged.advantage, numbers["advantage_ig_order"][k], mask)

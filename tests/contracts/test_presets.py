@@ -42,6 +42,7 @@ def test_paper_preset_keeps_the_published_settings() -> None:
     assert (config.actor_lr, config.critic_lr, config.td_lambda, config.gamma) == (2.5e-3, 5e-4, 0.8, 0.99)
     assert (config.entropy_coef, config.target_interval, config.clip_norm) == (0.005, 200, 10.0)
     assert config.critic_width is None and config.path.points == 5 and config.time_limit == "terminal"
+    assert (config.critic_epochs, config.actor_epochs, config.credit, config.order) == (1, 1, "swept", "gradients")
     assert PRESETS["seca-paper"].eval_interval == 320_000
 
 

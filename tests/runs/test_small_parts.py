@@ -210,9 +210,7 @@ def test_tensorboard_shows_each_line_once_after_a_kill(tmp_path: pathlib.Path) -
     for event in _events(tmp_path / "tensorboard"):
         if event.HasField("session_log"):
             shown = [point for point in shown if point[0] < event.step]
-        shown += [
-            (event.step, value.simple_value) for value in event.summary.value if value.tag == "eval/win_rate"
-        ]
+        shown += [(event.step, value.simple_value) for value in event.summary.value if value.tag == "eval/win_rate"]
     assert [step for step, _ in shown] == [0, 10, 20, 30, 40]
     np.testing.assert_allclose([value for _, value in shown], [0, 0.1, 0.2, 0.3, 0.4], rtol=1e-6)
 
