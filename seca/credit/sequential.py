@@ -65,9 +65,9 @@ def exact(
     joint = jnp.asarray(np.indices((n_actions,) * n_agents).reshape(n_agents, -1).T)
     q = jax.vmap(lambda chosen: q_fn(one_hot(chosen, probs)))(joint)
     as_policy = jnp.take_along_axis(probs, joint.T, axis=1).T
-    as_taken = (joint == action).astype(probs.dtype)
+    as_taken = (joint == action[None]).astype(probs.dtype)
     rank = jnp.argsort(order)
-    judged = jnp.arange(n_agents + 1)[:, None, None] > rank
+    judged = jnp.arange(n_agents + 1)[:, None, None] > rank[None, None]
     weight = jnp.where(judged, as_taken, as_policy).prod(axis=-1)
     return jnp.diff(weight @ q)[rank]
 
@@ -97,7 +97,7 @@ def monte_carlo(
     log_probs = jnp.where(probs > 0, jnp.log(jnp.where(probs > 0, probs, 1)), -math.inf)
     drawn = jax.random.categorical(key, log_probs, shape=(samples, n_agents))
     rank = jnp.argsort(order)
-    judged = jnp.arange(n_agents + 1)[:, None] > rank
-    joint = jnp.where(judged[:, None], action, drawn[None])
+    judged = jnp.arange(n_agents + 1)[:, None] > rank[None]
+    joint = jnp.where(judged[:, None], action[None, None], drawn[None])
     q = jax.vmap(jax.vmap(lambda chosen: q_fn(one_hot(chosen, probs))))(joint)
     return jnp.diff(q.mean(axis=1))[rank]

@@ -1,8 +1,10 @@
 """Statistics, signals, display, loggers, machine: the small parts of a run."""
 
+import importlib
 import os
 import pathlib
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -186,14 +188,13 @@ def test_tensorboard_gets_every_number_at_its_env_step(tmp_path: pathlib.Path, m
 
 def _events(folder: pathlib.Path) -> list:
     """Events of all files of a folder, in the order in which they were written."""
-    from tensorboardX.proto.event_pb2 import Event
-
+    event = importlib.import_module("tensorboardX.proto.event_pb2").Event
     found = []
     for path in sorted(folder.iterdir()):
         content = path.read_bytes()
         while content:  # Length, its checksum, the event, its checksum.
             (length,) = struct.unpack("<Q", content[:8])
-            found.append(Event.FromString(content[12 : 12 + length]))
+            found.append(event.FromString(content[12 : 12 + length]))
             content = content[16 + length :]
     return found
 
