@@ -138,6 +138,9 @@ PRESETS: dict[str, Preset] = {
         "Shapley 1953; not in the paper",
         credit="shapley",
     ),
+    "seca-corrected": _variant(
+        "SeCA whose advantages are corrected by the critic's TD error, which is not in the paper", td_correction=1.0
+    ),
     "coma": Preset(
         "COMA with its own critic, stepped once for each time step",
         "Foerster et al. 2018 (AAAI)",

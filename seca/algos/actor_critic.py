@@ -19,9 +19,9 @@ from seca.algos.actor_step import (
 )
 from seca.algos.base import Algorithm
 from seca.algos.config import ActorCriticConfig, check_numbers
-from seca.algos.credit_pass import Judged, follows_path, judge, reads_order
+from seca.algos.credit_pass import follows_path, judge, reads_order
 from seca.algos.critic_step import CRITIC_CHUNK, CriticTraining, chunk_rows, fresh_critic, mixing_memory, train_critic
-from seca.algos.measures import measure
+from seca.algos.measures import mean_over_steps, measure
 from seca.algos.optim import clipped_adam, optimiser_state
 from seca.algos.packing import pack
 from seca.credit.base import CreditFn
@@ -135,7 +135,11 @@ def update(
     1. TD(lambda) targets of the target critic; gradient, clipping, Adam step of the critic, `critic_epochs` times.
     2. Every `target_interval` critic steps the critic just stepped is copied into the target.
     3. Order and advantages by the critic just stepped; gradient, clipping, Adam step of the actor, `actor_epochs`
-       times.
+       times. With `td_correction` w, which is not in the paper, the actor follows
+
+           A_i + w (y - f(s, u)),
+
+       whose mean gradient for w = 1 and exact expectations over the agents yet to be judged is that of y, whatever f.
     """
     chunk = chunk_rows(spec, config)
     packed = pack(episodes.valid, max(chunk, CRITIC_CHUNK))
@@ -156,7 +160,10 @@ def update(
         credit_fn,
         order_fn,
     )
-    actor, actor_opt, slope = train_actor(learner.actor, learner.actor_opt, episodes, acting, judged, config, axis)
+    correction = config.td_correction * jnp.where(episodes.valid, goal.targets - judged.taken, 0)
+    actor, actor_opt, slope = train_actor(
+        learner.actor, learner.actor_opt, episodes, acting, judged.advantage + correction[..., None], config, axis
+    )
     stepped = Learner(
         actor=actor,
         critic=trained.critic,
@@ -170,7 +177,10 @@ def update(
     batches = trained.steps // config.critic_epochs
     counts = {"gradient_steps": trained.steps + config.actor_epochs * batches}
     ordered, by_path = reads_order(config, credit_fn), follows_path(config, credit_fn, order_fn)
-    return stepped, counts | measure(episodes, acting, goal, regressed, judged, slope, ordered, by_path, axis)
+    found = measure(episodes, acting, goal, regressed, judged, slope, ordered, by_path, axis)
+    if config.td_correction:
+        found["correction_abs"] = mean_over_steps(jnp.abs(correction), episodes, axis)
+    return stepped, counts | found
 
 
 def train_actor(
@@ -178,7 +188,7 @@ def train_actor(
     opt: PyTree,
     episodes: Episodes,
     acting: Acting,
-    judged: Judged,
+    advantage: Float[Array, "batch time agents"],
     config: ActorCriticConfig,
     axis: str | None,
 ) -> tuple[RecurrentAgent, PyTree, ActorGradient]:
@@ -191,11 +201,11 @@ def train_actor(
         actor_gradient, episodes=episodes, acting=acting, entropy_coef=config.entropy_coef, axis=axis
     )
     if config.actor_epochs == 1:
-        signal, row_loss = judged.advantage, score_function
+        signal, row_loss = advantage, score_function
     else:
         taken = jnp.take_along_axis(acting.probs[:, :-1], episodes.actions[:, :-1, :, None], axis=-1)[..., 0]
         old_log_prob = jnp.log(jnp.where(episodes.valid[..., None] & (taken > 0), taken, 1))
-        signal, row_loss = Judgement(judged.advantage, old_log_prob), functools.partial(clipped_score, clip=config.clip)
+        signal, row_loss = Judgement(advantage, old_log_prob), functools.partial(clipped_score, clip=config.clip)
 
     def step(sofar: tuple[RecurrentAgent, PyTree], _: None) -> tuple[tuple[RecurrentAgent, PyTree], ActorGradient]:
         agent, opt = sofar

@@ -54,6 +54,9 @@ class ActorCriticConfig(MixingCriticConfig):
     """Joint actions sampled per step by `monte_carlo`."""
     credit_orders: int = 8
     """Orders that `shapley` averages over in each step: random ones and their reverses, or all of a small team."""
+    td_correction: float = 0.0
+    """W, how much of the critic's TD(lambda) error y - f(s, u) is added to every agent's advantage. 0 is the published
+    advantage, which is as good as the critic is; with 1 what the critic gets wrong cancels in the mean."""
     order: Literal["gradients", "probability", "entropy", "fixed", "identity", "random"] = "gradients"
     """Who is judged first: by contribution along the episode (`path` has its options), by probability of the taken
     action or by entropy at each step, in one random order per run, in index order, or at random per episode."""

@@ -37,6 +37,8 @@ class Judged(eqx.Module):
     """What the order follows from, with order `gradients`; zeros otherwise."""
     team_mean: Float[Array, " agents"]
     """Mean contribution per agent over all episodes."""
+    taken: Float[Array, "batch time"]
+    """f(s, u) of the critic that judged; meaningless on padding."""
 
 
 def judge(
@@ -85,7 +87,8 @@ def judge(
     if credit_fn is None and config.credit not in FROM_HIDDEN:
         credit_fn = _credit_fn(config)
     advantage = _second_pass(critic, episodes, probs, packed, chunk, config, mixed, order, credit_keys, credit_fn)
-    return Judged(jax.lax.stop_gradient(advantage), order, contribution, team_mean)
+    taken = unpack(mixed.value(mixed.policy + mixed.delta.sum(axis=-2)), packed)[:, :-1]
+    return Judged(jax.lax.stop_gradient(advantage), order, contribution, team_mean, jax.lax.stop_gradient(taken))
 
 
 ORDERED = ("swept", "exact", "monte_carlo")

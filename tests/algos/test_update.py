@@ -17,6 +17,7 @@ from seca.algos.actor_critic import Learner, actor_critic, chunk_rows, init, mem
 from seca.algos.actor_step import actor_gradient, masked_log_probs, unroll
 from seca.algos.config import ActorCriticConfig
 from seca.algos.credit_pass import judge
+from seca.algos.critic_step import regression
 from seca.algos.optim import clipped_adam
 from seca.algos.packing import Chunk, over_chunks, pack, room_for, unpack, write
 from seca.credit.counterfactual import counterfactual, independent
@@ -377,6 +378,27 @@ def test_actor_epochs_equal_the_plain_ones(float64: None) -> None:
     np.testing.assert_allclose(metrics["actor_gradient_norm"], first["actor_gradient_norm"], rtol=1e-9)
     assert int(metrics["gradient_steps"]) == 1 + 3
     assert_trees_close(found.critic, once.critic, 0.0)
+
+
+def test_correction_adds_the_td_error_to_every_agent(float64: None) -> None:
+    """A_i + w (y - f(s, u)) by the critic just stepped, against the gradient of its plain form."""
+    config = dataclasses.replace(CONFIG, td_correction=0.7, order="identity", entropy_coef=0.3)
+    learner, episodes = learner_of(config), random_episodes(garbage=1.0)
+    found, metrics = compiled(config)(learner, episodes, jax.random.key(0))
+    packed = pack(episodes.valid, 5)
+    targets = regression(learner.target, episodes, packed, 5, config.gamma, config.td_lambda, False).targets
+    weights = found.critic.weights(episodes.state[:, :-1], SPEC.n_agents)
+    error = jnp.where(episodes.valid, targets - weights.taken_value(episodes.actions[:, :-1]), 0)
+    acted = unroll(learner.actor, episodes)
+    credit = weights.mix(acted.probs[:, :-1], episodes.actions[:, :-1]).sequential(
+        jnp.broadcast_to(jnp.arange(SPEC.n_agents), (*episodes.valid.shape, SPEC.n_agents))
+    )
+    advantage = credit + 0.7 * error[..., None]
+    slope = jax.jit(jax.grad(plain_actor_loss), static_argnums=4)(learner.actor, episodes, advantage, 0.3, "batch_mean")
+    moves, _ = clipped_adam(config.actor_lr, config.clip_norm).update(slope, learner.actor_opt)
+    assert_trees_close(found.actor, eqx.apply_updates(learner.actor, moves), 1e-9)
+    expected = 0.7 * jnp.abs(error).sum() / episodes.valid.sum()
+    np.testing.assert_allclose(metrics["correction_abs"], expected, rtol=1e-9)
 
 
 def test_packing_visits_each_real_row_once() -> None:

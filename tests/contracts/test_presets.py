@@ -20,8 +20,8 @@ ABLATIONS = sorted(
 )
 NAMES = {
     "seca", "seca-paper", "seca-fixed", "seca-random", "seca-prob", "seca-entropy", "seca-ig-1", "seca-ig-10",
-    "seca-ig-20", "coma-newarchi", "indadv", "seca-shapley", "coma", "lica", "vmix", "vdac", "ia2c", "mappo", "ippo",
-    "riit", "riit-online", "scc",
+    "seca-ig-20", "coma-newarchi", "indadv", "seca-shapley", "seca-corrected", "coma", "lica", "vmix", "vdac", "ia2c",
+    "mappo", "ippo", "riit", "riit-online", "scc",
     "iql", "vdn", "qmix", "cw-qmix", "ow-qmix", "qtran", "qplex", "qatten",
 }  # fmt: skip
 

@@ -177,6 +177,22 @@ def test_order_and_conditioning_change_only_the_variance_of_the_gradient(game: N
         np.testing.assert_allclose(variance, game[f"gradient_variance_{name}"][number], atol=1e-8)
 
 
+@pytest.mark.parametrize("credit", [exact, swept, counterfactual, independent])
+def test_corrected_credit_has_the_true_gradient_whatever_the_critic(credit) -> None:
+    """With y - f(u) added to each agent's credit the mean gradient is that of E y, for any f that averages exactly."""
+    truth, probs = random_game(20)
+    wrong, _ = random_game(21)
+    joints = np.array(naive.joint_actions(truth))
+    weights = np.array([naive.joint_probability(probs, joint) for joint in joints])
+    score = np.eye(3)[joints] - probs
+    expected = np.einsum("j,jna,j->na", weights, score, truth.ravel())
+    for order in orders(3):
+        plain = all_credits(credit, wrong, probs, order)[0]
+        corrected = plain + (truth - wrong).ravel()[:, None]
+        np.testing.assert_allclose(np.einsum("j,jna,jn->na", weights, score, corrected), expected, atol=1e-12)
+        assert np.abs(np.einsum("j,jna,jn->na", weights, score, plain) - expected).max() > 0.01
+
+
 def test_hand_worked_game() -> None:
     """T5: anti-coordination with p1(1) = .7, p2(1) = .4, worked on paper."""
     table = 1 - np.eye(2)
