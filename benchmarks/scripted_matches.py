@@ -90,8 +90,12 @@ def table(rows: list[dict]) -> str:
     maps = list(dict.fromkeys(row["map"] for row in rows))
     teams = [team for team in TEAMS if any(row["ally"] == team for row in rows)]
     won = {(row["map"], row["ally"]): f"{100 * row['won']:.1f}" for row in rows}
-    lines = ["| map | " + " | ".join(teams) + " |", "|---|" + "---:|" * len(teams)]
-    lines += [f"| {name} | " + " | ".join(won.get((name, team), "") for team in teams) + " |" for name in maps]
+    version = {row["map"]: row["version"] for row in rows}
+    lines = ["| map | version | " + " | ".join(teams) + " |", "|---|---:|" + "---:|" * len(teams)]
+    lines += [
+        f"| {name} | {version[name]} | " + " | ".join(won.get((name, team), "") for team in teams) + " |"
+        for name in maps
+    ]
     return "\n".join(lines) + "\n"
 
 

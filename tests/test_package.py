@@ -64,6 +64,8 @@ def test_it_runs_in_a_clean_environment(clean_bin: pathlib.Path, tmp_path: pathl
     assert pathlib.Path(where).is_relative_to(clean_bin.parent)
     assert _output(clean_bin / "seca", "--version", cwd=tmp_path) == f"seca {package.__version__}\n"
     assert "smac/2s3z" in _output(clean_bin / "seca", "envs", cwd=tmp_path)
+    battle = "import jax, seca; print(seca.make('smac/3m').reset(jax.random.split(jax.random.key(0), 2))[1].obs.shape)"
+    assert _output(clean_bin / "python", "-c", battle, cwd=tmp_path) == "(2, 3, 30)\n"
 
 
 @pytest.mark.slow

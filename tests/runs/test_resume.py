@@ -62,9 +62,7 @@ def _kill_after(run: pathlib.Path, lines: int, delay: float, *arguments: str) ->
 
 def _assert_same_end(run: pathlib.Path, unbroken: pathlib.Path) -> None:
     """Every metric line and both checkpoints agree, bit for bit."""
-    lines = _lines(run)
-    assert len(lines) == LINES
-    assert lines == _lines(unbroken)
+    assert _lines(run) == _lines(unbroken)
     for kind in ("latest", "best"):
         ours, theirs = package.load(run, kind).state, package.load(unbroken, kind).state
         for mine, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
@@ -79,6 +77,7 @@ def unbroken(train: list[str], seca, tmp_path_factory: pytest.TempPathFactory) -
     run = tmp_path_factory.mktemp("unbroken") / "run"
     ended = seca(*train, "--out", run)
     assert ended.returncode == 0, ended.stderr
+    assert len(_lines(run)) == LINES
     return run
 
 
@@ -103,6 +102,26 @@ def test_kill_at_random_points(
     assert len(sessions) == len(points) + 1
     if interval == "0":
         assert sessions[-1]["env_steps"] > 0, "no kill point left a checkpoint to go on from"
+
+
+@pytest.mark.slow
+def test_kill_in_battles(seca, tmp_path: pathlib.Path) -> None:
+    """The same on smac/3m, killed amid training and again right after it went on, while its metrics are being cut."""
+    train = ["train", "seca", "--env", "smac/3m", "--runners", "4", "--eval-episodes", "4", "--devices", "1"]
+    train += ["--steps", "1200", "--eval-interval", "400", "--checkpoint-interval", "0"]
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    ended = seca(*train, "--out", whole)
+    assert ended.returncode == 0, ended.stderr
+    assert len(_lines(whole)) > 10
+    _kill_after(run, 6, 0.05, *train, "--out", str(run))
+    process = _start(run, "resume", str(run))
+    while "resuming" not in _log(run) and process.poll() is None:
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, _log(run)
+    ended = seca("resume", run)
+    assert ended.returncode == 0, ended.stderr
+    _assert_same_end(run, whole)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 
 from seca.envs import smac, throughput
 from seca.presets import PRESETS, build
-from seca.smac import actions, movement, opponent, reward, scenario, state, tick
+from seca.smac import movement, opponent, reward, scenario, scripts, state, tick
 
 
 @functools.cache
@@ -71,7 +71,7 @@ def test_random_play(name):
     room = (field.separation + field.separation.T)[..., None] - np.hypot(dx, dy)
     overlap = np.where(both, room, 0.0).max(axis=(1, 2))
     assert overlap.max() < (0.1 if movement.is_tight(field) else 0.3)
-    assert (overlap > 0.1).mean() < 0.01
+    assert (overlap > 0.1).mean() < 0.004
 
     done = shown.terminated | shown.truncated
     assert done[-1].all() and not (shown.terminated & shown.truncated).any()
@@ -201,33 +201,29 @@ def test_mirror_symmetry(name):
     assert float(end.won.sum() / (end.won | end.lost).sum()) == pytest.approx(0.5, abs=0.03)
 
 
-def nearest_kept(field, battle, avail):
-    """SMAC's heuristic: attack the nearest, keep it while it can be hit, else step along the larger distance."""
-    a, units = field.n_agents, battle.units
-    dx, dy = units.x[None, a:] - units.x[:a, None], units.y[None, a:] - units.y[:a, None]
-    distance = jnp.where(units.alive[None, a:], jnp.hypot(dx, dy), 1e9)
-    nearest = distance.argmin(axis=1)
-    x, y = (jnp.take_along_axis(d, nearest[:, None], axis=1)[:, 0] for d in (dx, dy))
-    step = jnp.where(jnp.abs(x) > jnp.abs(y), jnp.where(x > 0, 4, 5), jnp.where(y > 0, 2, 3))
-    can = lambda act: jnp.take_along_axis(avail, act[:, None], axis=1)[:, 0]  # noqa: E731
-    kept = jnp.maximum(battle.last_action, actions.STOP)
-    fight = jnp.where((kept >= scenario.MOVES) & can(kept), kept, nearest + scenario.MOVES)
-    return jnp.where(can(fight), fight, jnp.where(can(step), step, actions.STOP))
+FIGHTS = [
+    ("2s3z", "heuristic", 0.5, 0.9), ("2s3z", "nearest", 0.3, 0.7),
+    ("3m", "heuristic", 0.05, 0.4), ("8m", "heuristic", 0.4, 0.8),
+    *((name, "nearest", 0.0, 0.05) for name in ("5m_vs_6m", "27m_vs_30m", "MMM2", "6h_vs_8z")),
+]  # fmt: skip
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "least", "most"), [("2s3z", 0.5, 1.0), ("3m", 0.05, 1.0), ("8m", 0.05, 1.0), ("5m_vs_6m", 0.0, 0.05)]
-)
-def test_it_is_a_game(name, least, most):
-    """12.14: the heuristic wins a share of the even maps and loses where it is outnumbered."""
-    env, field = smac.make(name), scenario.load(name)
+@pytest.mark.parametrize(("name", "script", "least", "most"), FIGHTS)
+def test_it_is_a_game(name, script, least, most):
+    """12.14: SMAC's heuristic and attack-nearest win a share of the even maps and lose where they are outnumbered.
 
-    def one(carry, _):
-        battle, shown = carry
-        avail = jnp.transpose(shown.avail, (1, 2, 0))
-        return env.step(battle, nearest_kept(field, battle, avail).T), None
+    Corridor, where attack-nearest should lose too, is a deviation: docs/smac.md.
+    """
+    env, field, player = smac.make(name), scenario.load(name), scripts.SCRIPTS[script]
 
-    play = jax.jit(lambda keys: jax.lax.scan(one, env.reset(keys), None, length=env.spec.episode_limit)[0][1])
-    won = play(jax.random.split(jax.random.key(7), 256)).info["won"].mean()
-    assert least <= won <= most
+    def one(carry):
+        battle, shown, mind = carry
+        mind, taken = player.act(field, battle, mind)
+        return *env.step(battle, taken.T), mind
+
+    def play(keys):
+        first = (*env.reset(keys), player.init(field, len(keys)))
+        return jax.lax.while_loop(lambda carry: ~carry[1].done.all(), one, first)[1].info["won"].mean()
+
+    assert least <= float(jax.jit(play)(jax.random.split(jax.random.key(7), 256))) <= most
