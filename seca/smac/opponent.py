@@ -5,9 +5,9 @@ SMAC's authors found too, github.com/oxwhirl/smac/issues/39). The rest is the en
 (liquipedia.net/starcraft2/Automatic_Targeting).
 
 Open choices (the engine is closed): targets are looked for in every loop; among targets of one class the closest one,
-edge to edge, is taken; there is no call for help; a target that has left is kept for one more unit of range during a
-swing only; an order to attack a group is an order to attack its closest member until that one is dead; healers without
-a patient stay with the closest friend that fights.
+edge to edge, is taken; nobody calls for help unless asked to; a target that has left is kept for one more unit of range
+during a swing only; an order to attack a group is an order to attack its closest member until that one is dead; healers
+without a patient stay with the closest friend that fights.
 """
 
 import dataclasses
@@ -31,6 +31,8 @@ ARRIVED = 0.75
 """Units stop within this distance of their goal, times the root of their number: the space a crowd takes."""
 LEASH = 21.0
 """How far away that attacker may be."""
+HELP_RADIUS = 4.0
+"""How near, centre to centre, a friend must be who calls for help."""
 BESIDE = 2.0
 """Healers without a patient stay this close, centre to centre, to a friend that fights."""
 _FAR = 1e6
@@ -80,7 +82,13 @@ def order_to_point(
 
 
 def attack_move(
-    scenario: Scenario, battle: Battle, first: int, last: int, hunting: bool = False, following: bool = True
+    scenario: Scenario,
+    battle: Battle,
+    first: int,
+    last: int,
+    hunting: bool = False,
+    following: bool = True,
+    helping: bool = False,
 ) -> Battle:
     """Choose targets for units `first` .. `last - 1` among all others, and walk to the goal when there is none.
 
@@ -92,6 +100,7 @@ def attack_move(
     Args:
         hunting: the order was to attack the foes themselves: the closest of all is a target wherever it is, until dead.
         following: healers without a patient go with their friends; else they stay where they are.
+        helping: who would have no target takes on whoever hit the nearest friend within four in the last two seconds.
     """
     foes = range(last, scenario.n_units) if first == 0 else range(first)
     mine = slice(first, last)
@@ -132,6 +141,9 @@ def attack_move(
             keep &= ~threatened | (gap_feared == gap_old)
         grudge = (w.quiet[mine] <= GRUDGE_LOOPS) & (gap_striker - radius <= LEASH)
         found = jnp.where(near <= scenario.scan[mine], who, jnp.where(grudge, w.struck_by[mine], NOBODY))
+        if helping:
+            called = _called(battle, px, py, first, last)
+            found = jnp.where(found == NOBODY, called, found)
         target = jnp.where(keep, old, found)
 
     gx, gy = battle.orders.goal_x[mine] - x, battle.orders.goal_y[mine] - y
@@ -148,6 +160,25 @@ def attack_move(
         ),
     )
     return battle if fights.all() else heal(scenario, battle, first, last, old, following)
+
+
+def _called(battle: Battle, px: Array, py: Array, first: int, last: int) -> Array:
+    """Who hit the nearest friend of each unit that calls for help; nobody where none does, or the attacker is gone."""
+    x, y, w = px[first:last], py[first:last], battle.weapons
+
+    def ask(j, carry):
+        squared, who = carry
+        dx, dy = x - px[None, j], y - py[None, j]
+        away = dx * dx + dy * dy
+        heard = (w.quiet[None, j] <= GRUDGE_LOOPS) & (away <= HELP_RADIUS**2) & (away < squared)
+        return jnp.where(heard, away, squared), jnp.where(heard, w.struck_by[None, j], who)
+
+    none = jnp.full_like(battle.orders.target[first:last], NOBODY)
+    _, who = jax.lax.fori_loop(first, last, ask, (jnp.full_like(x, _FAR), none))
+    attacker = jnp.maximum(who, 0)
+    to_x, to_y = (jnp.take_along_axis(p, attacker, axis=0) for p in (px, py))
+    reached = (to_x - x) ** 2 + (to_y - y) ** 2 <= LEASH**2  # The dead are parked beyond it.
+    return jnp.where((who != NOBODY) & reached, who, NOBODY)
 
 
 def _row(table: Array | None, j: Array) -> Array | bool:
@@ -275,7 +306,7 @@ def scripted(options: Options = _DEFAULTS) -> Opponent:
     def act(scenario: Scenario, battle: Battle) -> Battle:
         hunting = scenario.attack.kind == "units"
         first, last = scenario.n_agents, scenario.n_units
-        return attack_move(scenario, battle, first, last, hunting=hunting, following=options.medivac_follows)
+        return attack_move(scenario, battle, first, last, hunting, options.medivac_follows, options.call_for_help)
 
     return Opponent(init=init, act=act, name="scripted")
 

@@ -70,6 +70,8 @@ class Options:
     """Who commands the enemy: `scripted` (what SMAC's maps do) or a script of `seca.smac.scripts`."""
     medivac_follows: bool = True
     """The enemy's medivac goes with its army; off: it stays where it starts. Which one the game does is unknown."""
+    call_for_help: bool = False
+    """Scripted enemies without a target turn on whoever hits a friend within 4; whether SMAC's do is unknown."""
     profile: str = "smac"
     """Unit numbers: `smac` (what the maps run), `ladder410` (4.10 ladder balance), `smaclite` (on the maps it has)."""
     creep_decay: bool = False

@@ -151,16 +151,28 @@ def test_enemy_medivacs_follow_or_wait():
     assert end.units.x[4, 0] == 24 and end.units.x[1, 0] < 18
 
 
-def test_who_is_hit_from_afar_does_not_call_for_help():
-    """The zealot that a stalker hits from 6 turns on it; its friend beside it walks on to the attack point."""
-    field = smac_lab.field(["stalker"], ["zealot", "zealot"])
-    battle = smac_lab.at(field, [(20, 10), (20, 17.0), (22, 18.0)])
+@pytest.mark.parametrize("helps", [False, True])
+def test_who_is_hit_from_afar_calls_for_help_only_if_asked_to(helps):
+    """The zealot that a stalker hits from 7 turns on it; of its friends those within 4 join it if they may.
+
+    The next lane has the attacker dead, the last the hit three seconds ago: nobody turns on anybody.
+    """
+    field = smac_lab.field(["stalker"], ["zealot"] * 3)
+    enemy = opponent.scripted(scenario.Options(call_for_help=helps))
+    battle = smac_lab.at(field, [(20, 10), (20, 17.0), (22, 18.0), (24.1, 17.0)], seeds=3)
     battle = eqx.tree_at(
-        lambda b: (b.weapons.struck_by, b.weapons.quiet),
+        lambda b: (b.weapons.struck_by, b.weapons.quiet, b.units.health),
         battle,
-        (battle.weapons.struck_by.at[1].set(0), battle.weapons.quiet.at[1].set(1.0)),
+        (
+            battle.weapons.struck_by.at[1].set(0),
+            battle.weapons.quiet.at[1].set(jnp.array([1.0, 1.0, 48.0])),
+            battle.units.health.at[0, 1].set(0.0),
+        ),
     )
-    assert SCRIPTED.act(field, battle).orders.target[:, 0].tolist() == [-1, 0, -1]
+    target = enemy.act(field, battle).orders.target
+    assert target[:, 0].tolist() == [-1, 0, 0 if helps else -1, -1]
+    assert (target[:, 1:] == -1).all()
+    assert smac.make("3m", call_for_help=helps).spec.options == ((("call_for_help", True),) if helps else ())
 
 
 # Scripts.
