@@ -41,7 +41,7 @@ BUDGETS = {"3m": 1_000_000, "2s3z": 2_000_000}
 """Env steps on each map, the same for every method."""
 TUNED = {name for name in METHODS if PRESETS[name].make is actor_critic}
 """SeCA and what differs from it in one option: step sizes and critic steps of our choice, not the published ones."""
-ORDERS = [name for name in METHODS if name.startswith("seca-") and name != "seca-shapley"]
+ORDERS = [name for name in METHODS if name.startswith("seca-") and name not in ("seca-shapley", "seca-corrected")]
 COLUMNS = {
     "explicit credit": [n for n in METHODS if PRESETS[n].kind == "explicit credit" and n not in ("seca", *ORDERS)],
     "order of SeCA": ORDERS,
@@ -76,15 +76,17 @@ def steps_done(path: pathlib.Path) -> int:
     return max((line["env_steps"] for line in lines if line.get("kind") == "eval"), default=-1)
 
 
-def run(cell: Cell, out: pathlib.Path, cores: "queue.Queue[int]") -> None:
-    """Train a cell to its budget, from its latest checkpoint if it has one, on one core."""
+def run(cell: Cell, out: pathlib.Path, cores: "queue.Queue[int]") -> bool:
+    """Train a cell to its budget, from its latest checkpoint if it has one, on one core; whether it got there."""
     path, budget = cell.path(out), BUDGETS[cell.map_name]
     if steps_done(path) >= budget:
-        return
+        return True
     if (path / "checkpoints").is_dir() and any((path / "checkpoints").iterdir()):
         command = ["resume", str(path)]
     else:
-        shutil.rmtree(path, ignore_errors=True)  # Stopped before its first checkpoint: nothing to go on from.
+        if path.is_dir():  # Stopped before its first checkpoint: nothing to go on from. Refused while it is in use.
+            with folders.locked(folders.RunFolder(path)):
+                shutil.rmtree(path)
         command = ["train", cell.method, "--setting", cell.setting, "--env", f"smac/{cell.map_name}"]
         command += ["--seed", str(cell.seed), "--steps", str(budget), "--devices", "1", "--out", str(path)]
     core = cores.get()
@@ -94,8 +96,10 @@ def run(cell: Cell, out: pathlib.Path, cores: "queue.Queue[int]") -> None:
         ended = subprocess.run([sys.executable, "-m", "seca", *command], cwd=ROOT, capture_output=True, text=True)
     finally:
         cores.put(core)
+    reached = ended.returncode == 0 and steps_done(path) >= budget
     last = (ended.stdout.strip().splitlines() or [""])[-1] if ended.returncode == 0 else ended.stderr.strip()[-300:]
     print(f"{path.name}: exit {ended.returncode} at {steps_done(path):,}. {last}", flush=True)
+    return reached
 
 
 def train(options: argparse.Namespace) -> None:
@@ -111,8 +115,9 @@ def train(options: argparse.Namespace) -> None:
     for core in sorted(os.sched_getaffinity(0))[: options.jobs]:
         cores.put(core)
     with concurrent.futures.ThreadPoolExecutor(cores.qsize()) as pool:
-        for done in [pool.submit(run, cell, options.out, cores) for cell in cells if cell not in known]:
-            done.result()
+        runs = {cell: pool.submit(run, cell, options.out, cores) for cell in cells if cell not in known}
+    if failed := [cell.path(options.out).name for cell, reached in runs.items() if not reached.result()]:
+        raise SystemExit(f"not at their budget: {', '.join(failed)}")
 
 
 def read_data() -> dict[Cell, dict[str, Any]]:
@@ -132,12 +137,13 @@ def ended(cell: Cell, path: pathlib.Path) -> dict[str, Any]:
         "setting": cell.setting,
         "seed": cell.seed,
         "env": environment["env"]["version"],
-        "commit": environment["sessions"][0]["commit"],
+        "commit": ", ".join(dict.fromkeys(str(session["commit"]) for session in environment["sessions"])),
         "jax": environment["sessions"][0]["packages"]["jax"],
         "processor": environment["sessions"][0]["processor"],
         "episodes": curve.episodes,
         "interval": curve.interval,
         "seconds": lines[-1]["time_elapsed"],
+        "gradient_steps": folders.read_metrics(folders.existing(path), "train")[-1]["gradient_steps"],
         "env_steps": [int(x) for x in curve.steps],
         "win_rate": [round(float(x), 5) for x in curve.values["win_rate"]],
         "return_mean": [round(float(x), 4) for x in curve.values["return_mean"]],
@@ -186,9 +192,10 @@ def marked(method: str) -> str:
 
 CAPTION = (
     "Greedy win rate over 32 episodes every 100,000 env steps. Line: median over the runs counted in the legend, band: "
-    "their quartiles. Solid: 32 runners and 32 episodes per update, equal for all; dashed: the setting of the method's "
-    "own reference. A star: step sizes and critic steps tuned here; the others have their authors' numbers. Few seeds: "
-    "read for whether a method learns, not for which is best. Data: docs/data/comparison.jsonl."
+    "their quartiles. Solid: 32 runners and 32 episodes per update; dashed: the setting of the method's own reference. "
+    "Methods make unequal numbers of gradient steps per update, which the table has. A star: step sizes and steps per "
+    "update tuned here; the others have their authors' numbers. Few seeds: read for whether a method learns, not for "
+    "which is best. Data: docs/data/comparison.jsonl."
 )
 
 
@@ -224,8 +231,8 @@ def draw(found: dict[Cell, dict[str, Any]], to: pathlib.Path) -> None:
 
 def table(found: dict[Cell, dict[str, Any]]) -> str:
     """Markdown: win rate of each seed, mean of the last three evaluations and best, and the return at the end."""
-    lines = ["| method | setting | " + " | ".join(f"{m}: end | best | return" for m in BUDGETS) + " |"]
-    lines.append("|---|---|" + "---|---|---|" * len(BUDGETS))
+    head = " | ".join(f"{m}: end | best | return | gradient steps" for m in BUDGETS)
+    lines = [f"| method | setting | {head} |", "|---|---|" + "---|---|---|---:|" * len(BUDGETS)]
     for method in METHODS:
         for setting in ("paper", "reference"):
             entries: list[str] = []
@@ -235,6 +242,12 @@ def table(found: dict[Cell, dict[str, Any]]) -> str:
                 entries.append(" / ".join(f"{100 * x[-3:].mean():.0f}" for x in rates) or "-")
                 entries.append(" / ".join(f"{100 * x.max():.0f}" for x in rates) or "-")
                 entries.append(" / ".join(f"{x[-3:].mean():.1f}" for x in returns) or "-")
+                steps = [
+                    found[c]["gradient_steps"]
+                    for c in found
+                    if (c.map_name, c.method, c.setting) == (map_name, method, setting)
+                ]
+                entries.append(f"{np.mean(steps):,.0f}" if steps else "-")
             if any(entry != "-" for entry in entries):
                 star = "*" if method in TUNED else ""
                 lines.append(f"| `{method}`{star} | {setting} | " + " | ".join(entries) + " |")

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import pytest
 from batches import SPEC, in_float64, random_episodes
 from jax.sharding import Mesh, PartitionSpec
@@ -62,6 +63,26 @@ def test_two_devices_give_the_same_update(name: str, float64: None) -> None:
     )
     learner = in_float64(algorithm(name).init(jax.random.key(0)))
     assert_trees_close(shared(learner, random_episodes(), jax.random.key(1)), updated(name), 1e-9)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_time_limit_can_count_as_an_end(name: str, float64: None) -> None:
+    """With `terminal` a truncated episode is one that terminated; without, it bootstraps, and the update differs."""
+    episodes = random_episodes()
+    ended = dataclasses.replace(
+        episodes, terminated=episodes.terminated | episodes.truncated, truncated=jnp.zeros_like(episodes.truncated)
+    )
+    terminal = build(name, SPEC, small(name, clip_norm=0.01, time_limit="terminal"))
+    learner = in_float64(algorithm(name).init(jax.random.key(0)))
+    by_option = jax.jit(functools.partial(terminal.update, axis=None))(learner, episodes, jax.random.key(1))
+    by_flags = compiled(name)(learner, ended, jax.random.key(1))
+    # What is stored holds the flags themselves.
+    assert_trees_close(replays.take_out(by_option)[0], replays.take_out(by_flags)[0], 1e-12)
+    apart = [
+        float(jnp.abs(one - other).max())
+        for one, other in zip(*(jax.tree.leaves(x[1]) for x in (by_option, updated(name))), strict=True)
+    ]
+    assert max(apart) > 1e-6
 
 
 @pytest.mark.parametrize("name", METHODS)
