@@ -1,7 +1,9 @@
 """Runs from beginning to end: start, save, stop, resume, and compare with the untrained policy."""
 
+import concurrent.futures
 import dataclasses
 import datetime
+import functools
 import json
 import pathlib
 
@@ -22,7 +24,8 @@ from seca.runs.recorder import Position, Recorder
 from seca.runs.signals import StopRequest, stop_on_signals
 from seca.train import checkpoint
 from seca.train.evaluate import make_evaluate
-from seca.train.loop import NonFiniteError, train
+from seca.train.iterate import Iterate
+from seca.train.loop import NonFiniteError, start_compiling, train
 from seca.train.state import TrainState, init_state
 
 FINAL_EPISODES = 128
@@ -83,8 +86,13 @@ def start(config: RunConfig, out: pathlib.Path | None, display: Display) -> int:
     folders.check_free(path)
     prepared = prepare(config)
     with folders.created(path, config) as folder:
-        state = init_state(prepared.built.algorithm, config.seed)
-        return _train(prepared, folder, state, Position(), display)
+        compiling = start_compiling(prepared.built.env, prepared.built.algorithm, config.loop.runners, prepared.devices)
+        return _train(prepared, folder, untrained(prepared), Position(), display, compiling)
+
+
+def untrained(prepared: Prepared) -> TrainState:
+    """State of the run before its first iteration, made by one program instead of one per array: it starts sooner."""
+    return jax.jit(functools.partial(init_state, prepared.built.algorithm))(prepared.built.config.seed)
 
 
 def resume(path: pathlib.Path, kind: Kind, display: Display) -> int:
@@ -93,7 +101,7 @@ def resume(path: pathlib.Path, kind: Kind, display: Display) -> int:
     config = folders.read_config(folder.config)
     with folders.locked(folder):
         prepared = prepare(config)
-        state, position = init_state(prepared.built.algorithm, config.seed), Position()
+        state, position = untrained(prepared), Position()
         found = newest_valid(folder, kind, prepared.built)
         if found is not None:
             # The best checkpoint has no replay buffer: it starts empty again.
@@ -131,7 +139,14 @@ def session_changes(folder: RunFolder, prepared: Prepared) -> list[str]:
     return [f"warning: not bit for bit the same as without the break: {'; '.join(changed)}"] if changed else []
 
 
-def _train(prepared: Prepared, folder: RunFolder, state: TrainState, position: Position, display: Display) -> int:
+def _train(
+    prepared: Prepared,
+    folder: RunFolder,
+    state: TrainState,
+    position: Position,
+    display: Display,
+    compiling: "concurrent.futures.Future[Iterate] | None" = None,
+) -> int:
     """Train from `state` to the end of the budget, a signal or a broken number; returns the exit code."""
     config, devices = prepared.built.config, prepared.devices
     folders.add_session(
@@ -149,7 +164,10 @@ def _train(prepared: Prepared, folder: RunFolder, state: TrainState, position: P
         with Recorder(folder, config, prepared.built.env, position, display, loggers, stop) as recorder:
             try:
                 with display.running():
-                    state = train(prepared.built.env, prepared.built.algorithm, state, config.loop, recorder, devices)
+                    built = prepared.built
+                    state = train(
+                        built.env, built.algorithm, state, config.loop, recorder, devices, compiling=compiling
+                    )
             except NonFiniteError as error:
                 recorder.save_best()
                 raise RunError(f"{error}, see {folder.checkpoints}") from None
@@ -181,12 +199,12 @@ def report_result(prepared: Prepared, folder: RunFolder, state: TrainState, disp
     evaluate = make_evaluate(prepared.built.env, prepared.built.algorithm, FINAL_EPISODES, prepared.devices)
     key = stats.evaluation_key(prepared.built.config.seed)
     trained = stats.summary(evaluate(state, key))
-    untrained = stats.summary(evaluate(init_state(prepared.built.algorithm, prepared.built.config.seed), key))
-    result = {"env_steps": int(state.env_steps), "greedy": True, "trained": trained, "untrained": untrained}
+    before = stats.summary(evaluate(untrained(prepared), key))
+    result = {"env_steps": int(state.env_steps), "greedy": True, "trained": trained, "untrained": before}
     folders.write_atomically(folder.result, json.dumps(result, indent=1) + "\n")
     display.note(f"greedy win rate over {FINAL_EPISODES} episodes:")
     display.note(f"  trained    {stats.sentence(trained)}")
-    display.note(f"  untrained  {stats.sentence(untrained)}")
+    display.note(f"  untrained  {stats.sentence(before)}")
 
 
 def _now() -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 from jaxtyping import Array
 
 from seca.algos.base import Algorithm
@@ -69,10 +69,16 @@ def spread(state: PyTree, devices: list[jax.Device]) -> PyTree:
 
     A replay buffer is moved there, not copied: it is gone from the state given.
     """
-    alone = len(devices) == 1
-    place = devices[0] if alone else NamedSharding(Mesh(devices, (AXIS,)), PartitionSpec())
+    place = placement(devices)
     rest, replay = take_out(state)
     return put_back(jax.device_put(rest, place), jax.device_put(replay, place, donate=True))
+
+
+def placement(devices: list[jax.Device]) -> jax.sharding.Sharding:
+    """Where a state lies: on the one device, or whole on each of several."""
+    if len(devices) == 1:
+        return SingleDeviceSharding(devices[0])
+    return NamedSharding(Mesh(devices, (AXIS,)), PartitionSpec())
 
 
 def check_split(field: str, batch: int, devices: list[jax.Device]) -> None:

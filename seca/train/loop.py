@@ -5,6 +5,7 @@ It knows no folders: what it produces goes to the `Sinks` it is handed.
 
 import concurrent.futures
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
@@ -15,8 +16,8 @@ import numpy as np
 from seca.algos.base import Algorithm
 from seca.envs.base import Env
 from seca.train.evaluate import make_evaluate
-from seca.train.iterate import Iterate, make_iterate, spread
-from seca.train.state import TrainState
+from seca.train.iterate import Iterate, make_iterate, placement, spread
+from seca.train.state import TrainState, init_state
 
 
 @runtime_checkable
@@ -56,22 +57,24 @@ def train(
     sinks: Sinks,
     devices: list[jax.Device],
     clock: Callable[[], float] = time.perf_counter,
+    compiling: "concurrent.futures.Future[Iterate] | None" = None,
 ) -> TrainState:
     """Train from `state` until `config.steps` env steps and return the last state.
+
+    `compiling` is what `start_compiling` gave, if it was called already.
 
     Raises `NonFiniteError` when a loss or a gradient norm is not finite; nothing is handed to the sinks then.
     """
     state = spread(state, devices)
     evaluate = make_evaluate(env, algorithm, config.eval_episodes, devices)
     # The iteration compiles while the untrained policy is being evaluated: the first update comes seconds earlier.
-    with concurrent.futures.ThreadPoolExecutor(1) as background:
-        compiling = background.submit(compile_iterate, env, algorithm, config.runners, devices, state)
-        if int(state.iteration) == 0:
-            evaluated = evaluation_line(state, evaluate(state))
-            sinks.metrics(evaluated)
-            if sinks.after_iteration(state, evaluated):
-                return state
-        iterate = compiling.result()
+    compiling = compiling or start_compiling(env, algorithm, config.runners, devices)
+    if int(state.iteration) == 0:
+        evaluated = evaluation_line(state, evaluate(state))
+        sinks.metrics(evaluated)
+        if sinks.after_iteration(state, evaluated):
+            return state
+    iterate = compiling.result()
     while int(state.env_steps) < config.steps:
         started = clock()
         steps_before = int(state.env_steps)
@@ -88,10 +91,21 @@ def train(
     return state
 
 
-def compile_iterate(
-    env: Env, algorithm: Algorithm, runners: int, devices: list[jax.Device], state: TrainState
-) -> Iterate:
-    """The iteration compiled for states like `state`."""
+def start_compiling(
+    env: Env, algorithm: Algorithm, runners: int, devices: list[jax.Device]
+) -> "concurrent.futures.Future[Iterate]":
+    """Begin to compile the iteration in a thread of its own; needs no state yet, only what `init_state` would make."""
+    background = concurrent.futures.ThreadPoolExecutor(1)
+    compiling = background.submit(compile_iterate, env, algorithm, runners, devices)
+    background.shutdown(wait=False)
+    return compiling
+
+
+def compile_iterate(env: Env, algorithm: Algorithm, runners: int, devices: list[jax.Device]) -> Iterate:
+    """The iteration compiled for states as `init_state` makes them, spread over the devices."""
+    place = placement(devices)
+    shapes = jax.eval_shape(functools.partial(init_state, algorithm), 0)
+    state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes)
     return make_iterate(env, algorithm, runners, devices).compile(state)
 
 

@@ -27,7 +27,7 @@ class TrainState(eqx.Module):
     """Training env steps so far: one step of one unfinished episode counts one; evaluation never counts."""
 
 
-def init_state(algorithm: Algorithm, seed: int) -> TrainState:
+def init_state(algorithm: Algorithm, seed: int | Int[Array, ""]) -> TrainState:
     """State of an untrained run."""
     root = jax.random.key(seed)
     init_key, run_key = jax.random.split(root)

@@ -1,8 +1,10 @@
 """COMA with its own critic, against PyMARL's numbers."""
 
+import dataclasses
 import functools
 import pathlib
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -163,6 +165,54 @@ def test_target_is_copied_once_per_update_when_due(float64: None) -> None:
         copied.append(int(learner.copied_at))
     assert copied == [0, 14, 14, 28]
     assert int(learner.env_steps) == 4 * int(batch.valid.sum()) and int(metrics["gradient_steps"]) == 28 + 4
+
+
+def plain_critic_steps(learner, batch):
+    """Targets of the target critic; then one step per time, last first, each reading what the later ones left."""
+    seen, valid, index = seen_in(batch), batch.valid, batch.actions[..., None]
+    value = lambda critic: jnp.take_along_axis(critic(critic_inputs(seen)), index, axis=-1)[..., 0]  # noqa: E731
+    returns = functools.partial(td_lambda, gamma=0.99, lam=0.8)
+    each = jax.vmap(jax.vmap(returns, in_axes=(None, None, None, -1), out_axes=-1))
+    goal = each(batch.reward, batch.terminated, valid, value(learner.target))
+
+    def loss(critic, t: int):
+        error = jnp.where(valid[:, t, None], value(critic)[:, t] - goal[:, t], 0)
+        return (error**2).sum() / (valid[:, t].sum() * SPEC.n_agents)
+
+    critic, opt, rows = learner.critic, learner.critic_opt, []
+    for t in reversed(range(SPEC.episode_limit)):
+        rows.append(critic(critic_inputs(seen))[:, t])
+        moves, opt = clipped_rmsprop(5e-4, 10.0).update(jax.grad(loss)(critic, t), opt)
+        critic = eqx.apply_updates(critic, moves)
+    return critic, jnp.stack(rows[::-1], axis=1)
+
+
+def test_update_equals_the_plain_one(float64: None) -> None:
+    """The whole shipped update, with a target that is not the critic, against plain loops and autodiff."""
+    config = dataclasses.replace(CONFIG, clip_norm=10.0)
+    fresh = in_float64(init(jax.random.key(2), SPEC, config))
+    learner = dataclasses.replace(fresh, target=jax.tree.map(lambda x: 0.5 * x, fresh.critic))
+    batch = random_episodes(garbage=1.0)
+    found, _ = jax.jit(functools.partial(coma("coma", SPEC, config).update, axis=None))(
+        learner, batch, jax.random.key(0)
+    )
+    critic, q = plain_critic_steps(learner, batch)
+    assert_trees_close(found.critic, critic, 1e-9)
+    policy = floored_policy(learner.env_steps, config.floor)
+    probs = unroll(learner.actor, batch, policy).probs[:, :-1]
+    taken = batch.actions[:, :-1, :, None]
+    gained = jnp.take_along_axis(q, taken, axis=-1)[..., 0] - (probs * q).sum(axis=-1)
+
+    def loss(actor):
+        chosen = jnp.take_along_axis(unroll(actor, batch, policy).probs[:, :-1], taken, axis=-1)[..., 0]
+        mask = batch.valid[..., None]
+        logs = jnp.log(jnp.where(mask, chosen, 1))
+        return -jnp.where(mask, logs * gained, 0).sum() / (batch.valid.sum() * SPEC.n_agents)
+
+    moves, _ = clipped_rmsprop(config.actor_lr, config.clip_norm).update(
+        jax.jit(jax.grad(loss))(learner.actor), learner.actor_opt
+    )
+    assert_trees_close(found.actor, eqx.apply_updates(learner.actor, moves), 1e-9)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5])

@@ -26,6 +26,7 @@ from seca.algos.direct_gradient import (
     riit,
     riit_adam,
 )
+from seca.algos.optim import clipped_adam
 from seca.algos.packing import pack
 from seca.nets.critics import MixingCritic, MixingWeights, UtilityCritic
 from seca.order.simple import entropy
@@ -83,6 +84,36 @@ def test_whole_update(golden_dir: pathlib.Path, float64: None) -> None:
     assert_close(metrics["actor_loss"], numbers["actor_loss"])
     assert_close(metrics["actor_policy_loss"], numbers["actor_loss_policy_part"])
     assert_close(metrics["actor_gradient_norm"], numbers["actor_gradient_norm"])
+
+
+def test_the_actor_climbs_the_critic_just_stepped(float64: None) -> None:
+    """With a step of the critic that shows, and a target that is not the critic."""
+    config = dataclasses.replace(CONFIG, critic_lr=0.05)
+    fresh = in_float64(init(jax.random.key(1), SPEC, config))
+    target = jax.tree.map(lambda x: 0.5 * x, fresh.training.critic)
+    learner = dataclasses.replace(fresh, training=dataclasses.replace(fresh.training, target=target))
+    batch = random_episodes()
+    stepped, _ = jax.jit(functools.partial(lica("lica", SPEC, config).update, axis=None))(
+        learner, batch, jax.random.key(0)
+    )
+
+    def climbed(critic) -> PyTree:
+        def loss(agent) -> jax.Array:
+            probs = unroll(agent, batch).probs[:, :-1]
+            value = critic.weights(batch.state[:, :-1], SPEC.n_agents).value(probs)
+            mask, steps = batch.valid[..., None], batch.valid.sum()
+            mean = jnp.where(mask, entropy(probs), 0).sum() / (steps * SPEC.n_agents)
+            bonus = config.entropy_coef * mean / jax.lax.stop_gradient(mean)
+            return -jnp.where(batch.valid, value, 0).sum() / steps - bonus
+
+        moves, _ = clipped_adam(config.actor_lr, config.clip_norm).update(
+            jax.jit(jax.grad(loss))(learner.actor), learner.actor_opt
+        )
+        return eqx.apply_updates(learner.actor, moves)
+
+    assert_trees_close(stepped.actor, climbed(stepped.training.critic), 1e-9)
+    apart = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), stepped.actor, climbed(learner.training.critic))
+    assert max(map(float, jax.tree.leaves(apart))) > 1e-5
 
 
 def test_gradient_equals_autodiff_through_the_critic(float64: None) -> None:
