@@ -1,15 +1,25 @@
 #!/usr/bin/env bash
 # The runs behind docs/results.md. Each takes minutes to an hour; run folders are never overwritten.
-#   benchmarks/results.sh seca|paper-compact|paper-wide|figures [SEED ...]
+#   benchmarks/results.sh seca|corrected|one-step|paper-compact|paper-wide|figures [SEED ...]
+# What is kept of them: python benchmarks/results.py keep runs/NAME ...
 set -euo pipefail
 cd "$(dirname "$0")/.."
 SECA=.venv/bin/seca
-what=${1:?seca, paper-compact, paper-wide or figures}
+what=${1:?seca, corrected, one-step, paper-compact, paper-wide or figures}
 shift
 case "$what" in
-  seca)
+  seca)  # As `make train` does it, on all cores.
     for seed in ${@:-0 1 2}; do
-      $SECA train seca --env smac/2s3z --seed "$seed" --steps 4e6 --devices 1 --out "runs/seca-2s3z-s$seed"
+      $SECA train seca --env smac/2s3z --seed "$seed" --steps 3e6 --out "runs/seca-2s3z-s$seed"
+    done ;;
+  corrected)
+    for seed in ${@:-0 1 2}; do
+      $SECA train seca-corrected --env smac/2s3z --seed "$seed" --steps 2e6 --devices 1 --out "runs/corrected-s$seed"
+    done ;;
+  one-step)  # `seca` as it was before actor epochs.
+    for seed in ${@:-0}; do
+      $SECA train seca --actor-epochs 1 --actor-lr 1e-3 --critic-epochs 4 --target-interval 200 --env smac/2s3z \
+        --seed "$seed" --steps 2e6 --devices 1 --out "runs/one-step-s$seed"
     done ;;
   paper-compact)
     for seed in ${@:-0 1 2}; do
@@ -19,6 +29,6 @@ case "$what" in
   paper-wide)
     $SECA train seca-paper --env smac/2s3z --seed 0 --steps 1e6 --eval-interval 100000 --devices 1 --out runs/paper-wide-s0 ;;
   figures)
-    $SECA plot runs/seca-2s3z-s? --out docs/figures/seca_2s3z
-    $SECA plot runs/seca-2s3z-s? runs/paper-compact-s? runs/paper-wide-s? --out docs/figures/paper_2s3z ;;
+    $SECA plot docs/data/seca-2s3z-s? --out docs/figures/seca_2s3z
+    $SECA plot docs/data/{seca-2s3z,corrected,one-step,paper-compact}-s? --out docs/figures/paper_2s3z ;;
 esac
