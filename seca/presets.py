@@ -100,8 +100,14 @@ _seca = dataclasses.replace(
 )
 
 
+# The authors' release: its critic, and the time limit as an end.
+_released = dataclasses.replace(_published, critic_width=None, time_limit="terminal")
+
+
 def _variant(summary: str, paper: str = _SECA, **changes: Any) -> Preset:
-    return Preset(summary, paper, dataclasses.replace(_seca, **changes))
+    """`seca` but for one option; what the paper itself runs has the numbers of its release for a reference."""
+    reference = Setting(dataclasses.replace(_released, **changes), 32) if paper == _SECA else None
+    return Preset(summary, paper, dataclasses.replace(_seca, **changes), reference=reference)
 
 
 def _value_based(summary: str, paper: str, mixing: Mixing, batch: int = 128, **changes: Any) -> Preset:
@@ -115,11 +121,11 @@ _ONE_STEP: dict[str, Any] = {"lr": 5e-4, "td_lambda": 0.0}
 
 
 PRESETS: dict[str, Preset] = {
-    "seca": Preset("Sequential advantage, order by integrated gradients per episode", _SECA, _seca),
+    "seca": _variant("Sequential advantage, order by integrated gradients per episode"),
     "seca-paper": Preset(
         "SeCA as published: wide critic, the authors' learning rates, time limit as an end",
         _SECA,
-        dataclasses.replace(_published, critic_width=None, time_limit="terminal"),
+        _released,
         eval_interval=320_000,
     ),
     "seca-fixed": _variant("SeCA with one random order for the whole run", order="fixed"),
@@ -139,7 +145,7 @@ PRESETS: dict[str, Preset] = {
         credit="shapley",
     ),
     "seca-corrected": _variant(
-        "SeCA whose advantages are corrected by the critic's TD error, which is not in the paper", td_correction=1.0
+        "SeCA whose advantages are corrected by the critic's TD error", "not in the paper", td_correction=1.0
     ),
     "coma": Preset(
         "COMA with its own critic, stepped once for each time step",

@@ -46,6 +46,16 @@ def random_episodes(seed: int = 0, garbage: float = 0.0) -> Episodes:
     )
 
 
+ALONE = dataclasses.replace(SPEC, id="alone", n_agents=1)
+"""The environment of one agent of `SPEC`."""
+
+
+def alone(episodes: Episodes) -> Episodes:
+    """The episodes as its first agent lives them."""
+    own = {name: getattr(episodes, name)[:, :, :1] for name in ("obs", "avail", "actions")}
+    return dataclasses.replace(episodes, **own)
+
+
 def in_float64(tree: Any) -> Any:
     """The tree with its real numbers in double precision."""
     return jax.tree.map(lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)

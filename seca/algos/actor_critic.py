@@ -19,7 +19,7 @@ from seca.algos.actor_step import (
 )
 from seca.algos.base import Algorithm
 from seca.algos.config import ActorCriticConfig, check_numbers
-from seca.algos.credit_pass import follows_path, judge, reads_order
+from seca.algos.credit_pass import credit_floats, follows_path, judge, reads_order
 from seca.algos.critic_step import CRITIC_CHUNK, CriticTraining, chunk_rows, fresh_critic, mixing_memory, train_critic
 from seca.algos.measures import mean_over_steps, measure
 from seca.algos.optim import clipped_adam, optimiser_state
@@ -226,4 +226,5 @@ def _episode_keys(key: PRNGKeyArray, episodes: Episodes, axis: str | None) -> Ke
 
 def memory(batch: int, spec: EnvSpec, config: ActorCriticConfig) -> int:
     """Estimated peak bytes of training."""
-    return mixing_memory(batch, spec, config, config.actor_hidden)
+    credit = 4 * chunk_rows(spec, config) * credit_floats(spec, config)
+    return mixing_memory(batch, spec, config, config.actor_hidden) + credit

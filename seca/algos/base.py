@@ -47,3 +47,7 @@ class Algorithm:
     """`memory(batch) -> bytes`: estimate of what training with `batch` runners needs, asked before compiling."""
     buffer: int = 0
     """Bytes of replay buffer in `memory`: every device holds all of it."""
+    room: int | None = None
+    """Episodes that the buffer holds, where there is one: those of an iteration must fit in it."""
+    drawn: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Episodes taken from the buffer at a time, by the option that says so: each is split evenly over the devices."""

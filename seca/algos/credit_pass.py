@@ -7,6 +7,7 @@ gradients also leaves what the advantages need: the path's first point of each t
 
 import dataclasses
 import functools
+import math
 
 import equinox as eqx
 import jax
@@ -23,7 +24,7 @@ from seca.nets.critics import Mixed, MixingCritic, MixingWeights
 from seca.order.base import OrderFn
 from seca.order.gradients import GradientOrder, by_stage, on_path, sample_points
 from seca.order.simple import by_entropy, by_probability, descending, shuffled
-from seca.types import Episodes, PyTree
+from seca.types import EnvSpec, Episodes, PyTree
 
 
 class Judged(eqx.Module):
@@ -89,6 +90,23 @@ def judge(
     advantage = _second_pass(critic, episodes, probs, packed, chunk, config, mixed, order, credit_keys, credit_fn)
     taken = unpack(mixed.value(mixed.policy + mixed.delta.sum(axis=-2)), packed)[:, :-1]
     return Judged(jax.lax.stop_gradient(advantage), order, contribution, team_mean, jax.lax.stop_gradient(taken))
+
+
+def credit_floats(spec: EnvSpec, config: ActorCriticConfig) -> int:
+    """Numbers held at once for the credit of one step, beside what every credit takes; an estimate.
+
+    Sampled and enumerated joint actions are evaluated side by side, and so are orders.
+    """
+    n, joint = spec.n_agents, spec.n_agents * spec.n_actions + 2 * config.critic_embed
+    match config.credit:
+        case "shapley":
+            return 3 * min(config.credit_orders, math.factorial(n)) * config.critic_embed
+        case "monte_carlo":
+            return config.credit_samples * (n + 1) * joint
+        case "exact":
+            return spec.n_actions**n * joint
+        case _:
+            return 0
 
 
 ORDERED = ("swept", "exact", "monte_carlo")

@@ -245,6 +245,7 @@ def riit(name: str, spec: EnvSpec, config: RiitConfig) -> Algorithm:
     if config.latest_episodes is not None:
         needed["latest_episodes"] = config.latest_episodes
     replays.check_room(spec, config.buffer_episodes, config.buffer_gib, **needed)
+    room = room_riit(spec, config)
     return Algorithm(
         name=name,
         init=functools.partial(init_riit, **bind),
@@ -253,7 +254,9 @@ def riit(name: str, spec: EnvSpec, config: RiitConfig) -> Algorithm:
         act=act,
         update=functools.partial(update_riit, config=config),
         memory=functools.partial(memory_riit, **bind),
-        buffer=room_riit(spec, config) * replays.episode_bytes(spec),
+        buffer=room * replays.episode_bytes(spec),
+        room=room or None,
+        drawn={option: count for option, count in needed.items() if option != "start_episodes"},
     )
 
 

@@ -130,6 +130,8 @@ def scc(name: str, spec: EnvSpec, config: SccConfig) -> Algorithm:
         update=functools.partial(update, config=config),
         memory=functools.partial(memory, **bind),
         buffer=room(spec, config) * replays.episode_bytes(spec),
+        room=room(spec, config),
+        drawn={"batch_episodes": config.batch_episodes},
     )
 
 

@@ -85,6 +85,8 @@ def value_based(name: str, spec: EnvSpec, config: ValueBasedConfig, make_mixer: 
         update=functools.partial(update, config=config),
         memory=functools.partial(memory, **bind),
         buffer=room(spec, config) * replays.episode_bytes(spec),
+        room=room(spec, config),
+        drawn={"batch_episodes": config.batch_episodes},
     )
 
 

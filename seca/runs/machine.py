@@ -1,6 +1,7 @@
 """The machine a run is on: devices, compilation cache, versions."""
 
 import importlib.metadata
+import math
 import os
 import pathlib
 import platform
@@ -57,15 +58,18 @@ def enable_cache() -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-def choose_devices(devices: int, runners: int) -> list[jax.Device]:
-    """The devices to split `runners` over. Raises UsageError when there are fewer than asked for."""
+def choose_devices(devices: int, runners: int, *drawn: int) -> list[jax.Device]:
+    """The devices to split `runners`, and batches of `drawn` episodes, over: as many as asked for, or (0) as divide all.
+
+    Raises UsageError when there are fewer than asked for.
+    """
     available = jax.devices()
     if devices > len(available):
         raise UsageError(
             f"`devices` is {devices}: JAX offers {len(available)} ({available[0].platform}); choose at most that many"
         )
     most = min(len(available), cpu_cores()) if available[0].platform == "cpu" else len(available)
-    return available[: devices or max(count for count in divisors(runners) if count <= most)]
+    return available[: devices or max(count for count in divisors(math.gcd(runners, *drawn)) if count <= most)]
 
 
 def free_memory(device: jax.Device) -> int | None:

@@ -48,12 +48,27 @@ def prepare(config: RunConfig) -> Prepared:
     """Build environment and algorithm and check that they fit the machine. Raises UsageError; writes nothing."""
     check_installed(config.loggers)
     built = build_run(config)
-    devices = machine.choose_devices(config.devices, config.loop.runners)
+    devices = machine.choose_devices(config.devices, config.loop.runners, *built.algorithm.drawn.values())
+    _check_replay(built.algorithm, config, len(devices))
     prepared = Prepared(
         built, devices, _needed(built.algorithm, config.loop.runners, devices), machine.free_memory(devices[0])
     )
     _check_memory(prepared)
     return prepared
+
+
+def _check_replay(algorithm: Algorithm, config: RunConfig, devices: int) -> None:
+    if algorithm.room is not None and algorithm.room < config.loop.runners:
+        raise UsageError(
+            f"`runners` is {config.loop.runners}: their episodes of one iteration do not fit in the replay buffer, which "
+            f"holds {algorithm.room} on {config.env}; choose fewer runners, or larger `buffer_episodes` or `buffer_gib`"
+        )
+    for option, count in algorithm.drawn.items():
+        if count % devices:
+            raise UsageError(
+                f"`{option}` is {count} and `devices` is {devices}: replayed episodes are split evenly, so `devices` "
+                f"must divide {count}"
+            )
 
 
 def _needed(algorithm: Algorithm, runners: int, devices: list[jax.Device]) -> int:
@@ -71,6 +86,8 @@ def _check_memory(prepared: Prepared) -> None:
         f"{free / 2**30:.1f} GiB are free"
     )
     smaller = f", or `buffer_gib` below {algorithm.buffer / 2**30:.1f}" if algorithm.buffer else ""
+    if algorithm.buffer and len(prepared.devices) > 1 and prepared.devices[0].platform == "cpu":
+        smaller += f", or fewer `devices` than {len(prepared.devices)}, each of which holds the buffer"
     least = _needed(algorithm, len(prepared.devices), prepared.devices)
     if least > free:
         raise UsageError(
@@ -86,6 +103,7 @@ def start(config: RunConfig, out: pathlib.Path | None, display: Display) -> int:
     folders.check_free(path)
     prepared = prepare(config)
     with folders.created(path, config) as folder:
+        display.note(_memory(prepared))  # First: compiling and the untrained state take memory already.
         compiling = start_compiling(prepared.built.env, prepared.built.algorithm, config.loop.runners, prepared.devices)
         return _train(prepared, folder, untrained(prepared), Position(), display, compiling)
 
@@ -120,6 +138,7 @@ def resume(path: pathlib.Path, kind: Kind, display: Display) -> int:
         checkpoint.clean(folder.checkpoints)
         for warning in warnings:
             display.note(warning)
+        display.note(_memory(prepared))
         display.note(f"resuming {path} at env step {int(state.env_steps):,}")
         return _train(prepared, folder, state, position, display)
 
@@ -158,7 +177,6 @@ def _train(
         f"seca {seca.__version__}, jax {jax.__version__}, {len(devices)} x {devices[0].device_kind} "
         f"({devices[0].platform}); {config.preset} on {config.env}, seed {config.seed}, run folder {folder.path}"
     )
-    display.note(_memory(prepared))
     with stop_on_signals(lambda: _how_to_resume(folder)) as stop:
         loggers = open_loggers(config, folder.path, int(state.env_steps))
         with Recorder(folder, config, prepared.built.env, position, display, loggers, stop) as recorder:

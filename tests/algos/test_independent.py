@@ -14,8 +14,10 @@ from seca.algos.actor_step import unroll
 from seca.algos.agent_critic import seen_in
 from seca.algos.independent import Ia2cConfig, RewardScale, critic_inputs, ia2c, init, with_rewards
 from seca.algos.optim import clipped_adam
+from seca.nets.agents import RecurrentAgent
 from seca.order.simple import entropy
 from seca.returns import n_step
+from seca.types import EnvSpec, Episodes
 
 pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
 
@@ -100,6 +102,35 @@ def test_update_equals_autodiff(standardise: bool, float64: None) -> None:
         assert_trees_close(after, jax.tree.map(jnp.add, before, moves), 1e-8)
     mixed = jax.tree.map(lambda old, new: 0.99 * old + 0.01 * new, learner.target, stepped.critic)
     assert_trees_close(stepped.target, mixed, 1e-12)
+
+
+def test_a_bandit_gets_the_exact_policy_gradient(float64: None) -> None:
+    """One agent, one step, each action taken as often as its policy does: the gradient is that of sum_a pi(a) r(a).
+
+    Whatever the value says: as a baseline it cancels.
+    """
+    config = dataclasses.replace(CONFIG, entropy_coef=0.0)
+    spec, pays = EnvSpec("bandit", "1", 1, 4, 1, 1, 1), jnp.asarray([0.3, -1.0, 2.0, 0.5])
+    learner = in_float64(init(jax.random.key(0), spec, config))
+    head = learner.actor.head
+    even = dataclasses.replace(head, weight=0 * head.weight, bias=0 * head.bias)
+    critic = jax.tree.map(lambda x: x + 0.1, learner.critic)
+    learner = dataclasses.replace(learner, actor=dataclasses.replace(learner.actor, head=even), critic=critic)
+    ended = jnp.ones((4, 1), bool)
+    rows = jnp.ones((4, 2, 1), jnp.float64)
+    actions = jnp.tile(jnp.arange(4)[:, None, None], (1, 2, 1))
+    avail = jnp.ones((4, 2, 1, 4), bool)
+    batch = Episodes(pays[:, None], ended, ~ended, ended, rows[..., None], rows, avail, actions)
+    stepped, _ = jax.jit(functools.partial(ia2c("ia2c", spec, config).update, axis=None))(
+        learner, batch, jax.random.key(0)
+    )
+
+    def expected_return(actor: RecurrentAgent) -> jax.Array:
+        return -(unroll(actor, batch).probs[0, 0, 0] * pays).sum()
+
+    moves, _ = clipped_adam(5e-4, 10.0).update(jax.jit(jax.grad(expected_return))(learner.actor), learner.actor_opt)
+    assert_trees_close(stepped.actor, jax.tree.map(jnp.add, learner.actor, moves), 1e-8)
+    assert float(unroll(stepped.actor, batch).probs[0, 0, 0, 2]) > 0.25
 
 
 def test_moments_of_rewards_are_those_of_all_valid_steps(float64: None) -> None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from batches import LENGTHS, SPEC, in_float64, random_episodes
+from batches import ALONE, LENGTHS, SPEC, alone, in_float64, random_episodes
 from reference import assert_close, assert_trees_close, float64_fixture
 
 from seca.algos.actor_step import last_actions, masked_log_probs, unroll
@@ -169,6 +169,25 @@ def test_first_epoch_is_the_policy_gradient(float64: None) -> None:
     assert_trees_close(found.actor_opt, expected, 1e-10)
     assert 1e-3 < float(metrics["actor_gradient_norm"]) < 10.0
     assert_close(metrics["actor_gradient_norm"], np.asarray(optax.tree.norm(slope)))
+
+
+def test_one_agent_alone_is_ppo(float64: None) -> None:
+    """With one agent whose observation is the state there is nothing central about the value: MAPPO is IPPO is PPO."""
+    batch = alone(battles())
+    dead = np.asarray(batch.avail)[..., :1]  # Action 0 is that of the dead, of whom the index alone is read.
+    own = jnp.where(jnp.asarray(dead), 0, batch.obs)
+    batch = dataclasses.replace(batch, state=jnp.concatenate([own, jnp.ones_like(own[..., :1])], axis=-1)[:, :, 0])
+    spec = dataclasses.replace(ALONE, state_size=SPEC.obs_size + 1)
+    found = []
+    for value_of in ("state", "observation"):
+        config = dataclasses.replace(CONFIG, value_of=value_of, epochs=3)
+        learner = in_float64(init(jax.random.key(0), spec, config))
+        stepped, metrics = jax.jit(functools.partial(mappo("mappo", spec, config).update, axis=None))(
+            learner, batch, jax.random.key(0)
+        )
+        found.append((stepped.networks, metrics["actor_policy_loss"], metrics["critic_loss"]))
+        assert float(metrics["actor_gradient_norm"]) > 1e-3
+    assert_trees_close(found[0], found[1], 1e-10)
 
 
 def test_untrained_policies_are_nearly_uniform() -> None:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import SPEC, in_float64, random_episodes
+from batches import ALONE, SPEC, alone, in_float64, random_episodes
 from reference import assert_close, assert_trees_close, float64_fixture
 
 from seca.algos.actor_step import unroll
@@ -16,7 +16,6 @@ from seca.algos.optim import clipped_rmsprop
 from seca.algos.value_mixing import Learner, Networks, ValueMixingConfig, init, team_value, value_mixing
 from seca.order.simple import entropy
 from seca.returns import td_lambda
-from seca.types import EnvSpec, Episodes
 
 pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
 
@@ -64,27 +63,27 @@ def test_update_equals_autodiff_of_the_whole_loss(mixing: Any, float64: None) ->
 
 
 def test_one_agent_alone_is_actor_critic(float64: None) -> None:
-    """VDAC-sum with n = 1: V_tot is the agent's own value, A = y - V."""
-    spec = EnvSpec("alone", "1", n_agents=1, n_actions=4, obs_size=5, state_size=6, episode_limit=7)
-    batch = random_episodes()
-    first = {name: getattr(batch, name)[:, :, :1] for name in ("obs", "avail", "actions")}
-    batch = Episodes(
-        batch.reward, batch.terminated, batch.truncated, batch.valid, first["obs"], batch.state, **{
-            "avail": first["avail"], "actions": first["actions"]
-        }
-    )  # fmt: skip
-    config = config_of(mixing="sum")
-    learner: Learner = in_float64(init(jax.random.key(0), spec, config))
-    acting = unroll(learner.networks.agent, batch, floored_policy(jnp.zeros(()), config.floor))
-    _, metrics = jax.jit(functools.partial(value_mixing("vdac", spec, config).update, axis=None))(
+    """VDAC-sum with n = 1: V_tot is the agent's own value, and the update that of A2C on shared networks."""
+    batch, config = alone(random_episodes()), config_of(mixing="sum")
+    learner: Learner = in_float64(init(jax.random.key(0), ALONE, config))
+    stepped, _ = jax.jit(functools.partial(value_mixing("vdac", ALONE, config).update, axis=None))(
         learner, batch, jax.random.key(0)
     )
-    assert acting.value is not None
-    value = np.asarray(acting.value)[..., 0]
     returns = functools.partial(td_lambda, gamma=config.gamma, lam=config.td_lambda)
-    goal = np.asarray(jax.vmap(returns)(batch.reward, batch.terminated, batch.valid, jnp.asarray(value)))
-    mask = np.asarray(batch.valid)
-    np.testing.assert_allclose(metrics["advantage_abs"], np.abs(goal - value[:, :-1])[mask].mean(), rtol=1e-10)
+    mask = batch.valid
+
+    def a2c(networks: Networks) -> jax.Array:
+        acting = unroll(networks.agent, batch, floored_policy(jnp.zeros(()), config.floor))
+        assert acting.value is not None
+        value, probs = acting.value[:, :, 0], acting.probs[:, :-1, 0]
+        goal = jax.lax.stop_gradient(jax.vmap(returns)(batch.reward, batch.terminated, mask, value))
+        error = goal - value[:, :-1]
+        taken = jnp.take_along_axis(probs, batch.actions[:, :-1, 0, None], axis=-1)[..., 0]
+        loss = config.value_coef * error**2 - jnp.log(taken) * jax.lax.stop_gradient(error)
+        return jnp.where(mask, loss - config.entropy_coef * entropy(probs), 0).sum() / mask.sum()
+
+    moves, _ = clipped_rmsprop(config.lr, config.clip_norm).update(jax.jit(jax.grad(a2c))(learner.networks), learner.opt)
+    assert_trees_close(stepped.networks, jax.tree.map(jnp.add, learner.networks, moves), 1e-8)
 
 
 def test_team_value_rises_with_every_value(float64: None) -> None:

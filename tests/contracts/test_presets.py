@@ -6,12 +6,13 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from games import solved
+from games import solved, unsolved_seed
 
 from seca.algos.actor_critic import actor_critic
 from seca.envs.matrix import GAMES, Game
 from seca.envs.registry import make
 from seca.presets import PRESETS, build
+from seca.train.evaluate import make_evaluate
 from seca.train.iterate import make_iterate
 from seca.train.state import init_state
 
@@ -50,15 +51,30 @@ def solves(name: str, game: str, optimum: float) -> None:
     env = make(f"matrix/{game}")
     algorithm = build(name, env.spec, PRESETS[name].config)
     iterate = make_iterate(env, algorithm, 32, jax.devices()[:1])
-    solved(env, algorithm, optimum, 300, (iterate, init_state(algorithm, 0)))
+    evaluate = make_evaluate(env, algorithm, 32, jax.devices()[:1])
+    seed = unsolved_seed(evaluate, algorithm, optimum)
+    solved(evaluate, optimum, 300, (iterate, init_state(algorithm, seed)))
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_programs")
-@pytest.mark.parametrize(("game", "optimum"), [("anti-coordination", 1.0), ("qtran", 8.0), ("additive", 3.0)])
+@pytest.mark.parametrize(("game", "optimum"), [("anti-coordination", 1.0), ("additive", 3.0)])
 def test_seca_solves_the_other_games(game: str, optimum: float) -> None:
-    """The critic has no structural limit: QTRAN's non-monotonic game is solved too."""
     solves("seca", game, optimum)
+
+
+@pytest.mark.slow
+def test_policies_climb_to_the_nearer_equilibrium(quick_programs: None) -> None:
+    """QTRAN's game: while nobody is sure of action 0 it costs each agent 12 more often than it pays 8.
+
+    So the exact policy gradient leads from an even start to the equilibrium that pays 0, whatever the credit and
+    although the critic can hold the table; the best one, which pays 8, is reached from its own neighbourhood.
+    """
+    env = make("matrix/qtran")
+    algorithm = build("seca", env.spec, PRESETS["seca"].config)
+    evaluate = make_evaluate(env, algorithm, 32, jax.devices()[:1])
+    start = init_state(algorithm, unsolved_seed(evaluate, algorithm, 0.0))  # Its greedy actions pay -12.
+    solved(evaluate, 0.0, 300, (make_iterate(env, algorithm, 32, jax.devices()[:1]), start))
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from games import solved
+from games import solved, unsolved_seed
 from sizes import small
 
 from seca.algos.base import Algorithm
@@ -20,7 +20,9 @@ from seca.envs.registry import make
 from seca.errors import UsageError
 from seca.presets import PRESETS, build
 from seca.runs import machine, run
+from seca.runs.display import PlainDisplay
 from seca.train import checkpoint
+from seca.train.evaluate import make_evaluate
 from seca.train.iterate import make_iterate
 from seca.train.state import TrainState, init_state
 from seca.types import PyTree
@@ -51,10 +53,10 @@ def leaves(state: PyTree) -> list[np.ndarray]:
 
 
 def goes_on_from_its_checkpoints(
-    algorithm: Algorithm, iterate: Callable, runners: int, path: pathlib.Path
+    algorithm: Algorithm, iterate: Callable, runners: int, path: pathlib.Path, seed: int = 0
 ) -> TrainState:
     """Three updates; the third comes out the same bit for bit from a checkpoint, with all that was replayed."""
-    state = init_state(algorithm, 0)
+    state = init_state(algorithm, seed)
     before = leaves(take_out(state.learner)[0])
     for _ in range(2):
         state, metrics = iterate(state)
@@ -63,7 +65,7 @@ def goes_on_from_its_checkpoints(
     checkpoint.save(path, "best", take_out(state)[0], {})
     unbroken, _ = iterate(state)
     # From another seed: whatever a checkpoint left out would show.
-    template = init_state(algorithm, 1)
+    template = init_state(algorithm, seed + 1)
     resumed, _ = iterate(checkpoint.load(checkpoint.find(path, "latest")[0], template))
     for one, other in zip(leaves(unbroken), leaves(resumed), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -71,7 +73,7 @@ def goes_on_from_its_checkpoints(
     assert any((one != other).any() for one, other in zip(before, after, strict=True))
     assert int(unbroken.episodes) == 3 * runners
 
-    rest, replay = take_out(init_state(algorithm, 1))
+    rest, replay = take_out(init_state(algorithm, seed + 1))
     stored = checkpoint.load(checkpoint.find(path, "best")[0], rest)
     again, metrics = iterate(put_back(stored, replay))
     assert int(again.episodes) == 3 * runners and all(np.isfinite(np.asarray(v)).all() for v in metrics.values())
@@ -87,12 +89,22 @@ def test_trains_on_a_battle(name: str, tiny: str, tmp_path: pathlib.Path, quick_
     goes_on_from_its_checkpoints(algorithm, iterate, RUNNERS, tmp_path)
 
 
-def on_focus_fire(name: str, path: pathlib.Path) -> tuple[Env, Algorithm, tuple[Callable, TrainState]]:
-    """A preset in its own sizes that has kept the contract on the game of Fig. 1, and its state after that."""
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["riit", "scc", "vmix"])
+def test_references_train_on_a_battle(name: str, tiny: str, tmp_path: pathlib.Path, quick_programs: None) -> None:
+    """Where a reference goes another way through the update: latest beside replayed episodes, sampler, masked floor."""
+    env = make(tiny)
+    changes: dict[str, Any] = {"latest_episodes": 12} if name == "riit" else {}
+    algorithm = build(name, env.spec, small(name, "reference", **changes))
+    iterate = make_iterate(env, algorithm, RUNNERS, jax.devices()[:1])
+    goes_on_from_its_checkpoints(algorithm, iterate, RUNNERS, tmp_path)
+
+
+def on_focus_fire(name: str) -> tuple[Env, Algorithm, Callable]:
+    """A preset in its own sizes on the game of Fig. 1."""
     env = make("matrix/focus-fire")
     algorithm = build(name, env.spec, PRESETS[name].config)
-    iterate = make_iterate(env, algorithm, 32, jax.devices()[:1])
-    return env, algorithm, (iterate, goes_on_from_its_checkpoints(algorithm, iterate, 32, path))
+    return env, algorithm, make_iterate(env, algorithm, 32, jax.devices()[:1])
 
 
 VALUE_BASED = [name for name, preset in PRESETS.items() if preset.kind == "value-based"]
@@ -101,15 +113,20 @@ VALUE_BASED = [name for name, preset in PRESETS.items() if preset.kind == "value
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in PRESETS if name not in VALUE_BASED])
 def test_trains_on_a_matrix_game_and_solves_it(name: str, tmp_path: pathlib.Path, quick_programs: None) -> None:
-    env, algorithm, start = on_focus_fire(name, tmp_path)
-    solved(env, algorithm, 1.0, 297, start)
+    """From a start that does not solve it: some networks happen to."""
+    env, algorithm, iterate = on_focus_fire(name)
+    evaluate = make_evaluate(env, algorithm, 32, jax.devices()[:1])
+    seed = unsolved_seed(evaluate, algorithm, 1.0)
+    state = goes_on_from_its_checkpoints(algorithm, iterate, 32, tmp_path, seed)
+    solved(evaluate, 1.0, 297, (iterate, state))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in VALUE_BASED if name != "qatten"])
 def test_learns_values_on_a_matrix_game(name: str, tmp_path: pathlib.Path, quick_programs: None) -> None:
     """What Q-learners solve is in test_value_games.py: it takes more updates than a policy needs."""
-    on_focus_fire(name, tmp_path)
+    _, algorithm, iterate = on_focus_fire(name)
+    goes_on_from_its_checkpoints(algorithm, iterate, 32, tmp_path)
 
 
 def test_qatten_needs_the_parts_of_a_state() -> None:
@@ -130,6 +147,21 @@ def test_what_does_not_fit_is_refused(name: str, map_name: str, monkeypatch: pyt
     assert 2**20 < run.prepare(config).needed < 2**38
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"credit": "shapley", "credit_orders": 40_000},
+        {"credit": "monte_carlo", "credit_samples": 100_000},
+        {"credit": "exact"},
+    ],
+    ids=lambda changes: changes["credit"],
+)
+def test_what_a_credit_evaluates_counts(changes: dict[str, Any]) -> None:
+    spec = make("smac/2s_vs_1sc" if changes["credit"] == "exact" else "smac/3s5z").spec
+    plain, much = (build("seca", spec, dataclasses.replace(PRESETS["seca"].config, **c)) for c in ({}, changes))
+    assert much.memory(32) > plain.memory(32) + (2**20 if changes["credit"] == "exact" else 2**30)
+
+
 @pytest.mark.parametrize("name", VALUE_BASED)
 def test_buffers_are_smaller_where_episodes_are_larger(name: str) -> None:
     """5,000 episodes on 2s3z; as many as fit in `buffer_gib` on the large maps."""
@@ -144,8 +176,18 @@ def test_buffers_are_smaller_where_episodes_are_larger(name: str) -> None:
     assert held == {"2s3z": 5000, "MMM2": 1391, "27m_vs_30m": 325}
 
 
-@pytest.mark.slow
-def test_the_estimate_is_printed_before_training(seca, small_run: list[str], tmp_path: pathlib.Path) -> None:
-    ended = seca("train", *small_run, "--steps", 4, "--eval-interval", 40, "--out", tmp_path / "run")
-    assert ended.returncode == 0, ended.stderr
-    assert re.search(r"memory: about \d+\.\d\d GiB of \d+\.\d GiB free", ended.stdout + ended.stderr)
+def test_the_estimate_is_printed_before_compiling(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    printed: list[str] = []
+    monkeypatch.setattr(PlainDisplay, "note", lambda self, text: printed.append(text))
+
+    class Compiling(Exception):
+        pass
+
+    def compiles(*arguments: object) -> None:
+        raise Compiling
+
+    monkeypatch.setattr(run, "start_compiling", compiles)
+    config = dataclasses.replace(from_preset("vdn"), env="matrix/focus-fire")
+    with pytest.raises(Compiling):
+        run.start(config, tmp_path / "run", PlainDisplay(100))
+    assert any(re.search(r"memory: about \d+\.\d\d GiB of \d+\.\d GiB free, 0.\d\d GiB of it", x) for x in printed)

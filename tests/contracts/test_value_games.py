@@ -80,12 +80,12 @@ def holds_to_its_joint_value(state: TrainState) -> None:
 def test_vdn_finds_the_best_sum() -> None:
     """On uniform data Q_tot becomes the least-squares fit r_i + c_j - m, whose best joint action is not (0, 0)."""
     fit = PAYOFF.mean(axis=1)[:, None] + PAYOFF.mean(axis=0)[None] - PAYOFF.mean()
-    found, state = played("vdn", "qtran", 1000)
+    found, state = played("vdn", "qtran", 1000, batch_episodes=1024)
     assert found == 0.0
     inputs = jnp.concatenate([jnp.ones((2, 1)), jnp.zeros((2, 3)), jnp.eye(2)], axis=1)
     _, q = state.learner.online.agent(inputs, jnp.zeros((2, 64)))
-    # Drawn batches do not hold each joint action equally often.
-    np.testing.assert_allclose(np.asarray(q)[0][:, None] + np.asarray(q)[1][None], fit, atol=1.5)
+    # Drawn batches do not hold each joint action equally often; the fit's own entries are 1.33 apart.
+    np.testing.assert_allclose(np.asarray(q)[0][:, None] + np.asarray(q)[1][None], fit, atol=0.5)
 
 
 @pytest.mark.slow
