@@ -5,6 +5,7 @@ import csv
 import dataclasses
 import io
 import itertools
+import math
 import os
 import pathlib
 import sys
@@ -209,9 +210,13 @@ def _write(files: Mapping[pathlib.Path, bytes], out: pathlib.Path) -> None:
                 path.unlink()
 
 
+LEGEND_WIDTH = 130
+"""Characters that fit beside each other in the figure."""
+
+
 def draw(curves: Sequence[Curve]) -> plt.Figure:
     """The figure: win rate and return side by side, caption below."""
-    figure, panels = plt.subplots(1, len(METRICS), figsize=(10, 4.4))
+    figure, panels = plt.subplots(1, len(METRICS), figsize=(10, 4.4), layout="constrained")
     colours = itertools.cycle(f"C{index}" for index in range(10))
     for (label, members), colour in zip(group(curves).items(), colours, strict=False):
         for panel, metric in zip(panels, METRICS, strict=True):
@@ -225,12 +230,18 @@ def draw(curves: Sequence[Curve]) -> plt.Figure:
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylim(-0.02, 1.02)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.95), ncols=4, frameon=False)
+    columns = max(1, min(4, LEGEND_WIDTH // (max(map(len, labels)) + 6)))
+    rows = math.ceil(len(labels) / columns)
     environments = sorted({curve.env for curve in curves})
-    figure.suptitle(environments[0] if len(environments) == 1 else "several environments")
+    title = environments[0] if len(environments) == 1 else "several environments"
+    figure.legend(
+        handles, labels, title=title, title_fontsize=12, loc="outside upper center", ncols=columns, frameon=False
+    )
     lines = textwrap.wrap(caption(curves), width=150)
     figure.text(0.02, 0.02, "\n".join(lines), fontsize=7.5, va="bottom")
-    figure.tight_layout(rect=(0, 0.035 + 0.03 * len(lines), 1, 0.94))
+    figure.set_figheight(4.4 + 0.22 * (rows - 1) + 0.13 * (len(lines) - 2))
+    below = (0.2 + 0.13 * len(lines)) / figure.get_figheight()
+    figure.get_layout_engine().set(rect=(0, below, 1, 1 - below))
     return figure
 
 
