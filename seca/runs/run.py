@@ -103,7 +103,7 @@ def start(config: RunConfig, out: pathlib.Path | None, display: Display) -> int:
     folders.check_free(path)
     prepared = prepare(config)
     with folders.created(path, config) as folder:
-        display.note(_memory(prepared))  # First: compiling and the untrained state take memory already.
+        _introduce(prepared, folder, display)  # First: compiling and the untrained state take memory already.
         compiling = start_compiling(prepared.built.env, prepared.built.algorithm, config.loop.runners, prepared.devices)
         return _train(prepared, folder, untrained(prepared), Position(), display, compiling)
 
@@ -138,8 +138,8 @@ def resume(path: pathlib.Path, kind: Kind, display: Display) -> int:
         checkpoint.clean(folder.checkpoints)
         for warning in warnings:
             display.note(warning)
-        display.note(_memory(prepared))
         display.note(f"resuming {path} at env step {int(state.env_steps):,}")
+        _introduce(prepared, folder, display)
         return _train(prepared, folder, state, position, display)
 
 
@@ -173,10 +173,6 @@ def _train(
         prepared.built.env.spec,
         {"started": _now(), "env_steps": int(state.env_steps)} | machine.session(devices),
     )
-    display.note(
-        f"seca {seca.__version__}, jax {jax.__version__}, {len(devices)} x {devices[0].device_kind} "
-        f"({devices[0].platform}); {config.preset} on {config.env}, seed {config.seed}, run folder {folder.path}"
-    )
     with stop_on_signals(lambda: _how_to_resume(folder)) as stop:
         loggers = open_loggers(config, folder.path, int(state.env_steps))
         with Recorder(folder, config, prepared.built.env, position, display, loggers, stop) as recorder:
@@ -196,11 +192,17 @@ def _train(
     return _ended(folder, stop, display)
 
 
-def _memory(prepared: Prepared) -> str:
+def _introduce(prepared: Prepared, folder: RunFolder, display: Display) -> None:
+    """What runs where, and what it will take."""
+    config, devices = prepared.built.config, prepared.devices
+    display.note(
+        f"seca {seca.__version__}, jax {jax.__version__}, {len(devices)} x {devices[0].device_kind} "
+        f"({devices[0].platform}); {config.preset} on {config.env}, seed {config.seed}, run folder {folder.path}"
+    )
     buffer = prepared.built.algorithm.buffer
     free = "" if prepared.free is None else f" of {prepared.free / 2**30:.1f} GiB free"
     replay = f", {buffer / 2**30:.2f} GiB of it for replayed episodes" if buffer else ""
-    return f"memory: about {prepared.needed / 2**30:.2f} GiB{free}{replay}"
+    display.note(f"memory: about {prepared.needed / 2**30:.2f} GiB{free}{replay}")
 
 
 def _ended(folder: RunFolder, stop: StopRequest, display: Display) -> int:

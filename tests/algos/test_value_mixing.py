@@ -16,6 +16,7 @@ from seca.algos.optim import clipped_rmsprop
 from seca.algos.value_mixing import Learner, Networks, ValueMixingConfig, init, team_value, value_mixing
 from seca.order.simple import entropy
 from seca.returns import td_lambda
+from seca.types import Episodes
 
 pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
 
