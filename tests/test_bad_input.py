@@ -81,16 +81,35 @@ INPUTS: list[tuple[list[str], list[str]]] = [
     ([*TRAIN, "--loggers", "mlflow"], ["--loggers", "mlflow", "tensorboard", "wandb"]),
     ([*TRAIN, "--frobnicate", "3"], ["--frobnicate", "3"]),
     ([*TRAIN, "stray"], ["stray"]),
-    (["train", "indadv", "--env", "smac/3m", "--setting", "reference"], [
-        "`setting`", "reference", "coma", "qatten", "'indadv' has only paper",
-    ]),
-    (["train", "vdn", "--env", "matrix/peak", "--runners", "40", "--buffer-episodes", "32"], [
-        "`runners`", "40", "holds 32", "`buffer_episodes`",
-    ]),
+    (
+        ["train", "indadv", "--env", "smac/3m", "--setting", "reference"],
+        [
+            "`setting`",
+            "reference",
+            "coma",
+            "qatten",
+            "'indadv' has only paper",
+        ],
+    ),
+    (
+        ["train", "vdn", "--env", "matrix/peak", "--runners", "40", "--buffer-episodes", "32"],
+        [
+            "`runners`",
+            "40",
+            "holds 32",
+            "`buffer_episodes`",
+        ],
+    ),
     (["train", "riit-online", "--env", "smac/3m", "--latest-episodes", "16"], ["`runners`", "32", "holds 16"]),
-    (["train", "qmix", "--env", "smac/3m", "--runners", "6", "--devices", "3"], [
-        "`batch_episodes`", "32", "`devices` is 3", "must divide 32",
-    ]),
+    (
+        ["train", "qmix", "--env", "smac/3m", "--runners", "6", "--devices", "3"],
+        [
+            "`batch_episodes`",
+            "32",
+            "`devices` is 3",
+            "must divide 32",
+        ],
+    ),
     ([*TRAIN, "--setting", "best"], ["`setting`", "best", "paper", "reference"]),
     (["train", "qatten", "--env", "matrix/qtran"], ["`env`", "matrix/qtran", "choose a smac/ environment"]),
     (["train", "riit", "--env", "smac/3m", "--latest-episodes", "9000"], ["`latest_episodes`", "9000", "holds 5000"]),

@@ -241,7 +241,7 @@ def draw(curves: Sequence[Curve]) -> plt.Figure:
     figure.text(0.02, 0.02, "\n".join(lines), fontsize=7.5, va="bottom")
     figure.set_figheight(4.4 + 0.22 * (rows - 1) + 0.13 * (len(lines) - 2))
     below = (0.2 + 0.13 * len(lines)) / figure.get_figheight()
-    figure.get_layout_engine().set(rect=(0, below, 1, 1 - below))
+    figure.set_layout_engine("constrained", rect=(0, below, 1, 1 - below))
     return figure
 
 

@@ -59,7 +59,7 @@ def enable_cache() -> None:
 
 
 def choose_devices(devices: int, runners: int, *drawn: int) -> list[jax.Device]:
-    """The devices to split `runners`, and batches of `drawn` episodes, over: as many as asked for, or (0) as divide all.
+    """The devices to split `runners` and batches of `drawn` episodes over: as many as asked for, or (0) as divide all.
 
     Raises UsageError when there are fewer than asked for.
     """

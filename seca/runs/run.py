@@ -60,8 +60,9 @@ def prepare(config: RunConfig) -> Prepared:
 def _check_replay(algorithm: Algorithm, config: RunConfig, devices: int) -> None:
     if algorithm.room is not None and algorithm.room < config.loop.runners:
         raise UsageError(
-            f"`runners` is {config.loop.runners}: their episodes of one iteration do not fit in the replay buffer, which "
-            f"holds {algorithm.room} on {config.env}; choose fewer runners, or larger `buffer_episodes` or `buffer_gib`"
+            f"`runners` is {config.loop.runners}: their episodes of one iteration do not fit in the replay buffer, "
+            f"which holds {algorithm.room} on {config.env}; choose fewer runners, or larger `buffer_episodes` or "
+            "`buffer_gib`"
         )
     for option, count in algorithm.drawn.items():
         if count % devices:

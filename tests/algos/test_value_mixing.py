@@ -83,7 +83,9 @@ def test_one_agent_alone_is_actor_critic(float64: None) -> None:
         loss = config.value_coef * error**2 - jnp.log(taken) * jax.lax.stop_gradient(error)
         return jnp.where(mask, loss - config.entropy_coef * entropy(probs), 0).sum() / mask.sum()
 
-    moves, _ = clipped_rmsprop(config.lr, config.clip_norm).update(jax.jit(jax.grad(a2c))(learner.networks), learner.opt)
+    moves, _ = clipped_rmsprop(config.lr, config.clip_norm).update(
+        jax.jit(jax.grad(a2c))(learner.networks), learner.opt
+    )
     assert_trees_close(stepped.networks, jax.tree.map(jnp.add, learner.networks, moves), 1e-8)
 
 

@@ -180,14 +180,14 @@ def test_the_estimate_is_printed_before_compiling(tmp_path: pathlib.Path, monkey
     printed: list[str] = []
     monkeypatch.setattr(PlainDisplay, "note", lambda self, text: printed.append(text))
 
-    class Compiling(Exception):
+    class CompilingError(Exception):
         pass
 
     def compiles(*arguments: object) -> None:
-        raise Compiling
+        raise CompilingError
 
     monkeypatch.setattr(run, "start_compiling", compiles)
     config = dataclasses.replace(from_preset("vdn"), env="matrix/focus-fire")
-    with pytest.raises(Compiling):
+    with pytest.raises(CompilingError):
         run.start(config, tmp_path / "run", PlainDisplay(100))
     assert any(re.search(r"memory: about \d+\.\d\d GiB of \d+\.\d GiB free, 0.\d\d GiB of it", x) for x in printed)
