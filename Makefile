@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-STEPS ?= 3e6
+STEPS ?= 2e6
 SEED ?= 0
 # Empty: a free name under runs/, so that a second `make train` never meets the first.
 RUN ?=

@@ -41,7 +41,7 @@ BUDGETS = {"3m": 1_000_000, "2s3z": 2_000_000}
 """Env steps on each map, the same for every method."""
 TUNED = {name for name in METHODS if PRESETS[name].make is actor_critic}
 """SeCA and what differs from it in one option: step sizes and critic steps of our choice, not the published ones."""
-ORDERS = [name for name in METHODS if name.startswith("seca-") and name not in ("seca-shapley", "seca-corrected")]
+ORDERS = [name for name in METHODS if name.startswith("seca-") and name not in ("seca-shapley", "seca-uncorrected")]
 COLUMNS = {
     "explicit credit": [n for n in METHODS if PRESETS[n].kind == "explicit credit" and n not in ("seca", *ORDERS)],
     "order of SeCA": ORDERS,

@@ -95,7 +95,8 @@ _SECA = "Zang et al. 2023 (AAMAS)"
 _published = ActorCriticConfig()
 # As published, 32 episodes move the actor once and its critic once, with a target up to 200 batches old: a step for
 # 1,500 env steps, which suits 65M of them. Ours learns within 2M: docs/results.md has the curves of both. The entropy
-# term keeps its size when advantages shrink; at the published 0.005 it outgrows them, and what was learned is lost.
+# term keeps its size when advantages shrink; at the published 0.005 it outgrows them, and what was learned is lost. So it
+# is where the critic's errors, which are larger than the advantages, have nothing to cancel them.
 _seca = dataclasses.replace(
     _published,
     actor_lr=5e-4,
@@ -104,6 +105,7 @@ _seca = dataclasses.replace(
     critic_epochs=2,
     target_interval=20,
     entropy_coef=0.001,
+    td_correction=1.0,
 )
 
 
@@ -128,7 +130,7 @@ _ONE_STEP: dict[str, Any] = {"lr": 5e-4, "td_lambda": 0.0}
 
 
 PRESETS: dict[str, Preset] = {
-    "seca": _variant("Sequential advantage, order by integrated gradients per episode"),
+    "seca": _variant("Sequential advantage and the critic's TD error, order by integrated gradients per episode"),
     "seca-paper": Preset(
         "SeCA as published: wide critic, the authors' learning rates, time limit as an end",
         _SECA,
@@ -151,9 +153,7 @@ PRESETS: dict[str, Preset] = {
         "Shapley 1953; not in the paper",
         credit="shapley",
     ),
-    "seca-corrected": _variant(
-        "SeCA whose advantages are corrected by the critic's TD error", "not in the paper", td_correction=1.0
-    ),
+    "seca-uncorrected": _variant("SeCA without the critic's TD error: the published advantage alone", td_correction=0.0),
     "coma": Preset(
         "COMA with its own critic, stepped once for each time step",
         "Foerster et al. 2018 (AAAI)",

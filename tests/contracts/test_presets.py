@@ -21,7 +21,7 @@ ABLATIONS = sorted(
 )
 NAMES = {
     "seca", "seca-paper", "seca-fixed", "seca-random", "seca-prob", "seca-entropy", "seca-ig-1", "seca-ig-10",
-    "seca-ig-20", "coma-newarchi", "indadv", "seca-shapley", "seca-corrected", "coma", "lica", "vmix", "vdac", "ia2c",
+    "seca-ig-20", "coma-newarchi", "indadv", "seca-shapley", "seca-uncorrected", "coma", "lica", "vmix", "vdac", "ia2c",
     "mappo", "ippo", "riit", "riit-online", "scc",
     "iql", "vdn", "qmix", "cw-qmix", "ow-qmix", "qtran", "qplex", "qatten",
 }  # fmt: skip
@@ -44,6 +44,7 @@ def test_paper_preset_keeps_the_published_settings() -> None:
     assert (config.entropy_coef, config.target_interval, config.clip_norm) == (0.005, 200, 10.0)
     assert config.critic_width is None and config.path.points == 5 and config.time_limit == "terminal"
     assert (config.critic_epochs, config.actor_epochs, config.credit, config.order) == (1, 1, "swept", "gradients")
+    assert config.td_correction == 0.0
     assert PRESETS["seca-paper"].eval_interval == 320_000
 
 

@@ -28,7 +28,7 @@ RIIT = {
 
 SECA = {
     "actor_lr": 2.5e-3, "critic_lr": 5e-4, "td_lambda": 0.8, "entropy_coef": 0.005, "target_interval": 200,
-    "critic_epochs": 1, "actor_epochs": 1, "critic_embed": 64, "critic_width": None, "clip_norm": 10.0,
+    "critic_epochs": 1, "actor_epochs": 1, "td_correction": 0.0, "critic_embed": 64, "critic_width": None, "clip_norm": 10.0,
 }  # fmt: skip
 
 # Preset, runners, options, section of our notes on the public references (facts/algorithms.md).
@@ -41,6 +41,7 @@ EXPECTED: list[tuple[str, int, dict[str, Any], str]] = [
     ("seca-ig-1", 32, {**SECA, "path.stage": 1}, "1, 1e"),
     ("seca-ig-10", 32, {**SECA, "path.stage": 10}, "1, 1e"),
     ("seca-ig-20", 32, {**SECA, "path.stage": 20}, "1, 1e"),
+    ("seca-uncorrected", 32, SECA, "1, 1e"),
     ("coma-newarchi", 32, {**SECA, "credit": "counterfactual"}, "3"),
     ("coma", 8, {
         **FLOORED, "actor_lr": 5e-4, "critic_lr": 5e-4, "floor": FloorConfig(0.5, 0.01, 100_000, masked=False),
@@ -91,9 +92,9 @@ def battle() -> EnvSpec:
 
 
 def test_all_methods_that_somebody_published_have_a_reference() -> None:
-    """`seca-paper` is its own; of three variants of SeCA there is none."""
+    """`seca-paper` is its own; of two variants of SeCA there is none."""
     having = [name for name, preset in PRESETS.items() if preset.reference is not None]
-    without = ("seca-paper", "indadv", "seca-shapley", "seca-corrected")
+    without = ("seca-paper", "indadv", "seca-shapley")
     assert having == [name for name in PRESETS if name not in without]
     assert settings("seca", "reference")[0] == PRESETS["seca-paper"].config
     assert sorted(having) == sorted(name for name, *_ in EXPECTED)
