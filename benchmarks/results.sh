@@ -14,7 +14,7 @@ case "$what" in
     done ;;
   uncorrected)
     for seed in ${@:-0 1 2}; do
-      $SECA train seca-uncorrected --env smac/2s3z --seed "$seed" --steps 3e6 --out "runs/uncorrected-s$seed"
+      $SECA train seca-uncorrected --env smac/2s3z --seed "$seed" --steps 2e6 --devices 1 --out "runs/uncorrected-s$seed"
     done ;;
   entropy005)  # `seca` as it was with the published entropy coefficient; seeds 0 to 2 were `make train` then.
     for seed in ${@:-0}; do
