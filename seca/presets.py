@@ -94,9 +94,9 @@ def build(name: str, spec: EnvSpec, config: AlgorithmConfig) -> Algorithm:
 _SECA = "Zang et al. 2023 (AAMAS)"
 _published = ActorCriticConfig()
 # As published, 32 episodes move the actor once and its critic once, with a target up to 200 batches old: a step for
-# 1,500 env steps, which suits 65M of them. Ours learns within 2M: docs/results.md has the curves of both. The entropy
-# term keeps its size when advantages shrink; at the published 0.005 it outgrows them, and what was learned is lost. So it
-# is where the critic's errors, which are larger than the advantages, have nothing to cancel them.
+# 1,500 env steps, which suits 65M of them. Ours learns within 2M. The entropy term keeps its size when advantages
+# shrink: at the published 0.005 it outgrows them, and what was learned is lost. So it may be where nothing cancels the
+# critic's errors, which are larger than the advantages too. docs/results.md has the curves of all.
 _seca = dataclasses.replace(
     _published,
     actor_lr=5e-4,
@@ -153,7 +153,9 @@ PRESETS: dict[str, Preset] = {
         "Shapley 1953; not in the paper",
         credit="shapley",
     ),
-    "seca-uncorrected": _variant("SeCA without the critic's TD error: the published advantage alone", td_correction=0.0),
+    "seca-uncorrected": _variant(
+        "SeCA without the critic's TD error: the published advantage alone", td_correction=0.0
+    ),
     "coma": Preset(
         "COMA with its own critic, stepped once for each time step",
         "Foerster et al. 2018 (AAAI)",

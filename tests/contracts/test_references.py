@@ -28,7 +28,8 @@ RIIT = {
 
 SECA = {
     "actor_lr": 2.5e-3, "critic_lr": 5e-4, "td_lambda": 0.8, "entropy_coef": 0.005, "target_interval": 200,
-    "critic_epochs": 1, "actor_epochs": 1, "td_correction": 0.0, "critic_embed": 64, "critic_width": None, "clip_norm": 10.0,
+    "critic_epochs": 1, "actor_epochs": 1, "td_correction": 0.0, "critic_embed": 64, "critic_width": None,
+    "clip_norm": 10.0,
 }  # fmt: skip
 
 # Preset, runners, options, section of our notes on the public references (facts/algorithms.md).
