@@ -67,7 +67,7 @@ def test_one_agent_alone_is_actor_critic(float64: None) -> None:
     """VDAC-sum with n = 1: V_tot is the agent's own value, and the update that of A2C on shared networks."""
     batch, config = alone(random_episodes()), config_of(mixing="sum")
     learner: Learner = in_float64(init(jax.random.key(0), ALONE, config))
-    stepped, _ = jax.jit(functools.partial(value_mixing("vdac", ALONE, config).update, axis=None))(
+    stepped, metrics = jax.jit(functools.partial(value_mixing("vdac", ALONE, config).update, axis=None))(
         learner, batch, jax.random.key(0)
     )
     returns = functools.partial(td_lambda, gamma=config.gamma, lam=config.td_lambda)
@@ -83,6 +83,11 @@ def test_one_agent_alone_is_actor_critic(float64: None) -> None:
         loss = config.value_coef * error**2 - jnp.log(taken) * jax.lax.stop_gradient(error)
         return jnp.where(mask, loss - config.entropy_coef * entropy(probs), 0).sum() / mask.sum()
 
+    acting = unroll(learner.networks.agent, batch, floored_policy(jnp.zeros(()), config.floor))
+    assert acting.value is not None
+    value = acting.value[:, :, 0]
+    error = np.asarray(jax.vmap(returns)(batch.reward, batch.terminated, mask, value) - value[:, :-1])
+    np.testing.assert_allclose(metrics["advantage_abs"], np.abs(error)[np.asarray(mask)].mean(), rtol=1e-10)
     moves, _ = clipped_rmsprop(config.lr, config.clip_norm).update(
         jax.jit(jax.grad(a2c))(learner.networks), learner.opt
     )

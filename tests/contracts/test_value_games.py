@@ -27,6 +27,9 @@ PAYOFF = np.array([[8.0, -12, -12], [-12, 0, 0], [-12, 0, 0]])
 # The setting of its authors' own matrix games: lambda must bend far.
 DEEP_DUPLEX = {"mixing": DuplexMixing(width=64, kernels=10, depth=3), "lr": 5e-4}
 
+# The preset's 5e-4 finds the action in 2,500 iterations too, but Adam then wanders by 0.3 around the values.
+SMALL_STEPS = {"lr": 2e-4}
+
 
 def played(
     name: str, game: str | Env, iterations: int, until: float | None = None, **changes: object
@@ -59,7 +62,7 @@ def played(
         ("qmix", 1000, {}, 0.0),
         ("cw-qmix", 1000, {}, 8.0),
         ("ow-qmix", 1000, {}, 8.0),
-        ("qtran", 2500, {}, 8.0),
+        ("qtran", 4000, SMALL_STEPS, 8.0),
         ("qplex", 2000, DEEP_DUPLEX, 8.0),
     ],
     ids=["iql", "qmix", "cw-qmix", "ow-qmix", "qtran", "qplex"],
@@ -83,10 +86,9 @@ def holds_to_its_joint_value(state: TrainState) -> None:
     mixer, every = networks.mixers.main, jnp.broadcast_to(hidden, (9, 2, 64))
     joint = np.asarray(mixer.joint(jnp.ones((9, 1)), every, jnp.eye(3)[joints]))
     summed = np.asarray(q)[np.arange(2), joints].sum(axis=1) + float(mixer.value(jnp.ones(1)))
-    # Adam wanders at a constant step size; entries are 8 apart.
-    np.testing.assert_allclose(joint, PAYOFF.ravel(), atol=0.5)
-    np.testing.assert_allclose(summed[0], joint[0], atol=0.5)
-    assert (summed >= joint - 0.5).all()
+    np.testing.assert_allclose(joint, PAYOFF.ravel(), atol=0.1)
+    np.testing.assert_allclose(summed[0], joint[0], atol=0.1)
+    assert (summed >= joint - 0.1).all()
 
 
 @pytest.mark.slow
