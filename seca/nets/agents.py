@@ -17,6 +17,10 @@ class GRUGates(eqx.Module):
     recurrent_new: Float[Array, "... hidden"]
     """Recurrent part of the new gate before the reset gate scales it."""
 
+    def apply(self, h: Float[Array, "... hidden"]) -> Float[Array, "... hidden"]:
+        """Next recurrent state."""
+        return (1 - self.update) * self.new + self.update * h
+
 
 class GRUCell(eqx.Module):
     """Gated recurrent unit, in the parametrisation of PyTorch (both biases, gates in the order r, z, n).
@@ -40,17 +44,24 @@ class GRUCell(eqx.Module):
         biases = [uniform(k, (3 * hidden,), hidden) for k in keys[2:]]
         return cls(*weights, *biases)
 
-    def gates(self, x: Float[Array, "... hidden"], h: Float[Array, "... hidden"]) -> GRUGates:
-        """Gates of one step."""
-        x_r, x_z, x_n = jnp.split(x @ self.weight_ih.T + self.bias_ih, 3, axis=-1)
+    def from_input(self, x: Float[Array, "... hidden"]) -> Float[Array, "... gates"]:
+        """The input's part of the gates, which needs no recurrent state: many steps at once make one product."""
+        return x @ self.weight_ih.T + self.bias_ih
+
+    def join(self, x_part: Float[Array, "... gates"], h: Float[Array, "... hidden"]) -> GRUGates:
+        """Gates of one step, from the input's part of them."""
+        x_r, x_z, x_n = jnp.split(x_part, 3, axis=-1)
         h_r, h_z, h_n = jnp.split(h @ self.weight_hh.T + self.bias_hh, 3, axis=-1)
         reset = jax.nn.sigmoid(x_r + h_r)
         return GRUGates(reset, jax.nn.sigmoid(x_z + h_z), jnp.tanh(x_n + reset * h_n), h_n)
 
+    def gates(self, x: Float[Array, "... hidden"], h: Float[Array, "... hidden"]) -> GRUGates:
+        """Gates of one step."""
+        return self.join(self.from_input(x), h)
+
     def __call__(self, x: Float[Array, "... hidden"], h: Float[Array, "... hidden"]) -> Float[Array, "... hidden"]:
         """Next recurrent state."""
-        gates = self.gates(x, h)
-        return (1 - gates.update) * gates.new + gates.update * h
+        return self.gates(x, h).apply(h)
 
 
 class RecurrentAgent(eqx.Module):
@@ -147,11 +158,31 @@ class NormalisedAgent(eqx.Module):
         self, inputs: Float[Array, "... inputs"], h: Float[Array, "... hidden"]
     ) -> tuple[Float[Array, "... hidden"], Float[Array, "... outputs"]]:
         """Next recurrent state and outputs."""
+        h = self.cell(self._encoded(inputs), h)
+        return h, self.head(self.output_norm(h))
+
+    def through_time(
+        self, inputs: Float[Array, "batch time rows inputs"], h: Float[Array, "batch rows hidden"]
+    ) -> tuple[Float[Array, "batch time rows hidden"], Float[Array, "batch time rows outputs"]]:
+        """Recurrent states after each step and its outputs, from a given state.
+
+        Equal to calling the network step after step (tests/nets/test_nets.py), but only the recurrence itself is
+        sequential: all other layers take the steps as one product.
+        """
+
+        def step(h: Array, x_part: Array) -> tuple[Array, Array]:
+            h = self.cell.join(x_part, h).apply(h)
+            return h, h
+
+        _, states = jax.lax.scan(step, h, jnp.moveaxis(self.cell.from_input(self._encoded(inputs)), 1, 0))
+        states = jnp.moveaxis(states, 0, 1)
+        return states, self.head(self.output_norm(states))
+
+    def _encoded(self, inputs: Float[Array, "... inputs"]) -> Float[Array, "... hidden"]:
         x = self.input_norm(inputs)
         for layer, norm in zip(self.layers, self.norms, strict=True):
             x = norm(jax.nn.relu(layer(x)))
-        h = self.cell(x, h)
-        return h, self.head(self.output_norm(h))
+        return x
 
 
 def _orthogonal(key: PRNGKeyArray, n_outputs: int, n_inputs: int, gain: float) -> Array:

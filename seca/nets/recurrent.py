@@ -81,7 +81,7 @@ def _block(agent: RecurrentAgent, rows: BlockRows, new: Array, loss_fn: Callable
     encoded = agent.encoder(inputs)
     x = jax.nn.relu(encoded)
     gates = agent.cell.gates(x, h_before)
-    h_after = (1 - gates.update) * gates.new + gates.update * h_before
+    h_after = gates.apply(h_before)
     logits = agent.head(h_after)
     # Rows already done drop out of loss and gradient alike.
     (loss, reported), d_logits = jax.value_and_grad(

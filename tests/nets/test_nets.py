@@ -10,7 +10,7 @@ import pytest
 from reference import actor, assert_close, assert_trees_close, critic, float64_fixture, load
 
 from seca.credit.counterfactual import counterfactual
-from seca.nets.agents import RecurrentAgent, agent_inputs
+from seca.nets.agents import NormalisedAgent, RecurrentAgent, agent_inputs
 from seca.nets.critics import MixingCritic
 from seca.nets.recurrent import BlockRows, backward, empty_sweep
 
@@ -103,6 +103,29 @@ def test_backward_equals_autodiff(block: int, length: int, float64: None) -> Non
     assert_trees_close(found, gradient, 1e-10)
     if length % block == 0:
         np.testing.assert_allclose(total, loss, atol=1e-10)
+
+
+def test_all_steps_at_once_equal_one_after_the_other(float64: None) -> None:
+    """States and outputs of the normalised network from a given state, and their gradient in all it depends on."""
+    rng = np.random.default_rng(0)
+    agent = jax.tree.map(lambda x: x.astype(jnp.float64), NormalisedAgent.init(jax.random.key(0), 6, 5, 4, 1.0))
+    inputs, start = jnp.asarray(rng.normal(size=(2, 7, 3, 6))), jnp.asarray(rng.normal(size=(2, 3, 5)))
+    weights = [jnp.asarray(rng.normal(size=(2, 7, 3, size))) for size in (5, 4)]
+
+    def one_by_one(agent: NormalisedAgent, inputs: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
+        states, outputs = [], []
+        for t in range(7):
+            h, out = agent(inputs[:, t], h)
+            states.append(h)
+            outputs.append(out)
+        return jnp.stack(states, axis=1), jnp.stack(outputs, axis=1)
+
+    def slope(forward):
+        weighed = lambda *x: sum((jnp.sin(y) * w).sum() for y, w in zip(forward(*x), weights, strict=True))  # noqa: E731
+        return jax.grad(weighed, argnums=(0, 1, 2))(agent, inputs, start)
+
+    assert_trees_close(agent.through_time(inputs, start), one_by_one(agent, inputs, start), 1e-12)
+    assert_trees_close(slope(NormalisedAgent.through_time), slope(one_by_one), 1e-10)
 
 
 def test_agent_inputs_layout() -> None:
