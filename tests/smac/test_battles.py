@@ -45,6 +45,16 @@ def same(left, right) -> bool:
 
 
 MAPS = [pytest.param(name, marks=[pytest.mark.slow] * (name != "3m")) for name in scenario.map_names()]
+AS_SHIPPED = ("3m", "2s3z", "MMM2", "corridor")
+"""Maps whose programs are compiled as users get them; compiling all 23 so takes longer than playing them."""
+
+
+@pytest.fixture(autouse=True)
+def programs(request: pytest.FixtureRequest) -> None:
+    """`quick_programs` for the maps that are not in `AS_SHIPPED`."""
+    of = getattr(request.node, "callspec", None)
+    if of is not None and of.params["name"] not in AS_SHIPPED:
+        request.getfixturevalue("quick_programs")
 
 
 @pytest.mark.parametrize("name", MAPS)
