@@ -191,39 +191,47 @@ def marked(method: str) -> str:
 
 
 CAPTION = (
-    "Greedy win rate over 32 episodes every 100,000 env steps. Line: median over the runs counted in the legend, band: "
-    "their quartiles. Solid: 32 runners and 32 episodes per update; dashed: the setting of the method's own reference. "
-    "Methods make unequal numbers of gradient steps per update, which the table has. A star: step sizes and steps per "
-    "update tuned here; the others have their authors' numbers. Few seeds: read for whether a method learns, not for "
-    "which is best. Data: docs/data/comparison.jsonl."
+    "Greedy win rate over 32 episodes every 100,000 env steps. Line: median over the runs, band: their quartiles; the "
+    "legend has the number of runs on 3m + on 2s3z. Solid: 32 runners and 32 episodes per update; dashed: the setting "
+    "of the method's own reference. Methods make unequal numbers of gradient steps per update, which the table has. A "
+    "star: step sizes and steps per update tuned here; the others have their authors' numbers. Few seeds: read for "
+    "whether a method learns, not for which is best. Data: docs/data/comparison.jsonl."
 )
 
 
 def draw(found: dict[Cell, dict[str, Any]], to: pathlib.Path) -> None:
-    """One row per map, one column per family of methods; `seca` in every panel, in black."""
-    figure, panels = plt.subplots(len(BUDGETS), len(COLUMNS), figsize=(19, 8), sharey=True, sharex="row")
+    """One row per map, one column per family that has runs; `seca` in every panel, in black; legends below."""
+    columns = {title: methods for title, methods in COLUMNS.items() if any(cell.method in methods for cell in found)}
+    figure, panels = plt.subplots(
+        len(BUDGETS), len(columns), figsize=(4.4 * len(columns), 9.4), sharey=True, sharex="row", squeeze=False
+    )
     for row, map_name in zip(panels, BUDGETS, strict=True):
-        for panel, (title, methods) in zip(row, COLUMNS.items(), strict=True):
+        for panel, (title, methods) in zip(row, columns.items(), strict=True):
             for index, method in enumerate(["seca", *methods]):
                 colour = "black" if method == "seca" else f"C{index - 1}"
                 for setting, style in (("paper", "-"), ("reference", "--")):
-                    runs = members(found, map_name, method, setting)
-                    if not runs:
+                    counts = [len(members(found, name, method, setting)) for name in BUDGETS]
+                    if not any(counts):
                         continue
-                    drawn, label = curves.band(runs, "win_rate"), f"{marked(method)} ({len(runs)})"
+                    label = f"{marked(method)} ({' + '.join(map(str, counts))})"
                     label += ", reference" if setting == "reference" else ""
+                    runs = members(found, map_name, method, setting)
+                    if not runs:  # For the legend below, which is of both maps.
+                        panel.plot([], [], style, color=colour, label=label)
+                        continue
+                    drawn = curves.band(runs, "win_rate")
                     panel.plot(drawn.steps, drawn.median, style, color=colour, label=label, linewidth=1.3)
                     panel.fill_between(drawn.steps, drawn.low, drawn.high, color=colour, alpha=0.12, linewidth=0)
             panel.set_title(f"{map_name}: {title}", fontsize=10)
             panel.grid(alpha=0.3)
             panel.spines[["top", "right"]].set_visible(False)
-            if panel.get_legend_handles_labels()[1]:
-                panel.legend(fontsize=7, loc="best", framealpha=0.7)
             panel.set_xlabel("env steps")
         row[0].set_ylabel("test win rate")
         row[0].set_ylim(-0.02, 1.02)
-    figure.text(0.01, 0.005, "\n".join(textwrap.wrap(CAPTION, 250)), fontsize=8)
-    figure.tight_layout(rect=(0, 0.045, 1, 1))
+    for panel in panels[-1]:
+        panel.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False)
+    figure.text(0.01, 0.005, "\n".join(textwrap.wrap(CAPTION, 64 * len(columns))), fontsize=8)
+    figure.tight_layout(rect=(0, 0.055, 1, 1))
     to.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(to.with_suffix(".png"), dpi=110)
     plt.close(figure)
