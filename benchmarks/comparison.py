@@ -6,7 +6,8 @@
 Each run is an ordinary run folder, `<out>/<env>-<method>-<setting>-s<seed>`, made by `seca train METHOD` with the
 defaults of its preset, one device, one core. `show` adds the runs that reached their budget to
 docs/data/comparison.jsonl, one line each; `train` leaves out what is there, so that the study can be spread over
-sessions and machines. To make a run again, delete its line.
+sessions and machines. To make a run again, delete its line. `--setting` runs a method in another setting than the
+study's, to ask why it does not learn in that: see `SETTINGS`.
 """
 
 import argparse
@@ -39,6 +40,15 @@ METHODS = [name for name in PRESETS if name != "seca-paper"]
 """All presets but the one whose critic of 12.8M parameters takes ten times as long: docs/results.md has its runs."""
 BUDGETS = {"3m": 1_000_000, "2s3z": 2_000_000}
 """Env steps on each map, the same for every method."""
+SETTINGS = {
+    "paper": ("-", ["--setting", "paper"]),
+    "reference": ("--", ["--setting", "reference"]),
+    "updates-8": (":", ["--updates", "8"]),
+    "runners-8": ("-.", ["--runners", "8"]),
+    "terminal": ((0, (1, 3)), ["--time-limit", "terminal"]),
+}
+"""The study's own, that of the method's own reference, and single changes that ask why a method does not learn: the
+line in the figure, and the options."""
 TUNED = {name for name in METHODS if PRESETS[name].make is actor_critic}
 """SeCA and what differs from it in one option: step sizes and critic steps of our choice, not the published ones."""
 ORDERS = [name for name in METHODS if name.startswith("seca-") and name not in ("seca-shapley", "seca-uncorrected")]
@@ -87,7 +97,7 @@ def run(cell: Cell, out: pathlib.Path, cores: "queue.Queue[int]") -> bool:
         if path.is_dir():  # Stopped before its first checkpoint: nothing to go on from. Refused while it is in use.
             with folders.locked(folders.RunFolder(path)):
                 shutil.rmtree(path)
-        command = ["train", cell.method, "--setting", cell.setting, "--env", f"smac/{cell.map_name}"]
+        command = ["train", cell.method, *SETTINGS[cell.setting][1], "--env", f"smac/{cell.map_name}"]
         command += ["--seed", str(cell.seed), "--steps", str(budget), "--devices", "1", "--out", str(path)]
     core = cores.get()
     try:
@@ -155,7 +165,7 @@ def gather(out: pathlib.Path) -> dict[Cell, dict[str, Any]]:
     found = read_data()
     for map_name, budget in BUDGETS.items():
         for method in METHODS:
-            for setting in ("paper", "reference"):
+            for setting in SETTINGS:
                 for cell in (Cell(map_name, method, setting, seed) for seed in range(10)):
                     if steps_done(cell.path(out)) >= budget:
                         found[cell] = ended(cell, cell.path(out))
@@ -192,10 +202,10 @@ def marked(method: str) -> str:
 
 CAPTION = (
     "Greedy win rate over 32 episodes every 100,000 env steps. Line: median over the runs, band: their quartiles; the "
-    "legend has the number of runs on 3m + on 2s3z. Solid: 32 runners and 32 episodes per update; dashed: the setting "
-    "of the method's own reference. Methods make unequal numbers of gradient steps per update, which the table has. A "
-    "star: step sizes and steps per update tuned here; the others have their authors' numbers. Few seeds: read for "
-    "whether a method learns, not for which is best. Data: docs/data/comparison.jsonl."
+    "legend has the number of runs on 3m + on 2s3z. Solid: 32 runners and 32 episodes per update; broken: the setting "
+    "of the method's own reference, or one option changed, as named. Methods make unequal numbers of gradient steps per "
+    "update, which the table has. A star: step sizes and steps per update tuned here; the others have their authors' "
+    "numbers. Few seeds: read for whether a method learns, not for which is best. Data: docs/data/comparison.jsonl."
 )
 
 
@@ -209,18 +219,19 @@ def draw(found: dict[Cell, dict[str, Any]], to: pathlib.Path) -> None:
         for panel, (title, methods) in zip(row, columns.items(), strict=True):
             for index, method in enumerate(["seca", *methods]):
                 colour = "black" if method == "seca" else f"C{index - 1}"
-                for setting, style in (("paper", "-"), ("reference", "--")):
+                for setting, (style, _) in SETTINGS.items():
                     counts = [len(members(found, name, method, setting)) for name in BUDGETS]
                     if not any(counts):
                         continue
                     label = f"{marked(method)} ({' + '.join(map(str, counts))})"
-                    label += ", reference" if setting == "reference" else ""
+                    label += "" if setting == "paper" else f", {setting}"
                     runs = members(found, map_name, method, setting)
                     if not runs:  # For the legend below, which is of both maps.
-                        panel.plot([], [], style, color=colour, label=label)
+                        panel.plot([], [], linestyle=style, color=colour, label=label)
                         continue
                     drawn = curves.band(runs, "win_rate")
-                    panel.plot(drawn.steps, drawn.median, style, color=colour, label=label, linewidth=1.3)
+                    look = {"linestyle": style, "color": colour, "linewidth": 1.3}
+                    panel.plot(drawn.steps, drawn.median, label=label, **look)
                     panel.fill_between(drawn.steps, drawn.low, drawn.high, color=colour, alpha=0.12, linewidth=0)
             panel.set_title(f"{map_name}: {title}", fontsize=10)
             panel.grid(alpha=0.3)
@@ -242,7 +253,7 @@ def table(found: dict[Cell, dict[str, Any]]) -> str:
     head = " | ".join(f"{m}: end | best | return | gradient steps" for m in BUDGETS)
     lines = [f"| method | setting | {head} |", "|---|---|" + "---|---|---|---:|" * len(BUDGETS)]
     for method in METHODS:
-        for setting in ("paper", "reference"):
+        for setting in SETTINGS:
             entries: list[str] = []
             for map_name in BUDGETS:
                 runs = members(found, map_name, method, setting)
@@ -277,7 +288,7 @@ def main() -> None:
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "runs" / "comparison")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, a core each")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
-    parser.add_argument("--setting", choices=["paper", "reference"], default="paper")
+    parser.add_argument("--setting", choices=list(SETTINGS), default="paper")
     parser.add_argument("--maps", nargs="+", choices=list(BUDGETS), default=list(BUDGETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     options = parser.parse_args()
