@@ -203,9 +203,10 @@ def marked(method: str) -> str:
 CAPTION = (
     "Greedy win rate over 32 episodes every 100,000 env steps. Line: median over the runs, band: their quartiles; the "
     "legend has the number of runs on 3m + on 2s3z. Solid: 32 runners and 32 episodes per update; broken: the setting "
-    "of the method's own reference, or one option changed, as named. Methods make unequal numbers of gradient steps per "
-    "update, which the table has. A star: step sizes and steps per update tuned here; the others have their authors' "
-    "numbers. Few seeds: read for whether a method learns, not for which is best. Data: docs/data/comparison.jsonl."
+    "of the method's own reference, or one option changed, as named. Methods make unequal numbers of gradient steps "
+    "per update, which the table has. A star: step sizes and steps per update tuned here; the others have their "
+    "authors' numbers. Few seeds: read for whether a method learns, not for which is best. "
+    "Data: docs/data/comparison.jsonl."
 )
 
 
