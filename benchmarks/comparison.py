@@ -213,6 +213,7 @@ CAPTION = (
 def draw(found: dict[Cell, dict[str, Any]], to: pathlib.Path) -> None:
     """One row per map, one column per family that has runs; `seca` in every panel, in black; legends below."""
     columns = {title: methods for title, methods in COLUMNS.items() if any(cell.method in methods for cell in found)}
+    columns = columns or COLUMNS  # Of `seca` alone there is a panel in each.
     figure, panels = plt.subplots(
         len(BUDGETS), len(columns), figsize=(4.4 * len(columns), 9.4), sharey=True, sharex="row", squeeze=False
     )
