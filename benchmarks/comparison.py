@@ -157,6 +157,7 @@ def ended(cell: Cell, path: pathlib.Path) -> dict[str, Any]:
         "env_steps": [int(x) for x in curve.steps],
         "win_rate": [round(float(x), 5) for x in curve.values["win_rate"]],
         "return_mean": [round(float(x), 4) for x in curve.values["return_mean"]],
+        "episode_length": [round(float(np.mean(line["episode_length"])), 2) for line in lines],
     }
 
 

@@ -40,6 +40,8 @@ def test_runs_become_data_table_and_figure(
     evaluations = [line for line in metrics if line["kind"] == "eval"]
     assert found[done]["env_steps"] == [line["env_steps"] for line in evaluations]
     assert found[done]["win_rate"] == pytest.approx([line["win_rate"] for line in evaluations], abs=1e-5)
+    lengths = [sum(line["episode_length"]) / len(line["episode_length"]) for line in evaluations]
+    assert found[done]["episode_length"] == pytest.approx(lengths, abs=1e-2)
     assert found[done]["gradient_steps"] == metrics[-2]["gradient_steps"]
     # A folder that is gone leaves the data as it is.
     shutil.rmtree(done.path(tmp_path))

@@ -49,14 +49,14 @@ AS_SHIPPED = ("3m", "2s3z", "MMM2", "corridor")
 """Maps whose programs are compiled as users get them; compiling all 23 so takes longer than playing them."""
 
 
-@pytest.fixture(autouse=True)
-def programs(request: pytest.FixtureRequest) -> None:
+@pytest.fixture
+def programs(name: str, request: pytest.FixtureRequest) -> None:
     """`quick_programs` for the maps that are not in `AS_SHIPPED`."""
-    of = getattr(request.node, "callspec", None)
-    if of is not None and of.params["name"] not in AS_SHIPPED:
+    if name not in AS_SHIPPED:
         request.getfixturevalue("quick_programs")
 
 
+@pytest.mark.usefixtures("programs")
 @pytest.mark.parametrize("name", MAPS)
 def test_random_play(name):
     """Bodies stay within bounds, the dead stay dead, nobody is in a wall or deep in another, ends stay as they are."""
@@ -97,6 +97,7 @@ def test_random_play(name):
         assert 40 <= (~done).sum(axis=0).mean() + 1 <= 75
 
 
+@pytest.mark.usefixtures("programs")
 @pytest.mark.parametrize("name", MAPS)
 def test_battles_depend_on_their_own_key_only(name):
     """Same key, same battle: bit for bit twice and in batches of 16 and 32; alone, in its first steps."""
