@@ -1,5 +1,26 @@
-"""`python -m seca` is `seca`."""
+"""The command `seca`, and `python -m seca`: signals are seen to before anything that takes time to import."""
 
-from seca.cli import main
+import contextlib
+import os
+import sys
 
-main()
+from seca.runs import signals
+
+
+def main() -> None:
+    """Run the command line and exit with the code of `seca.cli.run`."""
+    signals.stop_at_once()
+    from seca.cli import run
+
+    code = run(sys.argv[1:])
+    if code:
+        # What broke or was stopped may still compile in a thread, for which the interpreter would wait.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

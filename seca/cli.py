@@ -413,28 +413,49 @@ def usage() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and exit: 0 done, 2 bad input, 1 a run that broke, 130 or 143 stopped by a signal."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    name = given[0] if given else "--help"
-    if name in ("-h", "--help"):
-        print(usage())
-        sys.exit(0)
-    if name == "--version":
-        print(f"seca {seca.__version__}")
-        sys.exit(0)
+    """Run one command and exit with the code of `run`."""
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command: 0 done, 2 bad input, 1 a run or a machine that broke, 130 or 143 stopped by a signal."""
     try:
-        if name not in COMMANDS:
-            raise UsageError(f"`command` is '{name}': choose one of {', '.join(COMMANDS)}")
-        code = COMMANDS[name][1](given[1:])
-    except (UsageError, RunError) as error:
-        print(f"seca: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
-    except KeyboardInterrupt:  # Outside training, which saves first; there is nothing to save here.
-        sys.exit(130)
+        code = _run(arguments)
+        sys.stdout.flush()  # What cannot be printed is to be found out here.
+        return code
+    except SystemExit as ended:  # `--help` of a command.
+        return ended.code if isinstance(ended.code, int) else 0
+    except UsageError as error:
+        return _complain(error, 2)
+    except RunError as error:
+        return _complain(error, 1)
     except BrokenPipeError:  # The reader went away, as in `seca envs | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    sys.exit(code)
+        return 1
+    except OSError as error:  # A path that cannot be used, or a device that failed.
+        where = "the output" if error.filename is None else error.filename
+        given = isinstance(error, FileNotFoundError | FileExistsError | NotADirectoryError | PermissionError)
+        return _complain(f"{where}: {error.strerror or error}", 2 if given else 1)
+    except KeyboardInterrupt:  # Where the process is not ours, `seca.runs.signals.stop_at_once` was not called.
+        return _complain("stopped by SIGINT", 130)
+
+
+def _run(arguments: list[str]) -> int:
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help"):
+        print(usage())
+    elif name == "--version":
+        print(f"seca {seca.__version__}")
+    elif name not in COMMANDS:
+        raise UsageError(f"`command` is '{name}': choose one of {', '.join(COMMANDS)}")
+    else:
+        return COMMANDS[name][1](arguments[1:])
+    return 0
+
+
+def _complain(words: object, code: int) -> int:
+    print(f"seca: {' '.join(str(words).split())}", file=sys.stderr)
+    return code
 
 
 def _parse(kind: type[Options], command: str, arguments: Sequence[str]) -> Options:

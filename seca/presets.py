@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from seca import numerics
 from seca.algos.actor_critic import ActorCriticConfig, actor_critic
 from seca.algos.base import Algorithm
 from seca.algos.coma import ComaConfig, coma
@@ -86,6 +87,7 @@ def settings(name: str, setting: str) -> tuple[AlgorithmConfig, int]:
     return preset.reference.config, preset.reference.runners
 
 
+@numerics.own()
 def build(name: str, spec: EnvSpec, config: AlgorithmConfig) -> Algorithm:
     """The algorithm of a preset, for one environment. Raises ValueError when the two do not fit."""
     return PRESETS[name].make(name, spec, config)

@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import importlib.util
-import os
 import pathlib
 import subprocess
 import tempfile
@@ -12,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from seca import files
 from seca.errors import RunError, UsageError
 from seca.replay.draw import EDGE, SIGNALS, Painter
 from seca.runs.recording import Recording, check_free
@@ -56,16 +56,11 @@ def render(recording: Recording, out: pathlib.Path, fps: int = FPS, every: int =
 
     Raises:
         UsageError: `out` exists, its ending is another, its extra is not installed, or a number is out of range.
-        RunError: the video encoder failed.
+        RunError: the video encoder failed, or the disk does not take the picture.
     """
     check(out, fps, every)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".tmp-{out.name}")
-    try:
+    with files.replacing(out) as temporary:
         WRITERS[out.suffix](Painter(recording), temporary, fps, every)
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def loops_shown(recording: Recording, every: int) -> list[int]:

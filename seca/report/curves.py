@@ -6,7 +6,6 @@ import dataclasses
 import io
 import itertools
 import math
-import os
 import pathlib
 import sys
 import textwrap
@@ -16,8 +15,9 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float64
 
+from seca import files
 from seca.config import RunConfig, decisive
-from seca.errors import UsageError
+from seca.errors import RunError, UsageError
 from seca.presets import PRESETS
 from seca.runs import folder as folders
 
@@ -180,34 +180,24 @@ def plot(paths: Sequence[pathlib.Path], out: pathlib.Path) -> list[pathlib.Path]
     with matplotlib.rc_context({"svg.hashsalt": "seca"}):
         figure.savefig(svg, format="svg", metadata={"Date": None})
     plt.close(figure)
-    contents = {"png": png.getvalue(), "svg": svg.getvalue(), "csv": table(curves).encode()}
+    made = {"png": png.getvalue(), "svg": svg.getvalue(), "csv": table(curves).encode()}
     # Appended, not replaced: a name like `lr-0.5` has no suffix to lose.
-    files = {out.with_name(f"{out.name}.{suffix}"): content for suffix, content in contents.items()}
-    _write(files, out)
-    return list(files)
+    contents = {out.with_name(f"{out.name}.{suffix}"): content for suffix, content in made.items()}
+    _write(contents, out)
+    return list(contents)
 
 
-def _write(files: Mapping[pathlib.Path, bytes], out: pathlib.Path) -> None:
-    """Write all files or none: first under other names, then each is put into its place."""
-    for path in files:
+def _write(contents: Mapping[pathlib.Path, bytes], out: pathlib.Path) -> None:
+    """Write all files, first under other names, then each is put into its place."""
+    for path in contents:
         if path.is_dir():
             raise UsageError(f"`out` is {out}: {path} is a folder; choose another name")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"`out` is {out}: its folder cannot be made ({error.strerror})") from None
-    temporary = {path: path.with_name(f".tmp-{path.name}") for path in files}
-    try:
-        for path, content in files.items():
-            temporary[path].write_bytes(content)
-        for path in files:
-            os.replace(temporary[path], path)
-    except OSError as error:
-        raise UsageError(f"`out` is {out}: its files cannot be written ({error.strerror})") from None
-    finally:
-        for path in temporary.values():
-            with contextlib.suppress(OSError):
-                path.unlink()
+        with contextlib.ExitStack() as stack:
+            for path, content in contents.items():
+                stack.enter_context(files.replacing(path)).write_bytes(content)
+    except RunError as error:
+        raise UsageError(f"`out` is {out}: {error}") from None
 
 
 LEGEND_WIDTH = 130

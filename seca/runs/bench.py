@@ -4,7 +4,6 @@ import dataclasses
 import json
 import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from seca.algos.base import Algorithm
 from seca.config import LoopConfig, divisors, from_preset
 from seca.envs import registry, smax, throughput
 from seca.errors import RunError, refusing
-from seca.runs import machine
+from seca.runs import machine, signals
 from seca.runs.run import prepare
 from seca.train.iterate import make_iterate, spread
 from seca.train.state import init_state
@@ -103,7 +102,7 @@ def bench_each(env_id: str, presets: Sequence[str], runners: int, seconds: float
     options = ["--env", env_id, "--runners", str(runners), "--seconds", str(seconds), "--json"]
     for preset in presets:
         command = [sys.executable, "-m", "seca", "bench", "train", "--preset", preset, *options]
-        ended = subprocess.run(command, capture_output=True, text=True)
+        ended = signals.run_child(command)
         lines = ended.stderr.strip().splitlines()
         if ended.returncode == 0:
             yield json.loads(ended.stdout)["training"]

@@ -54,7 +54,9 @@ def _free() -> str:
 
 
 def _cache() -> str:
-    folder = machine.cache_dir()
+    folder, problem = machine.cache_dir(), machine.cache_problem()
+    if problem is not None:
+        return f"off ({problem})"
     if folder is None:
         return "off (SECA_CACHE_DIR is empty)"
     if not folder.is_dir():

@@ -9,6 +9,7 @@ result.json         trained and untrained policy at the end, side by side
 lock                held by the process that writes here
 """
 
+import contextlib
 import dataclasses
 import fcntl
 import json
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from seca import config as configs
+from seca import files
 from seca.config import RunConfig
 from seca.errors import UsageError
 from seca.types import EnvSpec
@@ -95,7 +97,7 @@ def created(path: pathlib.Path, config: RunConfig) -> Iterator[RunFolder]:
     folder = RunFolder(path)
     with locked(folder):
         check_free(path)  # Again: another process may have come first.
-        write_atomically(folder.config, configs.to_json(config))
+        files.write(folder.config, configs.to_json(config))
         yield folder
 
 
@@ -139,9 +141,9 @@ def locked(folder: RunFolder) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "unknown"
             raise UsageError(f"`run` is {folder.path}: run folder in use by process {holder}") from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        with contextlib.suppress(OSError):  # Only says who holds it: a full disk must not keep a run from going on.
+            os.truncate(file.fileno(), 0)
+            os.write(file.fileno(), str(os.getpid()).encode())
         yield
 
 
@@ -150,7 +152,7 @@ def add_session(folder: RunFolder, spec: EnvSpec, session: dict[str, Any]) -> No
     # The environment is that of the checkpoint gone on from, or, where there is none yet, today's.
     earlier = (read_environment(folder) or {"sessions": []})["sessions"]
     written = {"env": dataclasses.asdict(spec), "sessions": [*earlier, session]}
-    write_atomically(folder.environment, json.dumps(written, indent=2) + "\n")
+    files.write(folder.environment, json.dumps(written, indent=2) + "\n")
 
 
 def read_environment(folder: RunFolder) -> dict[str, Any] | None:
@@ -206,15 +208,6 @@ def check_metrics(folder: RunFolder, lines: int, size: int) -> None:
 
 def cut_metrics(folder: RunFolder, size: int) -> None:
     """Keep the first `size` bytes of `metrics.jsonl`, which `check_metrics` found good."""
-    folder.metrics.touch()
-    os.truncate(folder.metrics, size)
-
-
-def write_atomically(path: pathlib.Path, text: str) -> None:
-    """Write a file so that a kill leaves either the old content or the new."""
-    temporary = path.with_name(f".tmp-{path.name}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    with files.writing(folder.metrics):
+        folder.metrics.touch()
+        os.truncate(folder.metrics, size)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import jax
 from jaxtyping import Array, Int
 
+from seca import numerics
 from seca.algos.base import Algorithm
 from seca.algos.replay import take_out
 from seca.config import RunConfig, decisive, to_dict
@@ -80,17 +81,19 @@ _AGAINST = "-against-"
 class LoadedRun:
     """A trained policy that acts, with its environment; `act` remembers the recurrent state between calls."""
 
+    @numerics.own()
     def __init__(self, built: Built, state: TrainState, seed: int = 0) -> None:
         self.config, self.env, self.algorithm, self.state = built.config, built.env, built.algorithm, state
         self._params = built.algorithm.policy(state.learner)
         self._act = jax.jit(built.algorithm.act, static_argnames="greedy")
-        self._key = jax.random.key(seed)
+        self._key = jax.random.key(seed, impl=numerics.GENERATOR)
         self._carry: PyTree = None
 
     def reset(self) -> None:
         """Forget the episode so far; call it whenever the environment is reset."""
         self._carry = None
 
+    @numerics.own()
     def act(self, time_step: TimeStep, greedy: bool = True) -> Int[Array, "batch agents"]:
         """Actions for a batch of environments, best ones or sampled."""
         batch = time_step.reward.shape[0]
@@ -98,7 +101,8 @@ class LoadedRun:
             self._carry = self.algorithm.initial_carry(batch)
         self._key, act_key = jax.random.split(self._key)
         keys = jax.random.split(act_key, batch)
-        acted = self._act(self._params, self._carry, time_step, keys, self.state.env_steps, greedy=greedy)
+        shown = numerics.narrow(time_step)
+        acted = self._act(self._params, self._carry, shown, keys, self.state.env_steps, greedy=greedy)
         self._carry = acted.carry
         return acted.actions
 
@@ -124,6 +128,7 @@ def load_state(folder: RunFolder, kind: Kind, built: Built) -> tuple[TrainState,
     return found
 
 
+@numerics.own()
 def newest_valid(folder: RunFolder, kind: Kind, built: Built) -> tuple[TrainState, Position] | None:
     """State and position of the newest undamaged checkpoint, or None when there is none at all.
 

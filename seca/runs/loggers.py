@@ -31,9 +31,17 @@ def check_installed(loggers: tuple[Logger, ...]) -> None:
             raise UsageError(f"`loggers` holds '{name}': not installed; run pip install 'seca[{name}]'")
 
 
-def open_loggers(config: RunConfig, folder: pathlib.Path, env_steps: int) -> list[LineLogger]:
-    """The loggers a run asks for, going on at `env_steps`."""
-    return [_OPEN[name](config, folder, env_steps) for name in config.loggers]
+def open_loggers(
+    config: RunConfig, folder: pathlib.Path, env_steps: int, warn: Callable[[str], None]
+) -> list[LineLogger]:
+    """The loggers a run asks for, going on at `env_steps`; one that cannot be opened is left out with a warning."""
+    opened = []
+    for name in config.loggers:
+        try:
+            opened.append(_OPEN[name](config, folder, env_steps))
+        except Exception as error:  # Whatever a tracker raises, it must not keep a run from its training.
+            warn(f"warning: {name} cannot be opened and gets no lines: {' '.join(str(error).split())[:200]}")
+    return opened
 
 
 def scalars(line: dict[str, Any]) -> dict[str, float]:

@@ -8,11 +8,13 @@ import platform
 import resource
 import subprocess
 import sys
+import tempfile
 from typing import Any
 
 import jax
 
 import seca
+from seca import numerics
 from seca.config import divisors
 from seca.errors import UsageError
 
@@ -28,30 +30,64 @@ def cpu_cores() -> int:
 
 
 def configure(devices: int, runners: int) -> None:
-    """Prepare JAX for a run: one host device per core used, and the compilation cache.
+    """Prepare JAX for a run: our numeric settings, one host device per core used, and the compilation cache.
 
     Belongs to entry points only, before the backend starts; where it has started already its device count stays.
     """
+    numerics.pin()
     host_devices = devices or max(count for count in divisors(runners) if count <= cpu_cores())
     try:
         jax.config.update("jax_num_cpu_devices", host_devices)
     except RuntimeError:  # The backend is running, as in tests; `choose_devices` checks that it has enough devices.
         pass
     enable_cache()
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        asked = jax.config.jax_platforms
+        raise UsageError(
+            f"`JAX_PLATFORMS` is {asked!r}: no such device can be used ({str(error).splitlines()[0]}); `unset "
+            "JAX_PLATFORMS` takes what there is"
+        ) from None
 
 
 def cache_dir() -> pathlib.Path | None:
-    """Folder of the compilation cache; the environment variable SECA_CACHE_DIR moves it, or turns it off if empty."""
+    """Folder of the compilation cache; the environment variable SECA_CACHE_DIR moves it, or turns it off if empty.
+
+    None, too, for who has no home folder.
+    """
     chosen = os.environ.get("SECA_CACHE_DIR")
     if chosen is None:
-        return pathlib.Path.home() / ".cache" / "seca"
+        try:
+            return pathlib.Path.home() / ".cache" / "seca"
+        except RuntimeError:
+            return None
     return pathlib.Path(chosen) if chosen else None
 
 
-def enable_cache() -> None:
-    """Keep compiled programs on disk, so that the second start of the same run is quick."""
+def cache_problem() -> str | None:
+    """Why there is no compilation cache although none was declined, in words, or None."""
     folder = cache_dir()
     if folder is None:
+        return None if "SECA_CACHE_DIR" in os.environ else "there is no home folder"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return f"{folder} takes no files ({error.strerror})"
+
+
+def enable_cache() -> None:
+    """Keep compiled programs on disk, so that the second start of the same run is quick.
+
+    Where that is not possible a line on stderr says so.
+    """
+    folder, problem = cache_dir(), cache_problem()
+    if problem is not None:
+        print(f"seca: warning: no compilation cache: {problem}; SECA_CACHE_DIR=FOLDER makes one", file=sys.stderr)
+    if folder is None or problem is not None:
+        jax.config.update("jax_enable_compilation_cache", False)
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -110,6 +146,7 @@ def session(devices: list[jax.Device]) -> dict[str, Any]:
         "processor": processor(),
         "cores": cpu_cores(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "jax_options": numerics.free(),
         "devices": [device.device_kind for device in devices],
         "pid": os.getpid(),
     }

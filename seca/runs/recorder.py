@@ -7,6 +7,7 @@ import os
 import time
 from typing import Any
 
+from seca import files
 from seca.algos.replay import take_out
 from seca.config import RunConfig, to_dict
 from seca.envs.base import Env
@@ -61,7 +62,8 @@ class Recorder:
         self._folder, self._config, self._spec = folder, config, env.spec
         self._display, self._loggers, self._stop = display, loggers, stop
         self._position = position
-        self._file = folder.metrics.open("ab")
+        with files.writing(folder.metrics):
+            self._file = folder.metrics.open("ab")
         self._started = time.monotonic() - position.seconds
         self._saved_at, self._save_seconds = time.monotonic(), 0.0
         self._saved_iteration: int | None = None
@@ -71,7 +73,8 @@ class Recorder:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # Lines are flushed one by one: what is left is one that failed already.
+            self._file.close()
         for logger in self._loggers:
             with contextlib.suppress(Exception):  # A tracker that fails at the end must not hide how the run ended.
                 logger.close()
@@ -80,8 +83,9 @@ class Recorder:
         """Append one line, with the wall clock spent so far, and pass it on."""
         line = line | {"time_elapsed": round(time.monotonic() - self._started, 3)}
         written = (json.dumps(line, allow_nan=False) + "\n").encode()
-        self._file.write(written)
-        self._file.flush()
+        with files.writing(self._folder.metrics):
+            self._file.write(written)
+            self._file.flush()
         self._position = dataclasses.replace(
             self._position,
             metrics_lines=self._position.metrics_lines + 1,
@@ -122,7 +126,8 @@ class Recorder:
         if self._saved_iteration == int(state.iteration):
             return
         started = time.monotonic()
-        os.fsync(self._file.fileno())
+        with files.writing(self._folder.metrics):
+            os.fsync(self._file.fileno())
         self.save_best()
         checkpoint.save(self._folder.checkpoints, "latest", state, self._metadata(state))
         self._saved_at, self._saved_iteration = time.monotonic(), int(state.iteration)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float32, Int16
 
+from seca import files
 from seca.errors import UsageError
 
 FORMAT = 1
@@ -151,12 +152,9 @@ def check_free(path: pathlib.Path, field: str) -> None:
 def save(recording: Recording, path: pathlib.Path) -> None:
     """Write a recording so that a kill leaves the whole file or none. Raises UsageError when there is one already."""
     check_free(path, "recording")
-    path.parent.mkdir(parents=True, exist_ok=True)
     about = json.dumps({"format": FORMAT, "unit_names": recording.unit_names} | dataclasses.asdict(recording.about))
-    temporary = path.with_name(f".tmp-{path.name}")
-    with temporary.open("wb") as file:
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, about=np.array(about), **{name: getattr(recording, name) for name in _ARRAYS})
-    os.replace(temporary, path)
 
 
 def load(path: pathlib.Path) -> Recording:

@@ -10,6 +10,7 @@ import pathlib
 import jax
 
 import seca
+from seca import files
 from seca.algos.base import Algorithm
 from seca.algos.replay import put_back, take_out
 from seca.config import RunConfig
@@ -105,8 +106,10 @@ def start(config: RunConfig, out: pathlib.Path | None, display: Display) -> int:
     prepared = prepare(config)
     with folders.created(path, config) as folder:
         _introduce(prepared, folder, display)  # First: compiling and the untrained state take memory already.
-        compiling = start_compiling(prepared.built.env, prepared.built.algorithm, config.loop.runners, prepared.devices)
-        return _train(prepared, folder, untrained(prepared), Position(), display, compiling)
+        with stop_on_signals(lambda: _how_to_resume(folder)) as stop:
+            built, devices = prepared.built, prepared.devices
+            compiling = start_compiling(built.env, built.algorithm, config.loop.runners, devices)
+            return _train(prepared, folder, untrained(prepared), Position(), display, stop, compiling)
 
 
 def untrained(prepared: Prepared) -> TrainState:
@@ -141,7 +144,8 @@ def resume(path: pathlib.Path, kind: Kind, display: Display) -> int:
             display.note(warning)
         display.note(f"resuming {path} at env step {int(state.env_steps):,}")
         _introduce(prepared, folder, display)
-        return _train(prepared, folder, state, position, display)
+        with stop_on_signals(lambda: _how_to_resume(folder)) as stop:
+            return _train(prepared, folder, state, position, display, stop)
 
 
 def session_changes(folder: RunFolder, prepared: Prepared) -> list[str]:
@@ -165,31 +169,31 @@ def _train(
     state: TrainState,
     position: Position,
     display: Display,
+    stop: StopRequest,
     compiling: "concurrent.futures.Future[Iterate] | None" = None,
 ) -> int:
     """Train from `state` to the end of the budget, a signal or a broken number; returns the exit code."""
     config, devices = prepared.built.config, prepared.devices
+    if stop:  # While the untrained state was made.
+        return _ended(folder, stop, display)
     folders.add_session(
         folder,
         prepared.built.env.spec,
         {"started": _now(), "env_steps": int(state.env_steps)} | machine.session(devices),
     )
-    with stop_on_signals(lambda: _how_to_resume(folder)) as stop:
-        loggers = open_loggers(config, folder.path, int(state.env_steps))
-        with Recorder(folder, config, prepared.built.env, position, display, loggers, stop) as recorder:
-            try:
-                with display.running():
-                    built = prepared.built
-                    state = train(
-                        built.env, built.algorithm, state, config.loop, recorder, devices, compiling=compiling
-                    )
-            except NonFiniteError as error:
-                recorder.save_best()
-                raise RunError(f"{error}, see {folder.checkpoints}") from None
-            recorder.save(state)
-        if not stop:
-            state, _ = take_out(state)  # Room for the untrained policy's.
-            report_result(prepared, folder, state, display)
+    loggers = open_loggers(config, folder.path, int(state.env_steps), display.note)
+    with Recorder(folder, config, prepared.built.env, position, display, loggers, stop) as recorder:
+        try:
+            with display.running():
+                built = prepared.built
+                state = train(built.env, built.algorithm, state, config.loop, recorder, devices, compiling=compiling)
+        except NonFiniteError as error:
+            recorder.save_best()
+            raise RunError(f"{error}, see {folder.checkpoints}") from None
+        recorder.save(state)
+    if not stop:
+        state, _ = take_out(state)  # Room for the untrained policy's.
+        report_result(prepared, folder, state, display)
     return _ended(folder, stop, display)
 
 
@@ -222,7 +226,7 @@ def report_result(prepared: Prepared, folder: RunFolder, state: TrainState, disp
     trained = stats.summary(evaluate(state, key))
     before = stats.summary(evaluate(untrained(prepared), key))
     result = {"env_steps": int(state.env_steps), "greedy": True, "trained": trained, "untrained": before}
-    folders.write_atomically(folder.result, json.dumps(result, indent=1) + "\n")
+    files.write(folder.result, json.dumps(result, indent=1) + "\n")
     display.note(f"greedy win rate over {FINAL_EPISODES} episodes:")
     display.note(f"  trained    {stats.sentence(trained)}")
     display.note(f"  untrained  {stats.sentence(before)}")

@@ -1,15 +1,28 @@
-"""Ctrl-C and SIGTERM: finish the iteration, save, and leave within ten seconds."""
+"""Ctrl-C and SIGTERM: whatever is going on, stop within ten seconds, say so in a line, and lose nothing.
 
+Python runs signal handlers between bytecodes of the main thread: none runs while XLA compiles for minutes, and an
+exception raised in one is swallowed where JAX has called back into Python, or crashes a module being imported. So no
+handler of ours does anything but remember. The wake-up descriptor is written by the C handler at once; a watching
+thread waits for it and ends the process, at once where there is nothing to save, else when it has not stopped in time.
+That is safe because files are replaced, never rewritten (`seca.files`).
+"""
+
+import contextlib
 import os
 import signal
 import socket
-import sys
+import subprocess
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 
+from seca import files
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
 GRACE_SECONDS = 8.0
 """How long an iteration may take to end. Past it the process goes, and the last checkpoint is what counts."""
+
+_children: set[subprocess.Popen[str]] = set()
 
 
 class StopRequest:
@@ -26,40 +39,83 @@ class StopRequest:
         """130 after Ctrl-C, 143 after SIGTERM, 0 otherwise."""
         return 0 if self.signal is None else 128 + self.signal
 
+    def remember(self, number: int, frame: FrameType | None) -> None:
+        """The handler."""
+        del frame
+        self.signal = number
 
-@contextmanager
+
+def stop_at_once() -> None:
+    """From now on a signal ends the process, with a line and without leaving anything half written behind.
+
+    For entry points only: it stays so until the process ends.
+    """
+    receiver, _ = _listen(StopRequest())
+    threading.Thread(target=_leave_at_once, args=(receiver,), daemon=True).start()
+
+
+@contextlib.contextmanager
 def stop_on_signals(on_give_up: Callable[[], str], grace: float = GRACE_SECONDS) -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a `StopRequest` while the context lasts.
+    """Turn SIGINT and SIGTERM into a `StopRequest` while the context lasts, for who has something to save.
 
-    Python runs signal handlers between bytecodes, so none runs while XLA compiles for minutes. The wake-up descriptor
-    is written by the C handler at once; a watching thread then waits `grace` seconds, or for a second signal, prints
-    `on_give_up()` and ends the process. That is safe because checkpoints are atomic. Outside the main thread
-    signals stay as they are.
+    A process that has not ended `grace` seconds later, or at a second signal, is ended; it prints `on_give_up()`.
+    Outside the main thread signals stay as they are.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-
-    def remember(number: int, frame: object) -> None:
-        del frame
-        request.signal = number
-
-    receiver, sender = socket.socketpair()
-    sender.setblocking(False)
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    wakeup_before = signal.set_wakeup_fd(sender.fileno())
+    receiver, restore = _listen(request)
     watcher = threading.Thread(target=_watch, args=(receiver, on_give_up, grace), daemon=True)
     watcher.start()
     try:
         yield request
     finally:
+        restore()  # Ends the watcher, whatever it waits for.
+        watcher.join()
+        receiver.close()
+
+
+def run_child(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """`subprocess.run` with its output as text, of a process that does not outlive this one when that is stopped."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        _children.add(child)
+        try:
+            output, errors = child.communicate()
+        except BaseException:
+            child.kill()
+            raise
+        finally:
+            _children.discard(child)
+    return subprocess.CompletedProcess(command, child.returncode, output, errors)
+
+
+def _listen(request: StopRequest) -> tuple[socket.socket, Callable[[], None]]:
+    """Where signals can be read from, one byte each, and how to put back what handled them before."""
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    before = {number: signal.signal(number, request.remember) for number in STOPS}
+    wakeup_before = signal.set_wakeup_fd(sender.fileno())
+
+    def restore() -> None:
         signal.set_wakeup_fd(wakeup_before)
         for number, handler in before.items():
             signal.signal(number, handler)
-        sender.close()  # Ends the watcher, whatever it waits for.
-        watcher.join()
-        receiver.close()
+        _senders.discard(sender)
+        sender.close()
+
+    _senders.add(sender)
+    return receiver, restore
+
+
+_senders: set[socket.socket] = set()
+"""Kept, so that Python does not close what the C handler writes to."""
+
+
+def _leave_at_once(receiver: socket.socket) -> None:
+    number = _stop_signal(receiver, None)
+    if number is not None:
+        _leave(f"seca: stopped by {signal.Signals(number).name}", number)
 
 
 def _watch(receiver: socket.socket, on_give_up: Callable[[], str], grace: float) -> None:
@@ -72,14 +128,23 @@ def _watch(receiver: socket.socket, on_give_up: Callable[[], str], grace: float)
             return
     except TimeoutError:
         pass
-    print(on_give_up(), file=sys.stderr, flush=True)
-    os._exit(128 + first)
+    _leave(on_give_up(), first)
+
+
+def _leave(words: str, number: int) -> None:
+    """End the process now, with a line and, on a terminal, the cursor that a live display has hidden."""
+    for child in tuple(_children):
+        child.kill()
+    files.discard_unfinished()
+    # Not through `sys.stderr`, which may be redirected while options are read.
+    os.write(2, f"\n\x1b[?25h{words}\n".encode() if os.isatty(2) else f"{words}\n".encode())
+    os._exit(128 + number)
 
 
 def _stop_signal(receiver: socket.socket, timeout: float | None) -> int | None:
     """The next stop signal, or None when the context has ended. Raises TimeoutError."""
     receiver.settimeout(timeout)
     while data := receiver.recv(1):
-        if data[0] in (signal.SIGINT, signal.SIGTERM):
+        if data[0] in STOPS:
             return data[0]
     return None

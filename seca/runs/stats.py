@@ -7,13 +7,16 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from seca import numerics
+
 _EVALUATION_STREAM = 0x5ECA
 """Keeps keys of evaluations after training apart from those used inside it."""
 
 
+@numerics.own()
 def evaluation_key(seed: int) -> PRNGKeyArray:
     """Key of the battles of an evaluation after training; trained and untrained policy share it."""
-    return jax.random.fold_in(jax.random.key(seed), _EVALUATION_STREAM)
+    return jax.random.fold_in(jax.random.key(seed, impl=numerics.GENERATOR), _EVALUATION_STREAM)
 
 
 def wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:

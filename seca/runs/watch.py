@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
 import seca
+from seca import numerics
 from seca.config import EnvOption
 from seca.envs.base import Env
 from seca.errors import UsageError, refusing
@@ -151,6 +152,7 @@ class _Compiled:
     look: Callable[[Battle, Int[Array, "batch agents"]], trace.Trace]
 
 
+@numerics.own()
 def record(env: Env, policy: Policy, seed: int, battles: Sequence[int]) -> list[Recording]:
     """Play the battles of these numbers to their ends and keep every game loop.
 

@@ -8,6 +8,7 @@ the newest.
 
 import hashlib
 import json
+import logging
 import os
 import pathlib
 import re
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from seca import files
 from seca.types import PyTree
 
 FORMAT = 1
@@ -33,19 +35,45 @@ class CheckpointError(ValueError):
 
 def save(folder: pathlib.Path, kind: str, state: PyTree, metadata: dict[str, Any]) -> None:
     """Write `state` as the newest checkpoint of `kind` ("latest", "best"), then delete the older ones of that kind."""
-    folder.mkdir(exist_ok=True)
-    number = 1 + max((_number(path) for path in folder.iterdir()), default=0)
-    written = folder / f"{_TEMPORARY}{number:06d}"
-    written.mkdir()
-    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-        checkpointer.save((written / _ARRAYS).absolute(), args=ocp.args.StandardSave(_named_arrays(state)))
-    (written / _METADATA).write_text(json.dumps({"format": FORMAT} | metadata, indent=1) + "\n")
-    (written / _MANIFEST).write_text(json.dumps(_digests(written), indent=1) + "\n")
-    _flush_tree(written)
-    os.rename(written, folder / f"{kind}-{number:06d}")
-    _flush(folder)
-    for old in find(folder, kind)[1:]:
-        shutil.rmtree(old)
+    with files.writing(folder):
+        folder.mkdir(exist_ok=True)
+        number = 1 + max((_number(path) for path in folder.iterdir()), default=0)
+        written, done = folder / f"{_TEMPORARY}{number:06d}", folder / f"{kind}-{number:06d}"
+        try:
+            _write(written, state, metadata)
+            os.rename(written, done)
+        finally:
+            shutil.rmtree(written, ignore_errors=True)
+        files.flush(folder)
+        for old in find(folder, kind)[1:]:
+            shutil.rmtree(old)
+
+
+def _write(folder: pathlib.Path, state: PyTree, metadata: dict[str, Any]) -> None:
+    """Write a checkpoint into a new folder and force all of it to the disk. Raises OSError when that takes no more."""
+    folder.mkdir()
+    _save_arrays(folder / _ARRAYS, state)
+    (folder / _METADATA).write_text(json.dumps({"format": FORMAT} | metadata, indent=1) + "\n")
+    (folder / _MANIFEST).write_text(json.dumps(_digests(folder), indent=1) + "\n")
+    # The rename that follows must not overtake the content.
+    for path in [*folder.rglob("*"), folder]:
+        files.flush(path)
+
+
+def _save_arrays(path: pathlib.Path, state: PyTree) -> None:
+    """Write the arrays by orbax. Raises OSError when the disk does not take them."""
+    log = logging.getLogger("absl")  # Where orbax logs whole tracebacks of an error that it raises as well.
+    log.disabled, before = True, log.disabled
+    try:
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            checkpointer.save(path.absolute(), args=ocp.args.StandardSave(_named_arrays(state)))
+    except ValueError as error:
+        found = re.search(r"os_error_code='(\d+)'", str(error))  # TensorStore's way of saying what the system said.
+        if found is None:
+            raise
+        raise OSError(int(found.group(1)), os.strerror(int(found.group(1)))) from None
+    finally:
+        log.disabled = before
 
 
 def find(folder: pathlib.Path, kind: str) -> list[pathlib.Path]:
@@ -148,17 +176,3 @@ def _digests(folder: pathlib.Path) -> dict[str, str]:
 def _digest(path: pathlib.Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush_tree(folder: pathlib.Path) -> None:
-    """Force a folder and all it holds to the disk, so that the rename that follows cannot overtake the content."""
-    for path in [*folder.rglob("*"), folder]:
-        _flush(path)
-
-
-def _flush(path: pathlib.Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

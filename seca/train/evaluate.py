@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PRNGKeyArray
 
+from seca import numerics
 from seca.algos.base import Algorithm
 from seca.envs.base import Env
 from seca.train.iterate import AXIS, device_keys
@@ -40,6 +41,7 @@ def make_evaluate(env: Env, algorithm: Algorithm, episodes: int, devices: list[j
     # The policy may live on all devices: bring it to those that take part.
     place = NamedSharding(mesh, PartitionSpec())
 
+    @numerics.own()
     def evaluate(state: TrainState, key: PRNGKeyArray | None = None) -> dict[str, np.ndarray]:
         key = iteration_keys(state)[2] if key is None else key
         params = algorithm.policy(state.learner)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 from jaxtyping import Array
 
+from seca import numerics
 from seca.algos.base import Algorithm
 from seca.algos.optim import global_sum
 from seca.algos.replay import put_back, take_out
@@ -33,10 +34,12 @@ class Iteration:
 
     program: Callable[..., tuple[TrainState, dict[str, Array]]]
 
+    @numerics.own()
     def __call__(self, state: TrainState) -> tuple[TrainState, dict[str, Array]]:
         """The next state, and measures."""
         return self.program(*take_out(state))
 
+    @numerics.own()
     def compile(self, state: TrainState) -> "Iteration":
         """The same, compiled for states like `state`, which is not touched."""
         assert isinstance(self.program, jax.stages.Wrapped)

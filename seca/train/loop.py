@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import numpy as np
 
+from seca import numerics
 from seca.algos.base import Algorithm
 from seca.envs.base import Env
 from seca.train.evaluate import make_evaluate
@@ -49,6 +50,7 @@ class NonFiniteError(RuntimeError):
     """A loss or a gradient norm became NaN or infinite; the state before this iteration is still good."""
 
 
+@numerics.own()
 def train(
     env: Env,
     algorithm: Algorithm,
@@ -101,6 +103,7 @@ def start_compiling(
     return compiling
 
 
+@numerics.own()
 def compile_iterate(env: Env, algorithm: Algorithm, runners: int, devices: list[jax.Device]) -> Iterate:
     """The iteration compiled for states as `init_state` makes them, spread over the devices."""
     place = placement(devices)

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, UInt32
 
+from seca import numerics
 from seca.algos.base import Algorithm
 from seca.types import PyTree
 
@@ -27,9 +28,10 @@ class TrainState(eqx.Module):
     """Training env steps so far: one step of one unfinished episode counts one; evaluation never counts."""
 
 
+@numerics.own()
 def init_state(algorithm: Algorithm, seed: int | Int[Array, ""]) -> TrainState:
     """State of an untrained run."""
-    root = jax.random.key(seed)
+    root = jax.random.key(seed, impl=numerics.GENERATOR)
     init_key, run_key = jax.random.split(root)
     return TrainState(
         learner=algorithm.init(init_key),
@@ -40,11 +42,12 @@ def init_state(algorithm: Algorithm, seed: int | Int[Array, ""]) -> TrainState:
     )
 
 
+@numerics.own()
 def iteration_keys(state: TrainState) -> tuple[Array, Array, Array]:
     """Collection, update and evaluation keys of the current iteration.
 
     Evaluation has a key of its own, so evaluating more often leaves training unchanged bit for bit.
     """
-    run_key = jax.random.wrap_key_data(state.seed_key)
+    run_key = jax.random.wrap_key_data(state.seed_key, impl=numerics.GENERATOR)
     keys = jax.random.split(jax.random.fold_in(run_key, state.iteration), 3)
     return keys[0], keys[1], keys[2]

@@ -184,7 +184,7 @@ def test_a_folder_that_takes_nothing(
         return written(path, data)
 
     monkeypatch.setattr(pathlib.Path, "write_bytes", refuse)
-    with pytest.raises(UsageError, match=r"`out` is .*curves: its files cannot be written \(Read-only file system\)"):
+    with pytest.raises(UsageError, match=r"`out` is .*curves: .*svg cannot be written: Read-only file system"):
         curves.plot([finished_run], tmp_path / "curves")
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
     assert (tmp_path / "curves.png").read_text() == "kept"

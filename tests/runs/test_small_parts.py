@@ -179,7 +179,7 @@ def test_tensorboard_gets_every_number_at_its_env_step(tmp_path: pathlib.Path, m
         return made[-1]
 
     monkeypatch.setitem(sys.modules, "tensorboardX", types.SimpleNamespace(SummaryWriter=make))
-    logger = loggers.open_loggers(RunConfig(loggers=("tensorboard",)), tmp_path, 40)[0]
+    logger = loggers.open_loggers(RunConfig(loggers=("tensorboard",)), tmp_path, 40, print)[0]
     logger.write({"kind": "train", "env_steps": 50, "loss": 2})
     logger.close()
     assert made[0].named == {"purge_step": 41}
@@ -202,7 +202,7 @@ def _events(folder: pathlib.Path) -> list:
 def test_tensorboard_shows_each_line_once_after_a_kill(tmp_path: pathlib.Path) -> None:
     """Real event files of a run killed at step 30 that goes on from its checkpoint at 20, as TensorBoard reads them."""
     for at, steps in ((0, (0, 10, 20, 30)), (20, (30, 40))):
-        logger = loggers.open_loggers(RunConfig(loggers=("tensorboard",)), tmp_path, at)[0]
+        logger = loggers.open_loggers(RunConfig(loggers=("tensorboard",)), tmp_path, at, print)[0]
         for step in steps:
             logger.write({"kind": "eval", "env_steps": step, "win_rate": step / 100})
         logger.close()
@@ -227,7 +227,7 @@ def test_wandb_goes_on_under_the_same_id(tmp_path: pathlib.Path, monkeypatch: py
     fake = types.SimpleNamespace(init=init, util=types.SimpleNamespace(generate_id=lambda: next(ids)))
     monkeypatch.setitem(sys.modules, "wandb", fake)
     for _ in range(2):
-        logger = loggers.open_loggers(RunConfig(loggers=("wandb",)), tmp_path, 0)[0]
+        logger = loggers.open_loggers(RunConfig(loggers=("wandb",)), tmp_path, 0, print)[0]
         logger.write({"kind": "eval", "env_steps": 50, "win_rate": 0.5})
         logger.close()
     assert [run.named["id"] for run in made] == ["first", "first"]
