@@ -120,12 +120,14 @@ def train(arguments: list[str]) -> int:
     """Train into a new run folder."""
     preset, setting, config_path, rest = _split_train(arguments)
     from seca import config as configs
-    from seca.runs.folder import read_config
+    from seca.runs import sources
+    from seca.runs.folder import RunFolder, read_config
 
     if config_path is None:
         base = configs.from_preset(preset or "seca", setting or "paper")
     else:
-        base = read_config(pathlib.Path(config_path))
+        path = pathlib.Path(config_path)
+        base = sources.repeated(read_config(path), RunFolder(path.parent))
         if preset is not None and preset != base.preset:
             raise UsageError(
                 f"`preset` is '{preset}' but `config` {config_path} holds '{base.preset}'; give one of them"
@@ -223,7 +225,7 @@ def plot(arguments: list[str]) -> int:
         raise UsageError("`runs` is empty: give at least one run folder")
     for path in curves.plot(options.runs, options.out):
         print(path)
-    print(curves.caption([curves.read_curve(path) for path in options.runs]))
+    print(curves.caption(*curves.read_curves(options.runs)))
     return 0
 
 
@@ -436,6 +438,10 @@ def run(arguments: list[str]) -> int:
         where = "the output" if error.filename is None else error.filename
         given = isinstance(error, FileNotFoundError | FileExistsError | NotADirectoryError | PermissionError)
         return _complain(f"{where}: {error.strerror or error}", 2 if given else 1)
+    except ValueError as error:
+        if "for environment 'JAX_" not in str(error):  # What JAX says when it is imported.
+            raise
+        return _complain(error, 2)
     except KeyboardInterrupt:  # Where the process is not ours, `seca.runs.signals.stop_at_once` was not called.
         return _complain("stopped by SIGINT", 130)
 

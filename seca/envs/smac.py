@@ -1,6 +1,7 @@
 """SMAC battles as an environment."""
 
 import dataclasses
+import pathlib
 from typing import Any
 
 from seca.envs.base import Env
@@ -30,13 +31,14 @@ def make(map_name: str, **options: Any) -> Env:
 def make_file(path: str, **options: Any) -> Env:
     """Battles of a scenario file (see `seca.smac.custom.read`); the rest as in `make`.
 
-    The version follows the contents of the file, so that a checkpoint of a file edited since is refused.
+    The version follows the contents of the file, so that a checkpoint of a file edited since is refused; its name, and
+    where it lies, do not count.
     """
     chosen, opponent = scripts.read(options)
     battlefield = custom.read(path, chosen.profile, chosen.creep_decay)
     env = from_scenario(battlefield, chosen, opponent)
     version = f"{env.spec.version}-{custom.fingerprint(path)}"
-    return dataclasses.replace(env, spec=dataclasses.replace(env.spec, id=f"smac:{path}", version=version))
+    return dataclasses.replace(env, spec=dataclasses.replace(env.spec, id=f"smac:{pathlib.Path(path).name}", version=version))
 
 
 def list_maps() -> list[str]:

@@ -14,15 +14,13 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 from jaxtyping import Float64
+from matplotlib.figure import Figure
 
 from seca import files
 from seca.config import RunConfig, decisive
 from seca.errors import RunError, UsageError
 from seca.presets import PRESETS
 from seca.runs import folder as folders
-
-matplotlib.use("Agg")  # Files only: works without a display, and never opens a window.
-import matplotlib.pyplot as plt  # noqa: E402  (the backend comes first)
 
 FEW_SEEDS = 5
 """Runs per curve below which the caption warns, as usual in SMAC papers."""
@@ -61,13 +59,33 @@ class Band:
     high: Float64[np.ndarray, " points"]
 
 
+class NoEvaluationError(UsageError):
+    """A run that has not been evaluated yet."""
+
+
+def read_curves(paths: Sequence[pathlib.Path]) -> tuple[list[Curve], list[str]]:
+    """The curves of the runs that have been evaluated, and a warning for each that has not.
+
+    Raises UsageError when a run cannot be read, or none has been evaluated.
+    """
+    curves, refused = [], []
+    for path in paths:
+        try:
+            curves.append(read_curve(path))
+        except NoEvaluationError as error:
+            refused.append(error)
+    if refused and not curves:
+        raise refused[0]
+    return curves, [f"left out: {error}" for error in refused]
+
+
 def read_curve(path: pathlib.Path) -> Curve:
     """The evaluations of a run folder. Raises UsageError when there are none."""
     folder = folders.existing(path)
     config = folders.read_config(folder.config)
     lines = folders.read_metrics(folder, "eval")
     if not lines:
-        raise UsageError(f"`run` is {path}: it has no evaluation yet")
+        raise NoEvaluationError(f"`run` is {path}: it has no evaluation yet")
     for name in ("env_steps", *METRICS):
         if not all(_is_finite(line.get(name)) for line in lines):
             raise UsageError(f"`run` is {path}: an evaluation line of metrics.jsonl has no finite number `{name}`")
@@ -80,10 +98,16 @@ def read_curve(path: pathlib.Path) -> Curve:
         budget=config.loop.steps,
         interval=config.loop.eval_interval,
         episodes=config.loop.eval_episodes,
-        env=f"{config.env} version {environment['env']['version']}{' ' if options else ''}{options}",
+        env=f"{_env_name(config)} version {environment['env']['version']}{' ' if options else ''}{options}",
         steps=np.array([line["env_steps"] for line in lines], dtype=np.float64),
         values={name: np.array([line[name] for line in lines], dtype=np.float64) for name in METRICS},
     )
+
+
+def _env_name(config: RunConfig) -> str:
+    """The environment's name; of a scenario file without its folder, which may be another for each run."""
+    folder, colon, path = config.env.partition(":")
+    return f"smac:{pathlib.Path(path).name}" if (folder, colon) == ("smac", ":") else config.env
 
 
 def _is_finite(value: object) -> bool:
@@ -124,6 +148,18 @@ def band(curves: Sequence[Curve], metric: str) -> Band:
     return Band(points, low, median, high)
 
 
+def ended_early(members: Sequence[Curve]) -> list[Curve]:
+    """Runs of a group that end over one evaluation interval before the longest: crashed, stopped, or still going."""
+    longest = max(curve.steps[-1] for curve in members)
+    return [curve for curve in members if curve.steps[-1] + curve.interval < longest]
+
+
+def whole(members: Sequence[Curve]) -> list[Curve]:
+    """Runs of a group that count in its median and quartiles: all that did not end early."""
+    early = ended_early(members)
+    return [curve for curve in members if not any(curve is other for other in early)]
+
+
 def group(curves: Sequence[Curve]) -> dict[str, list[Curve]]:
     """Curves by preset, and by environment too where that differs."""
     several = len({curve.env for curve in curves}) > 1
@@ -133,25 +169,34 @@ def group(curves: Sequence[Curve]) -> dict[str, list[Curve]]:
     return grouped
 
 
-def caption(curves: Sequence[Curve]) -> str:
-    """What a reader must know to read the figure, and warnings where runs should not be compared."""
+def caption(curves: Sequence[Curve], notes: Sequence[str] = ()) -> str:
+    """What a reader must know to read the figure, and warnings where runs should not be compared.
+
+    `notes` are warnings that the curves themselves do not give.
+    """
     grouped = group(curves)
-    counts = ", ".join(f"{label} {len(members)}" for label, members in grouped.items())
+    counts = ", ".join(f"{label} {len(whole(members))}" for label, members in grouped.items())
     episodes = sorted({curve.episodes for curve in curves})
     parts = [
         f"Median and quartiles over runs ({counts}), each curve as far as its shortest run.",
         f"{' or '.join(map(str, episodes))} greedy episodes per point; x: training env steps, one per step of each "
         "unfinished battle, evaluation not counted.",
     ]
-    return " ".join(parts + [f"Warning: {warning}." for warning in warnings(curves)])
+    return " ".join(parts + [f"Warning: {warning}." for warning in (*notes, *warnings(curves))])
 
 
 def warnings(curves: Sequence[Curve]) -> list[str]:
     """Reasons to be careful with a comparison of these runs."""
     found = [
-        f"only {len(members)} of {FEW_SEEDS} seeds for {label}"
+        f"{curve.run} ends at {curve.steps[-1]:,.0f} of {curve.budget:,} env steps; drawn dashed as far as it goes, not "
+        f"in the median and quartiles of {label}"
         for label, members in group(curves).items()
-        if len(members) < FEW_SEEDS
+        for curve in ended_early(members)
+    ]
+    found += [
+        f"only {len(whole(members))} of {FEW_SEEDS} seeds for {label}"
+        for label, members in group(curves).items()
+        if len(whole(members)) < FEW_SEEDS
     ]
     for label, members in group(curves).items():
         seeds = [curve.seed for curve in members]
@@ -172,14 +217,13 @@ def plot(paths: Sequence[pathlib.Path], out: pathlib.Path) -> list[pathlib.Path]
     Files of these names are replaced. Raises UsageError when a run cannot be read or a file cannot be written; nothing
     is written then, and what was there is kept.
     """
-    curves = [read_curve(path) for path in paths]
+    curves, notes = read_curves(paths)
     if out.name in ("", "..") or out.is_dir():
         raise UsageError(f"`out` is {out}: it must be a file name without suffix, like {out / 'curves'}")
-    figure, png, svg = draw(curves), io.BytesIO(), io.BytesIO()
+    figure, png, svg = draw(curves, notes), io.BytesIO(), io.BytesIO()
     figure.savefig(png, format="png", dpi=150)
     with matplotlib.rc_context({"svg.hashsalt": "seca"}):
         figure.savefig(svg, format="svg", metadata={"Date": None})
-    plt.close(figure)
     made = {"png": png.getvalue(), "svg": svg.getvalue(), "csv": table(curves).encode()}
     # Appended, not replaced: a name like `lr-0.5` has no suffix to lose.
     contents = {out.with_name(f"{out.name}.{suffix}"): content for suffix, content in made.items()}
@@ -204,13 +248,19 @@ LEGEND_WIDTH = 130
 """Characters that fit beside each other in the figure."""
 
 
-def draw(curves: Sequence[Curve]) -> plt.Figure:
-    """The figure: win rate and return side by side, caption below."""
-    figure, panels = plt.subplots(1, len(METRICS), figsize=(10, 4.4), layout="constrained")
+def draw(curves: Sequence[Curve], notes: Sequence[str] = ()) -> Figure:
+    """The figure: win rate and return side by side, caption below.
+
+    It is a figure of its own, which needs no display: whatever somebody else draws by pyplot stays as it is.
+    """
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    panels = figure.subplots(1, len(METRICS))
     colours = itertools.cycle(f"C{index}" for index in range(10))
     for (label, members), colour in zip(group(curves).items(), colours, strict=False):
         for panel, metric in zip(panels, METRICS, strict=True):
-            drawn = band(members, metric)
+            drawn = band(whole(members), metric)
+            for curve in ended_early(members):
+                panel.step(curve.steps, curve.values[metric], where="post", color=colour, linestyle="--", linewidth=0.8)
             panel.plot(drawn.steps, drawn.median, color=colour, label=label, drawstyle="steps-post")
             panel.fill_between(drawn.steps, drawn.low, drawn.high, step="post", color=colour, alpha=0.2, linewidth=0)
     for panel, axis_label in zip(panels, METRICS.values(), strict=True):
@@ -227,7 +277,7 @@ def draw(curves: Sequence[Curve]) -> plt.Figure:
     figure.legend(
         handles, labels, title=title, title_fontsize=12, loc="outside upper center", ncols=columns, frameon=False
     )
-    lines = textwrap.wrap(caption(curves), width=150)
+    lines = textwrap.wrap(caption(curves, notes), width=150)
     figure.text(0.02, 0.02, "\n".join(lines), fontsize=7.5, va="bottom")
     figure.set_figheight(4.4 + 0.22 * (rows - 1) + 0.13 * (len(lines) - 2))
     below = (0.2 + 0.13 * len(lines)) / figure.get_figheight()
@@ -242,7 +292,8 @@ def table(curves: Sequence[Curve]) -> str:
     writer.writerow(["curve", "runs", "metric", "env_steps", "q25", "median", "q75"])
     for label, members in group(curves).items():
         for metric in METRICS:
-            drawn = band(members, metric)
+            counted = whole(members)
+            drawn = band(counted, metric)
             for row in zip(drawn.steps, drawn.low, drawn.median, drawn.high, strict=True):
-                writer.writerow([label, len(members), metric, int(row[0]), *(f"{x:.6g}" for x in row[1:])])
+                writer.writerow([label, len(counted), metric, int(row[0]), *(f"{x:.6g}" for x in row[1:])])
     return text.getvalue()

@@ -18,7 +18,7 @@ def evaluate_run(
     Raises UsageError when the run cannot be read or the opponent does not fit.
     """
     folder = folders.existing(path)
-    built = build_run(folders.read_config(folder.config), opponent)
+    built = build_run(folders.read_config(folder.config), opponent, folder)
     state = load_state(folder, kind, built)[0]
     evaluate = make_evaluate(built.env, built.algorithm, episodes, machine.choose_devices(0, episodes))
     return {

@@ -6,6 +6,8 @@ metrics.jsonl       one JSON object per line, `kind` train or eval
 checkpoints/        latest-* and best-*
 recordings/         battles played to be watched, one .npz each
 result.json         trained and untrained policy at the end, side by side
+scenario/           copy of the scenario file, where the run plays one
+opponent/           configuration and policy of the run it was trained against, where there is one
 lock                held by the process that writes here
 """
 
@@ -61,6 +63,22 @@ class RunFolder:
     def result(self) -> pathlib.Path:
         """`result.json`."""
         return self.path / "result.json"
+
+    @property
+    def opponent(self) -> "RunFolder":
+        """`opponent/`: a run folder of its own, with what acting takes."""
+        return RunFolder(self.path / "opponent")
+
+    def scenario(self, env: str) -> pathlib.Path | None:
+        """Where the copy of a scenario file belongs; None for environments that are none."""
+        if not env.startswith("smac:"):
+            return None
+        return self.path / "scenario" / pathlib.Path(env.removeprefix("smac:")).name
+
+    def found_scenario(self, env: str) -> pathlib.Path | None:
+        """The run's copy of its scenario, or, in runs made before there were copies, the file it was made from."""
+        copy = self.scenario(env)
+        return copy if copy is None or copy.is_file() else pathlib.Path(env.removeprefix("smac:"))
 
     @property
     def lock(self) -> pathlib.Path:

@@ -41,32 +41,42 @@ class Built:
     """Who commands the enemy in `env`, where it is not whom the configuration names."""
 
 
-def build_run(config: RunConfig, opponent: str | None = None) -> Built:
+def build_run(config: RunConfig, opponent: str | None = None, home: RunFolder | None = None) -> Built:
     """Environment and algorithm of a configuration, against another opponent if one is given: a name or a run folder.
 
+    What the configuration names by a path is taken from the copies in `home`, the run's own folder, where it has them.
     Raises UsageError when they do not exist or do not fit.
     """
     if opponent is not None and not config.env.startswith("smac"):
         raise UsageError(f"`opponent` is '{opponent}' but {config.env} has no enemy: only smac/ environments have")
     options = config.env_options if opponent is None else {**config.env_options, "opponent": opponent}
     with refusing():
-        env = make_env(config.env, options)
+        env = make_env(config.env, options, home, None if home is None or opponent is not None else home.opponent)
         return Built(config, env, build(config.preset, env.spec, config.algorithm), opponent)
 
 
-def make_env(env: str, options: Mapping[str, Any]) -> Env:
+def make_env(
+    env: str, options: Mapping[str, Any], home: RunFolder | None = None, enemy_home: RunFolder | None = None
+) -> Env:
     """The environment of this name with its options, where `opponent` may be the folder of a run.
 
     The version then follows the policy of that run, so that a checkpoint made against what it was before is refused.
+    `home` may hold a copy of the scenario file, and `enemy_home` be one of the opponent's folder.
 
     Raises ValueError in one line when there is no such environment, option or run, or they do not fit.
     """
-    path = opponents.named_run(env, options)
+    scenario = None if home is None else home.found_scenario(env)
+    env = env if scenario is None else f"smac:{scenario}"
+    if enemy_home is not None and enemy_home.config.is_file():
+        path: pathlib.Path | None = enemy_home.path
+    else:
+        path = opponents.named_run(env, options)
     if path is None:
         return registry.make(env, dict(options))
+    folder = folders.existing(path)
     # Whom that run itself was trained against plays no part here: it may be gone, or another by now.
-    theirs = folders.read_config(folders.existing(path).config).env
-    run = load(path, opponent="scripted" if theirs.startswith("smac") else None)
+    nobody = opponents.nobody(folders.read_config(folder.config))
+    run = load(path, newest_kind(folder), opponent=nobody)
     params = run.algorithm.policy(run.state.learner)
     enemy = opponents.of_policy(env, options, run.env.spec, run.algorithm, params, run.state.env_steps)
     made = registry.make(env, {**options, "opponent": enemy})
@@ -116,8 +126,14 @@ def load(
     Raises UsageError when there is no such run, no such checkpoint, or it is damaged or of another version.
     """
     folder = folders.existing(pathlib.Path(path))
-    built = build_run(folders.read_config(folder.config), opponent)
+    built = build_run(folders.read_config(folder.config), opponent, folder)
     return LoadedRun(built, load_state(folder, checkpoint, built)[0], seed)
+
+
+def newest_kind(folder: RunFolder) -> Kind:
+    """`latest`, or `best` where there is nothing else: in the copy that a run keeps of its opponent."""
+    latest, best = (checkpoint.find(folder.checkpoints, kind) for kind in ("latest", "best"))
+    return "best" if best and not latest else "latest"
 
 
 def load_state(folder: RunFolder, kind: Kind, built: Built) -> tuple[TrainState, Position]:
@@ -167,13 +183,19 @@ def check_fits(path: pathlib.Path, metadata: dict[str, Any], built: Built) -> No
             f"was made against {then or 'another, before policies had fingerprints'}; it was trained on or replaced "
             "since; put back what it was, `seca evaluate --opponent` another, or train anew"
         )
-    for name, before, current in (("env", metadata["env"], spec.id), ("env_version", made_in, played)):
+    # A scenario file is what it says, wherever it lies: its version holds its fingerprint.
+    named = [] if metadata["env"].startswith("smac:") and spec.id.startswith("smac:") else ["env"]
+    seen = {"env": (metadata["env"], spec.id), "env_version": (made_in, played)}
+    for name in (*named, "env_version"):
+        before, current = seen[name]
         if before != current:
             raise UsageError(
                 f"`{name}` of checkpoint {path} is '{before}' but this seca plays '{current}': what it learned "
                 f"there does not carry over; install the seca that made it, or train anew"
             )
     before, now = decisive(metadata["config"]), decisive(to_dict(built.config))
+    if not named:
+        del before["env"], now["env"]
     # An option of the environment given now but not then changes it as much as another value would.
     added = {name for name in now if name.startswith("env_options.")}
     for name in sorted(before.keys() | added):

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Int, Key
 
 from seca.algos.base import Algorithm
+from seca.config import RunConfig
 from seca.errors import UsageError
 from seca.smac import custom, scenario, scripts
 from seca.smac.opponent import Opponent
@@ -34,6 +35,11 @@ def named_run(env: str, options: Mapping[str, Any]) -> pathlib.Path | None:
     return path
 
 
+def nobody(config: RunConfig) -> str | None:
+    """An opponent, as `load` takes it, for a run of which only the policy is wanted."""
+    return "scripted" if config.env.startswith("smac") else None
+
+
 def of_policy(
     env: str, options: Mapping[str, Any], spec: EnvSpec, algorithm: Algorithm, params: PyTree, env_steps: Array
 ) -> Opponent:
@@ -43,7 +49,7 @@ def of_policy(
         ValueError: it was trained elsewhere, or saw something else there, or the teams differ.
     """
     name = str(options["opponent"])
-    if spec.id != env:
+    if not _same(spec, env):
         raise ValueError(f"`opponent` {name} plays {spec.id}; it cannot play {env}")
     seen = {key: value for key, value in spec.options if key.startswith("obs_")}
     plain = scenario.read_options({key: value for key, value in options.items() if key != "opponent"})
@@ -57,6 +63,13 @@ def of_policy(
     # Plain arrays: constants of whatever program steps the environment, on any device.
     act = functools.partial(_act, algorithm.act, *jax.device_get((params, env_steps)))
     return policy_opponent(battlefield, plain, algorithm.initial_carry, act, name)
+
+
+def _same(spec: EnvSpec, env: str) -> bool:
+    """Whether they are one environment; of scenario files the contents count, not the names."""
+    if spec.id.startswith("smac:") and env.startswith("smac:"):
+        return spec.version.endswith(custom.fingerprint(env.removeprefix("smac:")))
+    return spec.id == env
 
 
 def fingerprint(params: PyTree, env_steps: Array) -> str:

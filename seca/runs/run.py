@@ -16,7 +16,7 @@ from seca.algos.replay import put_back, take_out
 from seca.config import RunConfig
 from seca.errors import RunError, UsageError
 from seca.runs import folder as folders
-from seca.runs import machine, stats
+from seca.runs import machine, sources, stats
 from seca.runs.display import Display
 from seca.runs.folder import RunFolder
 from seca.runs.load import Built, Kind, build_run, newest_valid
@@ -45,10 +45,13 @@ class Prepared:
     """Bytes free when it was prepared, where the system says."""
 
 
-def prepare(config: RunConfig) -> Prepared:
-    """Build environment and algorithm and check that they fit the machine. Raises UsageError; writes nothing."""
+def prepare(config: RunConfig, home: RunFolder | None = None) -> Prepared:
+    """Build environment and algorithm and check that they fit the machine. Raises UsageError; writes nothing.
+
+    `home` is the run's folder, if there is one already.
+    """
     check_installed(config.loggers)
-    built = build_run(config)
+    built = build_run(config, home=home)
     devices = machine.choose_devices(config.devices, config.loop.runners, *built.algorithm.drawn.values())
     _check_replay(built.algorithm, config, len(devices))
     prepared = Prepared(
@@ -105,6 +108,7 @@ def start(config: RunConfig, out: pathlib.Path | None, display: Display) -> int:
     folders.check_free(path)
     prepared = prepare(config)
     with folders.created(path, config) as folder:
+        sources.keep(folder, config)
         _introduce(prepared, folder, display)  # First: compiling and the untrained state take memory already.
         with stop_on_signals(lambda: _how_to_resume(folder)) as stop:
             built, devices = prepared.built, prepared.devices
@@ -122,7 +126,7 @@ def resume(path: pathlib.Path, kind: Kind, display: Display) -> int:
     folder = folders.existing(path)
     config = folders.read_config(folder.config)
     with folders.locked(folder):
-        prepared = prepare(config)
+        prepared = prepare(config, folder)
         state, position = untrained(prepared), Position()
         found = newest_valid(folder, kind, prepared.built)
         if found is not None:

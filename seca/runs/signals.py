@@ -9,8 +9,8 @@ That is safe because files are replaced, never rewritten (`seca.files`).
 
 import contextlib
 import os
+import select
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -50,7 +50,7 @@ def stop_at_once() -> None:
 
     For entry points only: it stays so until the process ends.
     """
-    receiver, _ = _listen(StopRequest())
+    receiver, _ = _listen(StopRequest())  # Open as long as the process.
     threading.Thread(target=_leave_at_once, args=(receiver,), daemon=True).start()
 
 
@@ -73,7 +73,7 @@ def stop_on_signals(on_give_up: Callable[[], str], grace: float = GRACE_SECONDS)
     finally:
         restore()  # Ends the watcher, whatever it waits for.
         watcher.join()
-        receiver.close()
+        os.close(receiver)
 
 
 def run_child(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
@@ -90,35 +90,29 @@ def run_child(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(command, child.returncode, output, errors)
 
 
-def _listen(request: StopRequest) -> tuple[socket.socket, Callable[[], None]]:
-    """Where signals can be read from, one byte each, and how to put back what handled them before."""
-    receiver, sender = socket.socketpair()
-    sender.setblocking(False)
+def _listen(request: StopRequest) -> tuple[int, Callable[[], None]]:
+    """The end of a pipe where signals can be read, one byte each, and how to put back what handled them before."""
+    receiver, sender = os.pipe()
+    os.set_blocking(sender, False)
     before = {number: signal.signal(number, request.remember) for number in STOPS}
-    wakeup_before = signal.set_wakeup_fd(sender.fileno())
+    wakeup_before = signal.set_wakeup_fd(sender)
 
     def restore() -> None:
         signal.set_wakeup_fd(wakeup_before)
         for number, handler in before.items():
             signal.signal(number, handler)
-        _senders.discard(sender)
-        sender.close()
+        os.close(sender)
 
-    _senders.add(sender)
     return receiver, restore
 
 
-_senders: set[socket.socket] = set()
-"""Kept, so that Python does not close what the C handler writes to."""
-
-
-def _leave_at_once(receiver: socket.socket) -> None:
+def _leave_at_once(receiver: int) -> None:
     number = _stop_signal(receiver, None)
     if number is not None:
         _leave(f"seca: stopped by {signal.Signals(number).name}", number)
 
 
-def _watch(receiver: socket.socket, on_give_up: Callable[[], str], grace: float) -> None:
+def _watch(receiver: int, on_give_up: Callable[[], str], grace: float) -> None:
     """Wait for a signal, then for the end of the grace time or another signal."""
     first = _stop_signal(receiver, None)
     if first is None:
@@ -141,10 +135,12 @@ def _leave(words: str, number: int) -> None:
     os._exit(128 + number)
 
 
-def _stop_signal(receiver: socket.socket, timeout: float | None) -> int | None:
+def _stop_signal(receiver: int, timeout: float | None) -> int | None:
     """The next stop signal, or None when the context has ended. Raises TimeoutError."""
-    receiver.settimeout(timeout)
-    while data := receiver.recv(1):
+    while select.select([receiver], [], [], timeout)[0]:
+        data = os.read(receiver, 1)
+        if not data:
+            return None
         if data[0] in STOPS:
             return data[0]
-    return None
+    raise TimeoutError

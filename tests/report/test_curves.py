@@ -5,6 +5,8 @@ import dataclasses
 import errno
 import pathlib
 import shutil
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -188,3 +190,50 @@ def test_a_folder_that_takes_nothing(
         curves.plot([finished_run], tmp_path / "curves")
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
     assert (tmp_path / "curves.png").read_text() == "kept"
+
+
+def test_a_run_that_ended_early_does_not_cut_the_others() -> None:
+    """It is named, drawn dashed as far as it goes, and in no median."""
+    full = [_curve(list(range(0, 110, 10)), [0.1 * seed] * 11, seed=seed) for seed in range(4)]
+    crashed = _curve([0, 10], [0.0, 0.0], seed=4, run="runs/crashed")
+    runs = [*full, crashed]
+    assert curves.ended_early(runs) == [crashed]
+    text = curves.caption(runs)
+    assert "(seca 4)" in text
+    assert "Warning: runs/crashed ends at 10 of 100 env steps" in text
+    assert "only 4 of 5 seeds" in text
+    rows = [row for row in csv.DictReader(curves.table(runs).splitlines()) if row["metric"] == "win_rate"]
+    assert [int(row["env_steps"]) for row in rows] == list(range(0, 110, 10))
+    assert {row["runs"] for row in rows} == {"4"}
+    assert {float(row["median"]) for row in rows} == {0.15}
+    dashed = [line for line in curves.draw(runs).axes[0].lines if line.get_linestyle() == "--"]
+    assert [list(line.get_xdata()) for line in dashed] == [[0, 10]]
+
+
+@pytest.mark.parametrize(("last", "early"), [(80, True), (89, True), (90, False), (100, False)])
+def test_one_interval_is_not_early(last: float, early: bool) -> None:
+    long = _curve([0, 100], [0.0, 1.0])
+    assert bool(curves.ended_early([long, _curve([0, last], [0.0, 1.0])])) is early
+
+
+def test_a_run_without_an_evaluation_is_named_and_left_out(finished_run: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    empty = pathlib.Path(shutil.copytree(finished_run, tmp_path / "empty"))
+    (empty / "metrics.jsonl").write_text("")
+    found, notes = curves.read_curves([empty, finished_run])
+    assert [curve.run for curve in found] == [str(finished_run)]
+    assert "empty: it has no evaluation yet" in curves.caption(found, notes)
+    with pytest.raises(UsageError, match="no evaluation yet"):
+        curves.read_curves([empty])
+
+
+def test_drawing_leaves_matplotlib_as_it_was(finished_run: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Neither backend nor open figures nor settings of a program that draws beside us change."""
+    code = (
+        "import sys, pathlib, matplotlib; matplotlib.use('svg'); before = dict(matplotlib.rcParams)\n"
+        "import seca.report.curves as curves; curves.plot([pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[2]))\n"
+        "assert matplotlib.get_backend() == 'svg' and dict(matplotlib.rcParams) == before\n"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code, finished_run, tmp_path / "x"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "x.png").stat().st_size > 0
