@@ -38,7 +38,8 @@ def make_file(path: str, **options: Any) -> Env:
     battlefield = custom.read(path, chosen.profile, chosen.creep_decay)
     env = from_scenario(battlefield, chosen, opponent)
     version = f"{env.spec.version}-{custom.fingerprint(path)}"
-    return dataclasses.replace(env, spec=dataclasses.replace(env.spec, id=f"smac:{pathlib.Path(path).name}", version=version))
+    name = pathlib.Path(path).name
+    return dataclasses.replace(env, spec=dataclasses.replace(env.spec, id=f"smac:{name}", version=version))
 
 
 def list_maps() -> list[str]:

@@ -188,8 +188,8 @@ def caption(curves: Sequence[Curve], notes: Sequence[str] = ()) -> str:
 def warnings(curves: Sequence[Curve]) -> list[str]:
     """Reasons to be careful with a comparison of these runs."""
     found = [
-        f"{curve.run} ends at {curve.steps[-1]:,.0f} of {curve.budget:,} env steps; drawn dashed as far as it goes, not "
-        f"in the median and quartiles of {label}"
+        f"{curve.run} ends at {curve.steps[-1]:,.0f} of {curve.budget:,} env steps; drawn dashed as far as it goes, "
+        f"not in the median and quartiles of {label}"
         for label, members in group(curves).items()
         for curve in ended_early(members)
     ]

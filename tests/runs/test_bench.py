@@ -78,14 +78,14 @@ def _answer(returncode: int, out: str, err: str) -> Callable[..., subprocess.Com
 
 
 def test_a_preset_that_does_not_fit_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench.subprocess, "run", _answer(2, "", "seca: `runners` is 9: choose fewer runners\n"))
+    monkeypatch.setattr(bench.signals, "run_child", _answer(2, "", "seca: `runners` is 9: choose fewer runners\n"))
     (refused,) = bench.bench_each(ENV, ["seca-paper"], 9, 0.1)
     reason = "`runners` is 9: choose fewer runners"
     assert refused == {"env": ENV, "preset": "seca-paper", "runners": 9, "refused": reason}
 
 
 def test_a_process_that_breaks_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench.subprocess, "run", _answer(-9, "", ""))
+    monkeypatch.setattr(bench.signals, "run_child", _answer(-9, "", ""))
     with pytest.raises(RunError, match="`preset` scc ended with exit code -9: no message"):
         list(bench.bench_each(ENV, ["scc"], 4, 0.1))
 
@@ -101,7 +101,7 @@ def test_all_stands_for_every_preset(monkeypatch: pytest.MonkeyPatch, capsys: py
         preset = command[command.index("--preset") + 1]
         return subprocess.CompletedProcess(command, 0, json.dumps({"training": {"preset": preset} | numbers}), "")
 
-    monkeypatch.setattr(bench.subprocess, "run", run)
+    monkeypatch.setattr(bench.signals, "run_child", run)
     monkeypatch.setattr(bench, "hardware", dict)  # It asks git, another process.
     with pytest.raises(SystemExit) as stopped:
         cli.main(["bench", "train", "--env", ENV, "--preset", "all"])
