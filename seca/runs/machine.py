@@ -44,7 +44,7 @@ def configure(devices: int, runners: int) -> None:
     try:
         jax.devices()
     except RuntimeError as error:
-        asked = jax.config.jax_platforms
+        asked = jax.config.values["jax_platforms"]
         raise UsageError(
             f"`JAX_PLATFORMS` is {asked!r}: no such device can be used ({str(error).splitlines()[0]}); `unset "
             "JAX_PLATFORMS` takes what there is"

@@ -157,8 +157,8 @@ def session_changes(folder: RunFolder, prepared: Prepared) -> list[str]:
     environment = folders.read_environment(folder)
     if not environment or not environment["sessions"]:
         return []
-    before, now = environment["sessions"][-1], machine.session(prepared.devices)
-    compared = ("seca", "commit", "packages", "processor", "cores", "xla_flags", "devices")
+    before, now = {"jax_options": {}} | environment["sessions"][-1], machine.session(prepared.devices)
+    compared = ("seca", "commit", "packages", "processor", "cores", "xla_flags", "jax_options", "devices")
     changed = [
         f"{name} {json.dumps(before.get(name))} -> {json.dumps(now[name])}"
         for name in compared

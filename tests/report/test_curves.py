@@ -207,7 +207,7 @@ def test_a_run_that_ended_early_does_not_cut_the_others() -> None:
     assert {row["runs"] for row in rows} == {"4"}
     assert {float(row["median"]) for row in rows} == {0.15}
     dashed = [line for line in curves.draw(runs).axes[0].lines if line.get_linestyle() == "--"]
-    assert [list(line.get_xdata()) for line in dashed] == [[0, 10]]
+    assert [np.asarray(line.get_xdata()).tolist() for line in dashed] == [[0, 10]]
 
 
 @pytest.mark.parametrize(("last", "early"), [(80, True), (89, True), (90, False), (100, False)])

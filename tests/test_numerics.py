@@ -1,0 +1,133 @@
+"""Whatever is set around us, our numbers stay; what may change them is told."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import seca as package
+from seca import numerics
+from seca.envs import registry
+from seca.presets import PRESETS, build
+from seca.runs import folder as folders
+from seca.runs import machine, run
+from seca.runs.load import LoadedRun
+from seca.train.evaluate import make_evaluate
+from seca.train.iterate import make_iterate
+from seca.train.state import init_state
+
+AROUND = {
+    "JAX_ENABLE_X64": "1",
+    "JAX_DEFAULT_PRNG_IMPL": "rbg",
+    "JAX_THREEFRY_PARTITIONABLE": "0",
+    "JAX_RANDOM_SEED_OFFSET": "7",
+    "JAX_HIGH_DYNAMIC_RANGE_GUMBEL": "1",
+    "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+    "JAX_NUMPY_RANK_PROMOTION": "raise",
+    "JAX_DISABLE_JIT": "1",
+    "JAX_DEBUG_KEY_REUSE": "1",
+    "JAX_TRANSFER_GUARD": "disallow",
+    "JAX_USE_SHARDY_PARTITIONER": "0",
+}
+"""Each breaks a run, or gives it other numbers, where nothing is done about it."""
+
+
+def _lines(path: pathlib.Path) -> list[dict[str, object]]:
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if not name.startswith("time_")} for line in lines]
+
+
+def test_a_run_has_its_own_numbers(finished_run: pathlib.Path, small_run: list[str], tmp_path: pathlib.Path) -> None:
+    """All of them set at once, from start to end: the same metrics, bit for bit."""
+    path = tmp_path / "run"
+    command = [sys.executable, "-m", "seca", "train", *small_run, "--steps", "160", "--eval-interval", "40"]
+    ended = subprocess.run([*command, "--out", path], env=os.environ | AROUND, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert _lines(path) == _lines(finished_run)
+
+
+@pytest.fixture
+def foreign() -> Iterator[None]:
+    """Somebody's own program around ours: other types, another generator, strict promotion."""
+    with (
+        jax.enable_x64(True),
+        jax.default_prng_impl("rbg"),
+        jax.threefry_partitionable(False),
+        jax.numpy_dtype_promotion("strict"),
+        jax.numpy_rank_promotion("raise"),
+    ):
+        yield
+        assert jnp.ones(()).dtype == jnp.float64, "the program's own settings are as they were"
+
+
+def _play(path: pathlib.Path) -> list[np.ndarray]:
+    """Sampled and greedy actions of a run, and what an evaluation of it says."""
+    env, loaded = registry.make("matrix/focus-fire"), package.load(path, seed=3)
+    assert isinstance(loaded, LoadedRun)
+    keys = jax.random.split(jax.random.key(0, impl=numerics.GENERATOR), 8)
+    _, shown = env.reset(keys)
+    acted = [loaded.act(shown, greedy=greedy) for greedy in (True, False, False)]
+    played = make_evaluate(loaded.env, loaded.algorithm, 8, jax.devices()[:1])(loaded.state)
+    return [np.asarray(x) for x in (*acted, *played.values())]
+
+
+def _assert_equal(ours: list[np.ndarray], theirs: list[np.ndarray]) -> None:
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.dtype == other.dtype
+        np.testing.assert_array_equal(mine, other)
+
+
+def test_a_loaded_run_acts_alike_in_any_program(finished_run: pathlib.Path, request: pytest.FixtureRequest) -> None:
+    before = _play(finished_run)
+    request.getfixturevalue("foreign")
+    _assert_equal(_play(finished_run), before)
+
+
+def test_arrays_of_64_bits_are_taken(finished_run: pathlib.Path, foreign: None) -> None:
+    loaded = package.load(finished_run)
+    _, shown = registry.make("matrix/focus-fire").reset(jax.random.split(jax.random.key(0), 4))
+    wide = jax.tree.map(lambda x: x.astype(jnp.float64) if x.dtype == jnp.float32 else x, shown)
+    assert wide.obs.dtype == jnp.float64
+    _assert_equal([np.asarray(loaded.act(wide))], [np.asarray(loaded.act(shown))])
+
+
+@pytest.mark.parametrize("preset", ["seca", "qmix"])
+def test_an_update_is_the_same_in_any_program(preset: str, request: pytest.FixtureRequest) -> None:
+    def updated() -> list[np.ndarray]:
+        env = registry.make("matrix/peak")
+        algorithm, devices = build(preset, env.spec, PRESETS[preset].config), jax.devices()[:1]
+        state, metrics = make_iterate(env, algorithm, 32, devices)(init_state(algorithm, 5))
+        leaves = [leaf for leaf in jax.tree.leaves((state, metrics)) if leaf.size < 10**6]  # Not the replay buffer.
+        return [np.asarray(leaf) for leaf in leaves]
+
+    before = updated()
+    request.getfixturevalue("foreign")
+    _assert_equal(updated(), before)
+
+
+def test_what_stays_free_is_told(copied_run: pathlib.Path) -> None:
+    """A session that multiplies in another precision than the one before it says so."""
+    prepared = run.prepare(folders.read_config(copied_run / "config.json"))
+    environment = json.loads((copied_run / "environment.json").read_text())
+    environment["sessions"][-1] |= machine.session(prepared.devices)
+    (copied_run / "environment.json").write_text(json.dumps(environment))
+    folder = folders.RunFolder(copied_run)
+    assert run.session_changes(folder, prepared) == []
+    jax.config.update("jax_default_matmul_precision", "bfloat16")
+    try:
+        assert numerics.free() == {"jax_default_matmul_precision": "bfloat16"}
+        [warning] = run.session_changes(folder, prepared)
+    finally:
+        jax.config.update("jax_default_matmul_precision", None)
+    assert 'jax_options {} -> {"jax_default_matmul_precision": "bfloat16"}' in warning
+    # Runs made before this was kept ran with JAX's defaults, as far as anybody knows.
+    del environment["sessions"][-1]["jax_options"]
+    (copied_run / "environment.json").write_text(json.dumps(environment))
+    assert run.session_changes(folder, prepared) == []
