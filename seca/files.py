@@ -20,7 +20,7 @@ def writing(path: pathlib.Path) -> Iterator[None]:
 
 def room(path: pathlib.Path) -> str:
     """How much is free where `path` lies, in words."""
-    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.is_dir())
     try:
         free = shutil.disk_usage(there).free
     except OSError:  # Gone in between, or not ours to look at.

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from run_files import metric_lines
 
 import seca as package
 from seca import numerics
@@ -39,18 +40,13 @@ AROUND = {
 """Each breaks a run, or gives it other numbers, where nothing is done about it."""
 
 
-def _lines(path: pathlib.Path) -> list[dict[str, object]]:
-    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if not name.startswith("time_")} for line in lines]
-
-
 def test_a_run_has_its_own_numbers(finished_run: pathlib.Path, small_run: list[str], tmp_path: pathlib.Path) -> None:
     """All of them set at once, from start to end: the same metrics, bit for bit."""
     path = tmp_path / "run"
     command = [sys.executable, "-m", "seca", "train", *small_run, "--steps", "160", "--eval-interval", "40"]
     ended = subprocess.run([*command, "--out", path], env=os.environ | AROUND, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    assert _lines(path) == _lines(finished_run)
+    assert metric_lines(path) == metric_lines(finished_run)
 
 
 @pytest.fixture

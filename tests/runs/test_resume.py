@@ -12,6 +12,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from run_files import metric_lines
 
 import seca as package
 
@@ -23,12 +24,6 @@ LINES = 30 + 1 + 4 + 1
 def train(small_run: list[str]) -> list[str]:
     """The command whose unbroken run all others must equal; evaluations fall between round numbers."""
     return ["train", *small_run, "--seed", "3", "--steps", "120", "--eval-interval", "28"]
-
-
-def _lines(run: pathlib.Path) -> list[dict[str, object]]:
-    """All metric lines without their time fields."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if not name.startswith("time_")} for line in lines]
 
 
 def _start(run: pathlib.Path, *arguments: str) -> subprocess.Popen[str]:
@@ -62,7 +57,7 @@ def _kill_after(run: pathlib.Path, lines: int, delay: float, *arguments: str) ->
 
 def _assert_same_end(run: pathlib.Path, unbroken: pathlib.Path) -> None:
     """Every metric line and both checkpoints agree, bit for bit."""
-    assert _lines(run) == _lines(unbroken)
+    assert metric_lines(run) == metric_lines(unbroken)
     for kind in ("latest", "best"):
         ours, theirs = package.load(run, kind).state, package.load(unbroken, kind).state
         for mine, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
@@ -77,7 +72,7 @@ def unbroken(train: list[str], seca, tmp_path_factory: pytest.TempPathFactory) -
     run = tmp_path_factory.mktemp("unbroken") / "run"
     ended = seca(*train, "--out", run)
     assert ended.returncode == 0, ended.stderr
-    assert len(_lines(run)) == LINES
+    assert len(metric_lines(run)) == LINES
     return run
 
 
@@ -112,7 +107,7 @@ def test_kill_in_battles(seca, tmp_path: pathlib.Path) -> None:
     whole, run = tmp_path / "whole", tmp_path / "run"
     ended = seca(*train, "--out", whole)
     assert ended.returncode == 0, ended.stderr
-    assert len(_lines(whole)) > 10
+    assert len(metric_lines(whole)) > 10
     _kill_after(run, 6, 0.05, *train, "--out", str(run))
     process = _start(run, "resume", str(run))
     while "resuming" not in _log(run) and process.poll() is None:
@@ -138,7 +133,7 @@ def test_stop_and_resume(
     assert time.monotonic() - asked < 10
     assert _log(run).splitlines()[-1] == f"stopped; go on with: seca resume {run}"
     saved = package.load(run).state
-    assert int(saved.env_steps) == _lines(run)[-1]["env_steps"], "the last line is in the checkpoint"
+    assert int(saved.env_steps) == metric_lines(run)[-1]["env_steps"], "the last line is in the checkpoint"
     if number == signal.SIGINT:  # The two differ in nothing that comes after.
         ended = seca("resume", run)
         assert ended.returncode == 0, ended.stderr
@@ -158,7 +153,7 @@ def test_another_device_count_resumes_with_a_warning(copied_run: pathlib.Path, s
     warnings = [line for line in ended.stdout.splitlines() if line.startswith("warning")]
     assert len(warnings) == 1
     assert "devices" in warnings[0]
-    assert _lines(copied_run)[-1]["env_steps"] == config["loop"]["steps"]
+    assert metric_lines(copied_run)[-1]["env_steps"] == config["loop"]["steps"]
 
 
 @pytest.mark.slow
