@@ -6,13 +6,18 @@ leaves either the whole of it or none. Names end in a running number: `latest-00
 the newest.
 """
 
+import contextlib
 import hashlib
+import io
 import json
 import logging
 import os
 import pathlib
 import re
 import shutil
+import sys
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -60,20 +65,41 @@ def _write(folder: pathlib.Path, state: PyTree, metadata: dict[str, Any]) -> Non
         files.flush(path)
 
 
+SETTLE_SECONDS = 0.5
+"""How long TensorStore's threads may take to notice that a save has failed."""
+
+
 def _save_arrays(path: pathlib.Path, state: PyTree) -> None:
     """Write the arrays by orbax. Raises OSError when the disk does not take them."""
-    log = logging.getLogger("absl")  # Where orbax logs whole tracebacks of an error that it raises as well.
-    log.disabled, before = True, log.disabled
     try:
-        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+        with _quietly(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
             checkpointer.save(path.absolute(), args=ocp.args.StandardSave(_named_arrays(state)))
     except ValueError as error:
         found = re.search(r"os_error_code='(\d+)'", str(error))  # TensorStore's way of saying what the system said.
         if found is None:
             raise
         raise OSError(int(found.group(1)), os.strerror(int(found.group(1)))) from None
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep tracebacks to ourselves that are printed of an error which is raised as well.
+
+    Orbax logs them, and TensorStore prints one for each array whose write ends when nobody waits for it any more.
+    """
+    log, said = logging.getLogger("absl"), io.StringIO()
+    log.disabled, before = True, log.disabled
+    try:
+        with contextlib.redirect_stderr(said):
+            try:
+                yield
+            except ValueError:
+                time.sleep(SETTLE_SECONDS)
+                said = io.StringIO()
+                raise
     finally:
         log.disabled = before
+        sys.stderr.write(said.getvalue())
 
 
 def find(folder: pathlib.Path, kind: str) -> list[pathlib.Path]:

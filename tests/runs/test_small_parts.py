@@ -259,6 +259,44 @@ def test_cache_can_be_moved_and_turned_off(monkeypatch: pytest.MonkeyPatch) -> N
     assert machine.cache_dir() == pathlib.Path.home() / ".cache" / "seca"
 
 
+def test_who_has_no_home_has_no_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, and everything works; nothing is said where no cache is wanted."""
+
+    def homeless() -> pathlib.Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(pathlib.Path, "home", homeless)
+    monkeypatch.delenv("SECA_CACHE_DIR", raising=False)
+    assert machine.cache_dir() is None
+    assert machine.cache_problem() == "there is no home folder"
+    with monkeypatch.context() as patch:
+        set_to: dict[str, object] = {}
+        patch.setattr(jax.config, "update", set_to.__setitem__)
+        machine.enable_cache()
+    assert set_to == {"jax_enable_compilation_cache": False}
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("seca: warning: no compilation cache: there is no home folder")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SECA_CACHE_DIR", str(tmp_path / "file"))
+    assert machine.cache_problem() == f"{tmp_path / 'file'} takes no files (File exists)"
+    monkeypatch.setenv("SECA_CACHE_DIR", "")
+    assert machine.cache_problem() is None
+    monkeypatch.setenv("SECA_CACHE_DIR", str(tmp_path / "new" / "cache"))
+    assert machine.cache_problem() is None
+    assert (tmp_path / "new" / "cache").is_dir()
+
+
+def test_a_platform_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> list[jax.Device]:
+        raise RuntimeError("Unable to initialize backend 'cuda': no device\nmore")
+
+    monkeypatch.setattr(jax, "devices", fail)
+    with pytest.raises(UsageError, match="`JAX_PLATFORMS` is 'cpu': .*backend 'cuda': no device.; `unset JAX_PLAT"):
+        machine.configure(1, 1)
+
+
 def test_doctor_sees_an_idle_gpu() -> None:
     assert "GPU seen but CPU jaxlib" in doctor.gpu_problems(seen=True, platform_in_use="cpu")[0]
     assert doctor.gpu_problems(seen=True, platform_in_use="gpu") == []
