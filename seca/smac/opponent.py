@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, UInt
 
 from seca.smac.scenario import LOOPS_PER_SECOND, Options, Scenario
 from seca.smac.state import NOBODY, Battle, parked
+from seca.types import PyTree
 
 RANGE_SLOP = 1.0
 """How far out of range a target may get before a swing at it is broken off."""
@@ -220,9 +221,8 @@ def heal(scenario: Scenario, battle: Battle, first: int, last: int, old: Array, 
     x, y, radius = px[rows], py[rows], scenario.radius[rows]
     part = units.health / scenario.health_max
 
-    def look(k, carry):
+    def look(j, carry):
         fraction, gap, who, kept = carry
-        j = jnp.asarray(patients, jnp.int32)[k]
         life = part[None, j]
         needs = (life > 0) & (life < 1) & jnp.asarray(scenario.can_target)[rows, j][:, None]
         dx, dy = x - px[None, j], y - py[None, j]
@@ -238,15 +238,14 @@ def heal(scenario: Scenario, battle: Battle, first: int, last: int, old: Array, 
 
     whole = jnp.ones_like(x)
     carry = (whole, whole * _FAR, jnp.full_like(before, NOBODY), jnp.zeros(x.shape, bool))
-    _, _, worst, needy = jax.lax.fori_loop(0, len(patients), look, carry, unroll=len(patients) <= 10)
+    _, _, worst, needy = _over(patients, look, carry)
     energy = units.energy[rows]
     begins = jnp.where(energy >= scenario.heal_energy[rows], worst, NOBODY)
     lasts = energy >= (scenario.heal_rate * scenario.heal_cost)[rows]
     target = jnp.where(needy & lasts, before, begins)
 
-    def friend(k, carry):
+    def friend(j, carry):
         squared, to_x, to_y = carry
-        j = jnp.asarray(fighters, jnp.int32)[k]
         dx, dy = px[None, j] - x, py[None, j] - y
         closer = dx * dx + dy * dy < squared
         return (
@@ -258,9 +257,7 @@ def heal(scenario: Scenario, battle: Battle, first: int, last: int, old: Array, 
     orders, walking = battle.orders, jnp.zeros(x.shape, bool)
     goal_x, goal_y = orders.goal_x[rows], orders.goal_y[rows]
     if following:
-        apart, goal_x, goal_y = jax.lax.fori_loop(
-            0, len(fighters), friend, (whole * 1e4, goal_x, goal_y), unroll=len(fighters) <= 10
-        )
+        apart, goal_x, goal_y = _over(fighters, friend, (whole * 1e4, goal_x, goal_y))
         walking = (apart > BESIDE**2) & (apart < 1e4)
     return eqx.tree_at(
         lambda b: (b.orders.target, b.orders.walking, b.orders.goal_x, b.orders.goal_y),
@@ -272,6 +269,14 @@ def heal(scenario: Scenario, battle: Battle, first: int, last: int, old: Array, 
             orders.goal_y.at[rows].set(goal_y),
         ),
     )
+
+
+def _over(rows: np.ndarray, look: Callable[[Array, PyTree], PyTree], carry: PyTree) -> PyTree:
+    """Fold `look` over the units of these rows; of none, `carry` is what is left."""
+    if not len(rows):
+        return carry
+    one = lambda k, c: look(jnp.asarray(rows, jnp.int32)[k], c)  # noqa: E731
+    return jax.lax.fori_loop(0, len(rows), one, carry, unroll=len(rows) <= 10)
 
 
 def attack_point(
