@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt
 
 from seca.smac.scenario import LOOPS_PER_SECOND, Options, Scenario
-from seca.smac.state import NOBODY, Battle, parked
+from seca.smac.state import NOBODY, Battle, either, parked
 from seca.types import PyTree
 
 RANGE_SLOP = 1.0
@@ -109,7 +109,7 @@ def attack_move(
     x, y, radius = px[mine], py[mine], scenario.radius[mine]
     old = battle.orders.target[mine]
     w = battle.weapons
-    patience = scenario.reach[mine] + jnp.where(w.swing[mine] > 0, RANGE_SLOP, 0.0)
+    patience = scenario.reach[mine] + either(w.swing[mine] > 0, RANGE_SLOP, 0.0)
 
     # Decided here, once: most maps have nothing but units that all can hit and all fear.
     fights = scenario.heals[mine, 0] == 0
@@ -213,9 +213,9 @@ def heal(scenario: Scenario, battle: Battle, first: int, last: int, old: Array, 
     the scan radius, edge to edge, the one with the smallest part of its life, and of equals the closest; else nobody.
     `old` holds the targets `[last - first, batch]` of all these units before this loop.
     """
-    rows = first + np.flatnonzero(scenario.heals[first:last, 0])
-    patients = first + np.flatnonzero(scenario.can_target[rows, first:last].any(axis=0))
-    fighters = first + np.flatnonzero(scenario.heals[first:last, 0] == 0)
+    rows = _rows(first, scenario.heals[first:last, 0] > 0)
+    patients = _rows(first, scenario.can_target[rows, first:last].any(axis=0))
+    fighters = _rows(first, scenario.heals[first:last, 0] == 0)
     units, before = battle.units, old[rows - first]
     px, py = parked(units)
     x, y, radius = px[rows], py[rows], scenario.radius[rows]
@@ -271,11 +271,16 @@ def heal(scenario: Scenario, battle: Battle, first: int, last: int, old: Array, 
     )
 
 
+def _rows(first: int, chosen: np.ndarray) -> np.ndarray:
+    """Their numbers, if the first of them is unit `first`."""
+    return (first + np.flatnonzero(chosen)).astype(np.int32)
+
+
 def _over(rows: np.ndarray, look: Callable[[Array, PyTree], PyTree], carry: PyTree) -> PyTree:
     """Fold `look` over the units of these rows; of none, `carry` is what is left."""
     if not len(rows):
         return carry
-    one = lambda k, c: look(jnp.asarray(rows, jnp.int32)[k], c)  # noqa: E731
+    one = lambda k, c: look(jnp.asarray(rows)[k], c)  # noqa: E731
     return jax.lax.fori_loop(0, len(rows), one, carry, unroll=len(rows) <= 10)
 
 

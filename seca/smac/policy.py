@@ -35,7 +35,7 @@ def policy_opponent(
 
     It is shown the battle with the teams in each other's places on the map turned over (`seca.smac.exchange.mirrored`),
     by the functions that show it to agents: what was trained on one side plays on the other. The reward it sees is 0.
-    Keys come from the battle's seed and step.
+    Keys come from the battle's seed and step, and are JAX's default kind whatever the session's is.
 
     Args:
         options: those of its own observations; `opponent` is not read.
@@ -75,7 +75,9 @@ def _decide(scenario: Scenario, battle: Battle, places: Exchange, eyes: Simulato
     mind: Mind = battle.opponent
     theirs = exchange(places, battle, mind.last_action)
     shown = eyes.show(theirs, jnp.zeros_like(theirs.seed, jnp.float32))
-    keys = jax.vmap(lambda seed, step: jax.random.fold_in(jax.random.key(seed), step))(theirs.seed, theirs.steps)
+    keys = jax.vmap(lambda seed, step: jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), step))(
+        theirs.seed, theirs.steps
+    )
     carry, taken = act(_batch_first(mind.carry), shown, keys)
     ordered = actions.command(scenario, theirs, taken.T)
     battle = give_orders(places, battle, ordered)

@@ -78,8 +78,9 @@ class SingleBattle:
             raise ValueError(f"`seed` must be 0 or more, got {seed}")
         if seed is not None or self._seeds is None:
             self._seeds = np.random.default_rng(seed)
-        key = jax.random.key(self._seeds.integers(2**32, dtype=np.uint32))
-        self._battle, shown = self._reset(key[None])
+        with jax.threefry_partitionable(True):  # The same battles whatever generator the session has.
+            key = jax.random.key(self._seeds.integers(2**32, dtype=np.uint32), impl="threefry2x32")
+            self._battle, shown = self._reset(key[None])
         self.frame = _frame(shown)
         return self.frame
 
