@@ -215,7 +215,7 @@ def heal(scenario: Scenario, battle: Battle, first: int, last: int, old: Array, 
     """
     rows = _rows(first, scenario.heals[first:last, 0] > 0)
     patients = _rows(first, scenario.can_target[rows, first:last].any(axis=0))
-    fighters = _rows(first, scenario.heals[first:last, 0] == 0)
+    fighters = _rows(first, ~(scenario.heals[first:last, 0] > 0))
     units, before = battle.units, old[rows - first]
     px, py = parked(units)
     x, y, radius = px[rows], py[rows], scenario.radius[rows]

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from seca.smac.views.jaxmarl import SmacJaxEnv
 from seca.types import PyTree
 
 MAPS = scenario.map_names()
-VARIANTS = [
+VARIANTS: list[dict[str, Any]] = [
     *({"opponent": name} for name in scripts.OPPONENTS),
     {"call_for_help": True, "medivac_follows": False},
     {"reward_sparse": True, "jitter": False},
@@ -139,7 +140,7 @@ HOSTILE = {"enable_x64": True, "default_prng_impl": "rbg", "threefry_partitionab
 
 def _frames(steps: int) -> list[dict]:
     """What a battle of seed 5 shows when agents go east until they can shoot."""
-    single = SingleBattle("3m", {})
+    single = SingleBattle("3m", {"obs_last_action": True})  # No other test's, whose programs are not the quick ones.
     frames = [single.reset(seed=5)]
     while len(frames) <= steps:
         actions = [4 if row[4] and row[6:].sum() == 0 else np.flatnonzero(row)[-1] for row in frames[-1].avail]

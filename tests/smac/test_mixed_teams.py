@@ -5,6 +5,7 @@ every pair of units is traced. Played are teams that together have every unit ag
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from seca.types import PyTree
 
 NUMBERS = scenario.unit_numbers("smac")
 UNITS = list(NUMBERS)
-COMMANDS = [
+COMMANDS: list[dict[str, Any]] = [
     *({"opponent": name} for name in scripts.OPPONENTS),
     {"call_for_help": True},
     {"medivac_follows": False},
@@ -128,7 +129,7 @@ def test_all_units_against_all_units(quick_programs):
     assert dead[: field.n_agents].any() and dead[field.n_agents :].any()
 
 
-BARE = {
+BARE: dict[str, tuple[list[str], list[str], dict[str, Any]]] = {
     "medivacs alone against marines": (["marine"] * 3, ["medivac"] * 2, {"call_for_help": True}),
     "healers on both sides": (["medivac"], ["medivac"], {}),
     "nobody can hit anybody": (["medivac"], ["zealot", "baneling"], {"opponent": "focus_fire"}),

@@ -50,13 +50,13 @@ class SmacEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         frame = self._battle.reset(seed)
         return frame.obs, _info(frame)
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One env step of all agents.
 
         Raises:
             ValueError: not one action per agent, no such action, or no battle has been started.
         """
-        frame = self._battle.step(np.asarray(action, np.int32))
+        frame = self._battle.step(action)
         return frame.obs, frame.reward, frame.terminated, frame.truncated, _info(frame)
 
 
