@@ -1,6 +1,7 @@
 """A policy in command of the enemy: it sees what an agent in its place would see, and does what an agent may do."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import equinox as eqx
@@ -49,14 +50,7 @@ def policy_opponent(
     places = mirrored(scenario)
     eyes = Simulator(scenario, options, SCRIPTED)
 
-    def begin(scenario: Scenario, battle: Battle) -> Battle:
-        batch = battle.seed.shape[0]
-        nothing = jnp.full((scenario.n_agents, batch), -1, jnp.int32)
-        return dataclasses.replace(battle, opponent=Mind(nothing, _batch_last(init(batch))))
-
-    def decide(scenario: Scenario, battle: Battle) -> Battle:
-        return _decide(scenario, battle, places, eyes, act)
-
+    begin, decide = functools.partial(_begin, init), functools.partial(_decide, places, eyes, act)
     return Opponent(init=begin, decide=decide, prepare=fair, name=name)
 
 
@@ -71,7 +65,13 @@ def fair(scenario: Scenario) -> Scenario:
     return dataclasses.replace(scenario, turns=np.stack([np.arange(a), mirrored(scenario).rows[:a]], axis=1).ravel())
 
 
-def _decide(scenario: Scenario, battle: Battle, places: Exchange, eyes: Simulator, act: Act) -> Battle:
+def _begin(init: Callable[[int], PyTree], scenario: Scenario, battle: Battle) -> Battle:
+    batch = battle.seed.shape[0]
+    nothing = jnp.full((scenario.n_agents, batch), -1, jnp.int32)
+    return dataclasses.replace(battle, opponent=Mind(nothing, _batch_last(init(batch))))
+
+
+def _decide(places: Exchange, eyes: Simulator, act: Act, scenario: Scenario, battle: Battle) -> Battle:
     mind: Mind = battle.opponent
     theirs = exchange(places, battle, mind.last_action)
     shown = eyes.show(theirs, jnp.zeros_like(theirs.seed, jnp.float32))

@@ -43,19 +43,22 @@ class Script:
 def opponent(script: Script, name: str) -> Opponent:
     """The script in command of the enemy, on any map."""
 
-    def init(scenario: Scenario, battle: Battle) -> Battle:
-        carry = script.init(swapped(scenario).scenario, battle.seed.shape[0])
-        return dataclasses.replace(battle, opponent=carry)
+    begin, decide = functools.partial(_begin, script.init), functools.partial(_decide, script.act)
+    return Opponent(init=begin, decide=decide, name=name)
 
-    def decide(scenario: Scenario, battle: Battle) -> Battle:
-        places = swapped(scenario)
-        nothing = jnp.full((scenario.n_enemies, battle.seed.shape[0]), -1, jnp.int32)
-        theirs = exchange(places, battle, nothing)
-        carry, taken = script.act(places.scenario, theirs, battle.opponent)
-        battle = give_orders(places, battle, actions.command(places.scenario, theirs, taken))
-        return dataclasses.replace(battle, opponent=carry)
 
-    return Opponent(init=init, decide=decide, name=name)
+def _begin(init: Callable[[Scenario, int], PyTree], scenario: Scenario, battle: Battle) -> Battle:
+    carry = init(swapped(scenario).scenario, battle.seed.shape[0])
+    return dataclasses.replace(battle, opponent=carry)
+
+
+def _decide(act: Callable[[Scenario, Battle, PyTree], Any], scenario: Scenario, battle: Battle) -> Battle:
+    places = swapped(scenario)
+    nothing = jnp.full((scenario.n_enemies, battle.seed.shape[0]), -1, jnp.int32)
+    theirs = exchange(places, battle, nothing)
+    carry, taken = act(places.scenario, theirs, battle.opponent)
+    battle = give_orders(places, battle, actions.command(places.scenario, theirs, taken))
+    return dataclasses.replace(battle, opponent=carry)
 
 
 def act_randomly(scenario: Scenario, battle: Battle, carry: PyTree) -> tuple[PyTree, Int[Array, "agents batch"]]:

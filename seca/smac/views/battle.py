@@ -46,6 +46,7 @@ class SingleBattle:
     """Battles on one map, one at a time.
 
     The same seed gives the same sequence of battles. Objects of the same map and options share their compiled programs.
+    One in the middle of a battle can be copied and pickled: the copy goes on alike.
 
     Args:
         map_name: a map of seca/smac/maps.toml, like `2s3z`.
@@ -56,12 +57,23 @@ class SingleBattle:
     """
 
     def __init__(self, map_name: str, options: dict[str, Any]) -> None:
-        self.simulator, self._reset, self._step = _compiled(map_name, scenario.read_options(options).changed())
+        self._made_of = map_name, scenario.read_options(options).changed()
+        self.simulator, self._reset, self._step = _compiled(*self._made_of)
         self.field = self.simulator.battlefield
         self.obs_size, self.state_size = self.simulator.sizes
         self.frame: Frame | None = None
         self._seeds: np.random.Generator | None = None
         self._battle: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what is made of the map and the options: compiled programs cannot be sent anywhere."""
+        made = {"simulator", "field", "_reset", "_step"}
+        return {name: value for name, value in self.__dict__.items() if name not in made}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.simulator, self._reset, self._step = _compiled(*self._made_of)
+        self.field = self.simulator.battlefield
 
     @property
     def state_bound(self) -> float:
