@@ -79,7 +79,7 @@ def _decide(places: Exchange, eyes: Simulator, act: Act, scenario: Scenario, bat
         theirs.seed, theirs.steps
     )
     carry, taken = act(_batch_first(mind.carry), shown, keys)
-    ordered = actions.command(scenario, theirs, taken.T)
+    ordered = actions.command(scenario, theirs, actions.whole(taken).T)
     battle = give_orders(places, battle, ordered)
     return dataclasses.replace(battle, opponent=Mind(ordered.last_action, _batch_last(carry)))
 

@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import functools
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -114,7 +116,7 @@ def test_64_bit_numbers_and_policies_matrix_games_and_jaxmarl():
     """Whatever a policy returns, 64 bits or not, orders are what they were."""
     battles = _policy_battles()
     first, after, _ = _played(battles, 3)
-    with _flags(enable_x64=True):
+    with _flags(enable_x64=True, **STRICT):
         assert _played(battles, 3)[:2] == (first, after)
     assert first == after
     for name in ("matrix/focus-fire", "matrix/qtran", "matrix/additive"):
@@ -130,7 +132,7 @@ def test_64_bit_numbers_and_policies_matrix_games_and_jaxmarl():
 
     actions = dict.fromkeys(env.agents, jax.ShapeDtypeStruct((), jnp.int32))
     usual = jax.eval_shape(steps, key, actions)
-    with _flags(enable_x64=True):
+    with _flags(enable_x64=True, **STRICT):
         assert _dtypes(jax.eval_shape(steps, key, actions)) == _dtypes(usual)
     assert _dtypes(usual[0]) == _dtypes(usual[1])
 
@@ -199,3 +201,37 @@ def test_actions_of_any_integer_dtype_and_no_other():
     for call in (env.step, env.step_env):
         with pytest.raises(ValueError, match="`actions` of `agent_1` must be whole numbers, of an integer dtype; got"):
             jax.eval_shape(functools.partial(call, actions=actions), key, state)
+
+
+CHANGES_NOTHING = """
+import logging, os, random, sys, warnings
+import gymnasium, jax, numpy, pettingzoo
+
+def seen():
+    return {
+        "warnings": (list(warnings.filters), warnings.showwarning),
+        "logging": (logging.root.level, list(logging.root.handlers)),
+        "environment": dict(os.environ),
+        "generators": (random.getstate(), str(numpy.random.get_state())),
+        "numpy": (numpy.geterr(), numpy.get_printoptions()),
+        "jax": dict(jax.config.values),
+        "python": (list(sys.path), sys.getrecursionlimit(), sys.excepthook, sys.stdout),
+    }
+
+before = seen()
+import seca
+from seca.envs import throughput
+from seca.smac import policy, trace
+from seca.smac.views import gymnasium, jaxmarl, pettingzoo, pymarl
+gymnasium.SmacEnv("3m").reset(seed=1)
+for view in (jaxmarl.SmacJaxEnv, pettingzoo.SmacParallelEnv, pymarl.SmacMultiAgentEnv):
+    view("corridor")
+seca.make("matrix/qtran"), seca.make("smac/3m", {"opponent": "kite"})
+after = seen()
+print([name for name in before if before[name] != after[name]])
+"""
+
+
+def test_importing_and_using_it_changes_nothing_global():
+    ended = subprocess.run([sys.executable, "-c", CHANGES_NOTHING], check=True, capture_output=True, text=True)
+    assert (ended.stdout, ended.stderr) == ("[]\n", "")
