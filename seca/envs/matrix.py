@@ -5,9 +5,10 @@ import functools
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key, Shaped
 
 from seca.envs.base import Env
+from seca.smac.actions import whole
 from seca.types import EnvSpec, PyTree, TimeStep
 
 VERSION = "matrix-1"
@@ -83,8 +84,11 @@ def _reset(spec: EnvSpec, keys: Key[Array, " batch"]) -> tuple[PyTree, TimeStep]
     return (no, no), _time_step(spec, jnp.zeros(batch, jnp.float32), no, no)
 
 
-def _step(spec: EnvSpec, payoff: Array, state: PyTree, actions: Int[Array, "batch agents"]) -> tuple[PyTree, TimeStep]:
+def _step(
+    spec: EnvSpec, payoff: Array, state: PyTree, actions: Shaped[Array, "batch agents"]
+) -> tuple[PyTree, TimeStep]:
     over, won = state
+    actions = whole(actions)
     paid = payoff[tuple(actions.T)]
     reward = jnp.where(over, 0.0, paid)
     won = jnp.where(over, won, paid >= payoff.max())

@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Int, Shaped
 
 from seca.smac.scenario import MOVE_AMOUNT, MOVES, SHOOT_RANGE, Scenario
 from seca.smac.state import NOBODY, Battle, Units, is_walkable
@@ -11,6 +11,20 @@ from seca.smac.state import NOBODY, Battle, Units, is_walkable
 NO_OP, STOP = 0, 1
 DIRECTIONS = np.array([[0, 1], [0, -1], [1, 0], [-1, 0]], np.float32)
 """North, south, east, west."""
+
+
+def whole(requested: Shaped[Array, "*shape"], name: str = "actions") -> Int[Array, "*shape"]:
+    """Actions of any integer dtype as int32; what is too large for it stays too large.
+
+    Raises:
+        ValueError: they are not whole numbers by their dtype (values cannot be read where a step is compiled).
+    """
+    if not jnp.issubdtype(requested.dtype, jnp.integer):
+        raise ValueError(f"`{name}` must be whole numbers, of an integer dtype; got {requested.dtype}")
+    if requested.dtype == jnp.int32:
+        return requested
+    given, ours = jnp.iinfo(requested.dtype), jnp.iinfo(jnp.int32)
+    return jnp.clip(requested, max(given.min, ours.min), min(given.max, ours.max)).astype(jnp.int32)
 
 
 def available(scenario: Scenario, units: Units) -> Bool[Array, "agents actions batch"]:
@@ -58,10 +72,10 @@ def command(scenario: Scenario, battle: Battle, actions: Int[Array, "agents batc
     taken = jnp.where(accepted, index, STOP)
 
     walking = (taken > STOP) & (taken < MOVES)
-    first = np.where(scenario.heals[:a] > 0, 0, a)
+    first = np.where(scenario.heals[:a] > 0, 0, a).astype(np.int32)
     target = jnp.where(taken >= MOVES, taken - MOVES + first, NOBODY)
     if not scenario.can_target[:a, a:].all():
-        possible = jnp.asarray(scenario.can_target)[np.arange(a)[:, None], jnp.maximum(target, 0)]
+        possible = jnp.asarray(scenario.can_target)[np.arange(a, dtype=np.int32)[:, None], jnp.maximum(target, 0)]
         target = jnp.where(possible, target, NOBODY)
     direction = jnp.asarray(DIRECTIONS * MOVE_AMOUNT)[jnp.clip(taken - 2, 0, 3)]
     old, w = battle.orders, battle.weapons

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Bool
 
 from seca.smac.scenario import LOOPS_PER_SECOND, Options, Scenario
-from seca.smac.state import NOBODY, Battle, Weapons, level_at
+from seca.smac.state import NOBODY, Battle, Weapons, either, level_at
 
 SHIELD_DELAY = 10.0 * LOOPS_PER_SECOND
 """Game loops without damage before shields regenerate."""
@@ -28,7 +28,7 @@ def fire(scenario: Scenario, battle: Battle) -> Battle:
     if (scenario.volley == 0).any():
         engaged = engaged & (scenario.volley > 0)
     swinging = w.swing > 0
-    rest = battle.units.cooldown - jnp.where(swinging, 0.0, 1.0)
+    rest = battle.units.cooldown - either(swinging, 0.0, 1.0)
     ready = jnp.where(rest <= -1.0, 0.0, rest)
 
     starts = engaged & ~swinging & (ready <= 0)
@@ -70,7 +70,7 @@ def hurt(scenario: Scenario, battle: Battle) -> Battle:
     """
     u = scenario.n_units
     units, w = battle.units, battle.weapons
-    beams, bombs = np.flatnonzero(scenario.beam[:, 0]), np.flatnonzero(scenario.blast[:, 0])
+    beams, bombs = (np.flatnonzero(weapon[:, 0]).astype(np.int32) for weapon in (scenario.beam, scenario.blast))
     aimed = w.hitting
     if len(beams) + len(bombs):
         aimed = w.hitting & (scenario.beam[:, :1] == 0) & (scenario.blast == 0)
@@ -88,7 +88,7 @@ def hurt(scenario: Scenario, battle: Battle) -> Battle:
     attackers = jnp.broadcast_to(jnp.arange(u, dtype=jnp.int32)[:, None], victim.shape)
     striker = jnp.full_like(victim, NOBODY).at[victim, lanes].max(attackers, mode="drop")
     for row in beams:
-        caught = w.hitting[row] & _burnt(scenario, battle, int(row))
+        caught = w.hitting[row][None] & _burnt(scenario, battle, int(row))
         raw, hits, striker = _add(scenario, int(row), caught, raw, hits, striker)
     if len(bombs):
         raw, hits = _explode(scenario, battle, bombs, raw, hits)
@@ -125,8 +125,8 @@ def _burnt(scenario: Scenario, battle: Battle, row: int) -> Bool[Array, "units b
     another cliff level than the victim is spared.
     """
     units, victim = battle.units, jnp.clip(battle.weapons.victim[row], 0, scenario.n_units - 1)[None]
-    tx, ty = jnp.take_along_axis(units.x, victim, axis=0)[0], jnp.take_along_axis(units.y, victim, axis=0)[0]
-    dx, dy = tx - units.x[row], ty - units.y[row]
+    tx, ty = jnp.take_along_axis(units.x, victim, axis=0), jnp.take_along_axis(units.y, victim, axis=0)
+    dx, dy = tx - units.x[row][None], ty - units.y[row][None]
     length = jnp.sqrt(dx * dx + dy * dy) + 1e-6
     dx, dy = dx / length, dy / length
     px, py = units.x - tx, units.y - ty
@@ -165,7 +165,7 @@ def _add(
     volley = float(scenario.volley[row, 0])
     return (
         raw + jnp.where(caught, volley * scenario.damage[row][:, None], 0.0),
-        hits + jnp.where(caught, volley, 0.0),
+        hits + either(caught, volley, 0.0),
         jnp.where(caught, jnp.maximum(striker, row), striker),
     )
 
@@ -232,7 +232,7 @@ def draw(options: Options, battle: Battle) -> Battle:
     else:
         z = jnp.broadcast_to(unit, battle.units.x.shape)
         jitter = jnp.zeros_like(battle.units.x)
-    side = jnp.where(battle.intent.passing, battle.intent.side, jnp.where((z & 1) == 0, 1.0, -1.0))
+    side = jnp.where(battle.intent.passing, battle.intent.side, either((z & 1) == 0, 1.0, -1.0))
     return eqx.tree_at(lambda b: (b.weapons.jitter, b.intent.side), battle, (jitter, side))
 
 

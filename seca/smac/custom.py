@@ -27,7 +27,8 @@ def read(path: str | pathlib.Path, profile: str = "smac", creep_decay: bool = Fa
 
     The file has the fields of an entry of maps.toml: `limit`, `allies`, `enemies`, `attack`, `terrain` (a name, or a
     table with 32 `rows`). Races and types follow from the units: a team shows shields if one of its units has one, and
-    types are shown, by first appearance, if there are several. A team with a healer falls under the medivac rule.
+    types are shown, by first appearance, if there are several. A team with a healer falls under the medivac rule,
+    unless a team has nothing but healers: it would be beaten before it begins.
 
     Raises:
         ValueError: the file cannot be read, or a field is missing, unknown, or has a value it cannot take; or the
@@ -84,17 +85,20 @@ def _check(data: dict[str, Any], units: dict[str, dict[str, Any]]) -> dict[str, 
             if layer != "air" and not (walkable if layer == "ground" else level > 0)[x, y]:
                 raise ValueError(f"`{team}` {group['unit']} stands in a wall at {group['at']}")
 
-    def facts(team: str) -> tuple[list[str], bool, bool]:
+    def facts(team: str) -> tuple[list[str], bool, list[bool]]:
         names = list(dict.fromkeys(group["unit"] for group in data[team]))
         shielded = any(units[name].get("shield", 0) > 0 for name in names)
-        return names, shielded, any("heal_rate" in units[name] for name in names)
+        return names, shielded, ["heal_rate" in units[name] for name in names]
 
     ours, theirs = facts("allies"), facts("enemies")
     every = list(dict.fromkeys(ours[0] + theirs[0]))
     bits = {name: k for k, name in enumerate(every)}
     shown = {"ally_bits": bits, "enemy_bits": bits} if len(every) > 1 else {}
     races = {"ally_race": "P" if ours[1] else "T", "enemy_race": "P" if theirs[1] else "T"}
-    rule = {"medivac_rule": data.get("medivac_rule", ours[2] or theirs[2])}
+    healers_only = all(ours[2]) or all(theirs[2])
+    if healers_only and data.get("medivac_rule"):
+        raise ValueError("`medivac_rule` must be false where a team has nothing but healers, got true")
+    rule = {"medivac_rule": data.get("medivac_rule", any(ours[2] + theirs[2]) and not healers_only)}
     return data | shown | races | rule | {"types": every, "terrain": terrain}
 
 

@@ -38,7 +38,7 @@ class Exchange:
 def swapped(scenario: Scenario) -> Exchange:
     """Enemies as agents and agents as enemies, each in its old order and place. Exists on all maps."""
     a, u = scenario.n_agents, scenario.n_units
-    rows = np.concatenate([np.arange(a, u), np.arange(a)])
+    rows = np.concatenate([np.arange(a, u), np.arange(a)]).astype(np.int32)
     changed: dict[str, Any] = {}
     for field in dataclasses.fields(Scenario):
         value = getattr(scenario, field.name)
@@ -82,7 +82,7 @@ def mirrored(scenario: Scenario) -> Exchange:
         places = [at.get((name, float(x), float(y)), NOBODY) for name, x, y in starts]
         if same and NOBODY not in places:
             # An exchange of pairs: agent i and its image trade rows.
-            rows = np.concatenate([places, np.zeros(u - a, int)])
+            rows = np.concatenate([places, np.zeros(u - a, int)]).astype(np.int32)
             rows[places] = np.arange(a)
             return Exchange(scenario, rows, flip_x, flip_y)
     raise ValueError(f"`opponent` is a policy, which needs a map that is its own mirror image: {scenario.name} is not")

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 from seca.smac import paths
 from seca.smac.opponent import RANGE_SLOP
 from seca.smac.scenario import LAYERS, MAP_SIZE, Scenario
-from seca.smac.state import Battle, Units, is_walkable, parked
+from seca.smac.state import Battle, Units, either, is_walkable, parked
 
 SKIN = 0.1
 """Free space a unit keeps to what it would otherwise run into in this loop."""
@@ -63,7 +63,7 @@ def plan(scenario: Scenario, battle: Battle) -> Battle:
     alive = battle.units.alive
     has_target = (orders.target >= 0) & (distance < 100.0) & alive
     gap = distance - radius
-    slop = jnp.where(battle.weapons.swing > 0, RANGE_SLOP, 0.0)
+    slop = either(battle.weapons.swing > 0, RANGE_SLOP, 0.0)
     engaged = has_target & (gap <= scenario.reach + slop)
 
     gx = jnp.where(has_target, dx, orders.goal_x - px)
@@ -110,7 +110,7 @@ def steer(scenario: Scenario, battle: Battle) -> Battle:
     px, py = _layered(scenario, battle.units)
     speed = jnp.sqrt(intent.vx * intent.vx + intent.vy * intent.vy)
     pairs = functools.partial(_avoid, px, py, intent, speed, battle.orders.target, jnp.asarray(scenario.separation))
-    bias = intent.side * jnp.where(intent.passing, COMMITMENT, UNDECIDED)
+    bias = intent.side * either(intent.passing, COMMITMENT, UNDECIDED)
     if is_tight(scenario):
         unit, inverse = speed * (1 / 600.0), 600.0 / jnp.maximum(speed, 1e-6)
         packed = functools.partial(_in_one_word, pairs, unit, inverse)
@@ -128,7 +128,7 @@ def steer(scenario: Scenario, battle: Battle) -> Battle:
     against = jnp.minimum(vx * intent.push_x + vy * intent.push_y, 0.0)
     yielded = jnp.where(pushed > YIELD**2, against / jnp.maximum(pushed, 1e-6), 0.0)
     vx, vy = vx - yielded * intent.push_x, vy - yielded * intent.push_y
-    steered = (vx, vy, jnp.where(side >= 0, 1.0, -1.0), jnp.abs(side) >= 1.0)
+    steered = (vx, vy, either(side >= 0, 1.0, -1.0), jnp.abs(side) >= 1.0)
     return eqx.tree_at(lambda b: (b.intent.vx, b.intent.vy, b.intent.side, b.intent.passing), battle, steered)
 
 
@@ -150,7 +150,7 @@ def _avoid(px, py, intent, speed, target, separation, j, carry):
     closing = (away_x * dx + away_y * dy < -1e-3) & (vx * dx + vy * dy < -1e-3)
     turn = touches & closing & (target != j)
     lean = vy * dx - vx * dy + speed * side * room
-    decided = jnp.where(jnp.where(jnp.abs(side) >= 1.0, side, lean) >= 0, 1.0, -1.0)
+    decided = either(jnp.where(jnp.abs(side) >= 1.0, side, lean) >= 0, 1.0, -1.0)
     times = jnp.floor(jnp.abs(side))
     along = jnp.where(times < HEMMED_IN, speed * decided, 0.0) / room
     return (
@@ -217,7 +217,7 @@ def push_apart(scenario: Scenario, battle: Battle) -> Battle:
     push comes with the next step.
     """
     px, py = _layered(scenario, battle.units)
-    still = jnp.where((battle.intent.vx == 0) & (battle.intent.vy == 0), 1.0, 0.0)
+    still = either((battle.intent.vx == 0) & (battle.intent.vy == 0), 1.0, 0.0)
     tight = is_tight(scenario)
     pairs = functools.partial(_nudge if tight else _push, px, py, still, jnp.asarray(scenario.separation))
     dx, dy = _over_units(scenario, pairs, (jnp.zeros_like(px), jnp.zeros_like(px)))
@@ -262,7 +262,9 @@ def _over_units(scenario: Scenario, pairs: Callable[[Any, Any], Any], carry: Any
 def _layered(scenario: Scenario, units: Units) -> tuple[Float[Array, "units batch"], Float[Array, "units batch"]]:
     """Positions for passes over pairs: layers far apart, the dead parked."""
     px, py = parked(units)
-    return (px, py) if (scenario.layer == GROUND).all() else (px + scenario.layer * np.float32(LAYER_APART), py)
+    if (scenario.layer == GROUND).all():
+        return px, py
+    return px + (scenario.layer * LAYER_APART).astype(np.float32), py
 
 
 def _displace(scenario: Scenario, battle: Battle, dx: Array, dy: Array) -> Battle:

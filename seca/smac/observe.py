@@ -30,16 +30,18 @@ def observe(
     dx, dy, distance, seen = _relative(scenario, units)
     health, shield = units.health / scenario.health_max, units.shield / np.maximum(scenario.shield_max, 1.0)
 
+    own = np.arange(a, dtype=np.int32)[:, None]
+
     def rows(lead: Array, columns: slice | np.ndarray, extra: list[Array]) -> Array:
         """`[agents, rows * features, batch]`: lead, distance, dx, dy, extras, of the chosen units."""
-        take = lambda x: x[np.arange(a)[:, None], columns] if isinstance(columns, np.ndarray) else x[:, columns]  # noqa: E731
+        take = lambda x: x[own, columns] if isinstance(columns, np.ndarray) else x[:, columns]  # noqa: E731
         planes = [lead, *(take(x) / SIGHT_RANGE for x in (distance, dx, dy)), *extra]
         shown = jnp.where(take(seen)[:, :, None], jnp.stack(planes, axis=2), 0.0)
         return shown.reshape(a, -1, batch)
 
     def body(columns: slice | np.ndarray, has_shield: bool, with_health: bool) -> list[Array]:
         """Health, shield and type planes `[agents, rows, batch]` of units picked by row."""
-        index = np.arange(u)[columns] if isinstance(columns, slice) else columns
+        index = np.arange(u, dtype=np.int32)[columns] if isinstance(columns, slice) else columns
         shape = (a, index.shape[-1], batch)
         spread = lambda x: jnp.broadcast_to(x[index], shape)  # noqa: E731
         bits = [spread(jnp.asarray(bit)[:, None]) for bit in scenario.type_bits.T]
@@ -55,7 +57,6 @@ def observe(
         past = _one_hot(scenario, last_action)
         ally_extra += [past[:, k][others] for k in range(scenario.n_actions)]
     parts.append(rows(jnp.ones((a, a - 1, batch), jnp.float32), others, ally_extra))
-    own = np.arange(a)[:, None]
     own_parts = body(own, scenario.ally_has_shield, options.obs_all_health or options.obs_own_health)
     if own_parts:
         parts.append(jnp.where(alive[:, None], jnp.stack([p[:, 0] for p in own_parts], axis=1), 0.0))

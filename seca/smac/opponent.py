@@ -12,16 +12,22 @@ without a patient stay with the closest friend that fights.
 
 import dataclasses
 import functools
+import operator
+import sys
+import types
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from jaxtyping import Array, Float, UInt
 
 from seca.smac.scenario import LOOPS_PER_SECOND, Options, Scenario
-from seca.smac.state import NOBODY, Battle, parked
+from seca.smac.state import NOBODY, Battle, either, parked
+from seca.types import PyTree
 
 RANGE_SLOP = 1.0
 """How far out of range a target may get before a swing at it is broken off."""
@@ -53,6 +59,9 @@ class Opponent:
 
     `init` gives the first orders of a battle, `decide` new ones once in every env step, before its game loops, and
     `act` in every loop. What an opponent remembers is `Battle.opponent`: arrays with the batch last.
+
+    Opponents are pickled by the names of their functions, which then have to be found in a module: `functools.partial`
+    of such a function closes over what else it needs.
     """
 
     init: Callable[[Scenario, Battle], Battle]
@@ -62,6 +71,45 @@ class Opponent:
     """What it changes about the scenario before there are battles."""
     name: str = "custom"
     """What the options of an environment call it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Raises TypeError: one of the functions has no name by which another process finds it."""
+        parts = {"init": self.init, "act": self.act, "decide": self.decide, "prepare": self.prepare}
+        for field, function in parts.items():
+            nameless = _nameless(function)
+            if nameless is not None:
+                raise TypeError(
+                    f"opponent {self.name!r} cannot be pickled: `{field}` holds {nameless!r}; use functions defined at "
+                    "the top level of a module that can be imported, and `functools.partial` for what they close over"
+                )
+        return Opponent, (*parts.values(), self.name)
+
+    def __copy__(self) -> "Opponent":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Opponent":
+        del memo  # Pure functions and a name: a copy could not differ.
+        return self
+
+
+def _nameless(value: Any) -> Any:
+    """The first function in it that is not found by its name, or None."""
+    if isinstance(value, functools.partial):
+        parts = (_nameless(part) for part in (value.func, *value.args, *value.keywords.values()))
+        return next((part for part in parts if part is not None), None)
+    if isinstance(value, _COMPILED):
+        return value
+    if not isinstance(value, types.FunctionType):
+        return None
+    try:
+        found = operator.attrgetter(value.__qualname__)(sys.modules[value.__module__])
+    except (AttributeError, KeyError):
+        return value
+    return None if found is value else value
+
+
+_COMPILED = type(jax.jit(_nameless))
+"""What `jax.jit` makes cannot be pickled."""
 
 
 def order_to_point(
@@ -108,7 +156,7 @@ def attack_move(
     x, y, radius = px[mine], py[mine], scenario.radius[mine]
     old = battle.orders.target[mine]
     w = battle.weapons
-    patience = scenario.reach[mine] + jnp.where(w.swing[mine] > 0, RANGE_SLOP, 0.0)
+    patience = scenario.reach[mine] + either(w.swing[mine] > 0, RANGE_SLOP, 0.0)
 
     # Decided here, once: most maps have nothing but units that all can hit and all fear.
     fights = scenario.heals[mine, 0] == 0
@@ -212,17 +260,16 @@ def heal(scenario: Scenario, battle: Battle, first: int, last: int, old: Array, 
     the scan radius, edge to edge, the one with the smallest part of its life, and of equals the closest; else nobody.
     `old` holds the targets `[last - first, batch]` of all these units before this loop.
     """
-    rows = first + np.flatnonzero(scenario.heals[first:last, 0])
-    patients = first + np.flatnonzero(scenario.can_target[rows, first:last].any(axis=0))
-    fighters = first + np.flatnonzero(scenario.heals[first:last, 0] == 0)
+    rows = _rows(first, scenario.heals[first:last, 0])
+    patients = _rows(first, scenario.can_target[rows, first:last].any(axis=0))
+    fighters = _rows(first, scenario.heals[first:last, 0] == 0)
     units, before = battle.units, old[rows - first]
     px, py = parked(units)
     x, y, radius = px[rows], py[rows], scenario.radius[rows]
     part = units.health / scenario.health_max
 
-    def look(k, carry):
+    def look(j, carry):
         fraction, gap, who, kept = carry
-        j = jnp.asarray(patients, jnp.int32)[k]
         life = part[None, j]
         needs = (life > 0) & (life < 1) & jnp.asarray(scenario.can_target)[rows, j][:, None]
         dx, dy = x - px[None, j], y - py[None, j]
@@ -238,15 +285,14 @@ def heal(scenario: Scenario, battle: Battle, first: int, last: int, old: Array, 
 
     whole = jnp.ones_like(x)
     carry = (whole, whole * _FAR, jnp.full_like(before, NOBODY), jnp.zeros(x.shape, bool))
-    _, _, worst, needy = jax.lax.fori_loop(0, len(patients), look, carry, unroll=len(patients) <= 10)
+    _, _, worst, needy = _over(patients, look, carry)
     energy = units.energy[rows]
     begins = jnp.where(energy >= scenario.heal_energy[rows], worst, NOBODY)
     lasts = energy >= (scenario.heal_rate * scenario.heal_cost)[rows]
     target = jnp.where(needy & lasts, before, begins)
 
-    def friend(k, carry):
+    def friend(j, carry):
         squared, to_x, to_y = carry
-        j = jnp.asarray(fighters, jnp.int32)[k]
         dx, dy = px[None, j] - x, py[None, j] - y
         closer = dx * dx + dy * dy < squared
         return (
@@ -258,9 +304,7 @@ def heal(scenario: Scenario, battle: Battle, first: int, last: int, old: Array, 
     orders, walking = battle.orders, jnp.zeros(x.shape, bool)
     goal_x, goal_y = orders.goal_x[rows], orders.goal_y[rows]
     if following:
-        apart, goal_x, goal_y = jax.lax.fori_loop(
-            0, len(fighters), friend, (whole * 1e4, goal_x, goal_y), unroll=len(fighters) <= 10
-        )
+        apart, goal_x, goal_y = _over(fighters, friend, (whole * 1e4, goal_x, goal_y))
         walking = (apart > BESIDE**2) & (apart < 1e4)
     return eqx.tree_at(
         lambda b: (b.orders.target, b.orders.walking, b.orders.goal_x, b.orders.goal_y),
@@ -272,6 +316,19 @@ def heal(scenario: Scenario, battle: Battle, first: int, last: int, old: Array, 
             orders.goal_y.at[rows].set(goal_y),
         ),
     )
+
+
+def _rows(first: int, chosen: npt.ArrayLike) -> np.ndarray:
+    """Their numbers, if the first of them is unit `first`."""
+    return (first + np.flatnonzero(chosen)).astype(np.int32)
+
+
+def _over(rows: np.ndarray, look: Callable[[Array, PyTree], PyTree], carry: PyTree) -> PyTree:
+    """Fold `look` over the units of these rows; of none, `carry` is what is left."""
+    if not len(rows):
+        return carry
+    one = lambda k, c: look(jnp.asarray(rows)[k], c)  # noqa: E731
+    return jax.lax.fori_loop(0, len(rows), one, carry, unroll=len(rows) <= 10)
 
 
 def attack_point(
@@ -297,18 +354,20 @@ _DEFAULTS = Options()
 def scripted(options: Options = _DEFAULTS) -> Opponent:
     """What SMAC's maps do: all enemies are ordered, once, to attack a point, the allies, or nothing."""
 
-    def init(scenario: Scenario, battle: Battle) -> Battle:
-        if scenario.attack.kind != "point":
-            return battle
-        point = attack_point(scenario, battle.seed, options.jitter)
-        return order_to_point(scenario, battle, scenario.n_agents, scenario.n_units, point)
+    return Opponent(functools.partial(_order_once, options), functools.partial(_by_the_rules, options), name="scripted")
 
-    def act(scenario: Scenario, battle: Battle) -> Battle:
-        hunting = scenario.attack.kind == "units"
-        first, last = scenario.n_agents, scenario.n_units
-        return attack_move(scenario, battle, first, last, hunting, options.medivac_follows, options.call_for_help)
 
-    return Opponent(init=init, act=act, name="scripted")
+def _order_once(options: Options, scenario: Scenario, battle: Battle) -> Battle:
+    if scenario.attack.kind != "point":
+        return battle
+    point = attack_point(scenario, battle.seed, options.jitter)
+    return order_to_point(scenario, battle, scenario.n_agents, scenario.n_units, point)
+
+
+def _by_the_rules(options: Options, scenario: Scenario, battle: Battle) -> Battle:
+    hunting = scenario.attack.kind == "units"
+    first, last = scenario.n_agents, scenario.n_units
+    return attack_move(scenario, battle, first, last, hunting, options.medivac_follows, options.call_for_help)
 
 
 SCRIPTED = scripted()

@@ -1,6 +1,7 @@
 """A policy in command of the enemy: it sees what an agent in its place would see, and does what an agent may do."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import equinox as eqx
@@ -35,7 +36,7 @@ def policy_opponent(
 
     It is shown the battle with the teams in each other's places on the map turned over (`seca.smac.exchange.mirrored`),
     by the functions that show it to agents: what was trained on one side plays on the other. The reward it sees is 0.
-    Keys come from the battle's seed and step.
+    Keys come from the battle's seed and step, and are JAX's default kind whatever the session's is.
 
     Args:
         options: those of its own observations; `opponent` is not read.
@@ -49,14 +50,7 @@ def policy_opponent(
     places = mirrored(scenario)
     eyes = Simulator(scenario, options, SCRIPTED)
 
-    def begin(scenario: Scenario, battle: Battle) -> Battle:
-        batch = battle.seed.shape[0]
-        nothing = jnp.full((scenario.n_agents, batch), -1, jnp.int32)
-        return dataclasses.replace(battle, opponent=Mind(nothing, _batch_last(init(batch))))
-
-    def decide(scenario: Scenario, battle: Battle) -> Battle:
-        return _decide(scenario, battle, places, eyes, act)
-
+    begin, decide = functools.partial(_begin, init), functools.partial(_decide, places, eyes, act)
     return Opponent(init=begin, decide=decide, prepare=fair, name=name)
 
 
@@ -71,13 +65,21 @@ def fair(scenario: Scenario) -> Scenario:
     return dataclasses.replace(scenario, turns=np.stack([np.arange(a), mirrored(scenario).rows[:a]], axis=1).ravel())
 
 
-def _decide(scenario: Scenario, battle: Battle, places: Exchange, eyes: Simulator, act: Act) -> Battle:
+def _begin(init: Callable[[int], PyTree], scenario: Scenario, battle: Battle) -> Battle:
+    batch = battle.seed.shape[0]
+    nothing = jnp.full((scenario.n_agents, batch), -1, jnp.int32)
+    return dataclasses.replace(battle, opponent=Mind(nothing, _batch_last(init(batch))))
+
+
+def _decide(places: Exchange, eyes: Simulator, act: Act, scenario: Scenario, battle: Battle) -> Battle:
     mind: Mind = battle.opponent
     theirs = exchange(places, battle, mind.last_action)
     shown = eyes.show(theirs, jnp.zeros_like(theirs.seed, jnp.float32))
-    keys = jax.vmap(lambda seed, step: jax.random.fold_in(jax.random.key(seed), step))(theirs.seed, theirs.steps)
+    keys = jax.vmap(lambda seed, step: jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), step))(
+        theirs.seed, theirs.steps
+    )
     carry, taken = act(_batch_first(mind.carry), shown, keys)
-    ordered = actions.command(scenario, theirs, taken.T)
+    ordered = actions.command(scenario, theirs, actions.whole(taken).T)
     battle = give_orders(places, battle, ordered)
     return dataclasses.replace(battle, opponent=Mind(ordered.last_action, _batch_last(carry)))
 

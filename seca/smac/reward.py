@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from seca.smac.scenario import Options, Scenario
-from seca.smac.state import Units
+from seca.smac.state import Units, either
 
 
 class Outcome(eqx.Module):
@@ -28,7 +28,7 @@ def outcome(scenario: Scenario, units: Units) -> Outcome:
     if scenario.medivac_rule:
         medivac = np.array([[name == "medivac"] for name in scenario.unit_names])
         lost = ~(alive[:a] & ~medivac[:a]).any(axis=0)
-        alone = (alive[a:].sum(axis=0) == 1) & (alive[a:] & medivac[a:]).any(axis=0)
+        alone = (alive[a:].sum(axis=0, dtype=jnp.int32) == 1) & (alive[a:] & medivac[a:]).any(axis=0)
         won = ~lost & (won | alone)
     return Outcome(won=won, lost=lost, over=won | lost | ~(allies | enemies))
 
@@ -46,10 +46,10 @@ def reward(scenario: Scenario, options: Options, before: Units, after: Units, en
     was, now = before.alive, after.alive & before.alive
     died = was & ~now
     total = lambda u, mask: jnp.where(mask, u.health + u.shield, 0.0)  # noqa: E731
-    delta = total(before, was) - total(after, now) + jnp.where(died, options.reward_death_value, 0.0)
+    delta = total(before, was) - total(after, now) + either(died, options.reward_death_value, 0.0)
     enemy = delta[a:].sum(axis=0)
     if options.reward_sparse:
-        gain = jnp.where(end.won, 1.0, jnp.where(end.lost, -1.0, 0.0))
+        gain = jnp.where(end.won, 1.0, either(end.lost, -1.0, 0.0))
     else:
         if not options.reward_only_positive:
             gain = enemy - options.reward_negative_scale * delta[:a].sum(axis=0)
@@ -57,7 +57,7 @@ def reward(scenario: Scenario, options: Options, before: Units, after: Units, en
             gain = jnp.abs(enemy)
         else:
             gain = jnp.maximum(enemy, 0.0)
-        bonus = jnp.where(end.won, options.reward_win, jnp.where(end.lost, options.reward_defeat, 0.0))
+        bonus = jnp.where(end.won, options.reward_win, either(end.lost, options.reward_defeat, 0.0))
         gain = gain + bonus
     if options.reward_scale:
         gain = gain / (scenario.largest_return(options) / options.reward_scale_rate)

@@ -257,16 +257,13 @@ def pack_spawns(
     axis), so that neither starts better placed. A spot is free if the unit can stand there (`standing[layer]` at
     `[x, y]`) and no centre of its layer is closer than the sum of the separation radii. Returns `(unit, x, y)` rows.
     """
-    steps = np.arange(-48, 49) / 8
-    offsets = [(float(along), float(across)) for along in steps for across in steps]
-    offsets.sort(key=lambda o: (o[0] ** 2 + o[1] ** 2, abs(o[0]), o))
     placed: list[tuple[str, float, float]] = []
     for group in groups:
         unit, (at_x, at_y) = group["unit"], group["at"]
         layer, room = units[unit]["layer"], units[unit]["separation"]
         others = [(x, y, units[u]["separation"]) for u, x, y in placed if units[u]["layer"] == layer]
         for _ in range(group["count"]):
-            for along, across in offsets:
+            for along, across in _spots():
                 x = at_x + (ahead[0] * along if ahead[0] else across)
                 y = at_y + (ahead[1] * along if ahead[1] else across)
                 if not (0 <= x < MAP_SIZE and 0 <= y < MAP_SIZE and standing[layer][int(x), int(y)]):
@@ -278,6 +275,14 @@ def pack_spawns(
             else:
                 raise ValueError(f"no free spot for {unit} around ({at_x}, {at_y})")
     return placed
+
+
+@functools.cache
+def _spots() -> list[tuple[float, float]]:
+    """Offsets (along, across) from a spawn point in the order in which they are tried."""
+    steps = np.arange(-48, 49) / 8
+    offsets = [(float(along), float(across)) for along in steps for across in steps]
+    return sorted(offsets, key=lambda o: (o[0] ** 2 + o[1] ** 2, abs(o[0]), o))
 
 
 def load(map_name: str, profile: str = "smac", creep_decay: bool = False) -> Scenario:

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -42,19 +43,22 @@ class Script:
 def opponent(script: Script, name: str) -> Opponent:
     """The script in command of the enemy, on any map."""
 
-    def init(scenario: Scenario, battle: Battle) -> Battle:
-        carry = script.init(swapped(scenario).scenario, battle.seed.shape[0])
-        return dataclasses.replace(battle, opponent=carry)
+    begin, decide = functools.partial(_begin, script.init), functools.partial(_decide, script.act)
+    return Opponent(init=begin, decide=decide, name=name)
 
-    def decide(scenario: Scenario, battle: Battle) -> Battle:
-        places = swapped(scenario)
-        nothing = jnp.full((scenario.n_enemies, battle.seed.shape[0]), -1, jnp.int32)
-        theirs = exchange(places, battle, nothing)
-        carry, taken = script.act(places.scenario, theirs, battle.opponent)
-        battle = give_orders(places, battle, actions.command(places.scenario, theirs, taken))
-        return dataclasses.replace(battle, opponent=carry)
 
-    return Opponent(init=init, decide=decide, name=name)
+def _begin(init: Callable[[Scenario, int], PyTree], scenario: Scenario, battle: Battle) -> Battle:
+    carry = init(swapped(scenario).scenario, battle.seed.shape[0])
+    return dataclasses.replace(battle, opponent=carry)
+
+
+def _decide(act: Callable[[Scenario, Battle, PyTree], Any], scenario: Scenario, battle: Battle) -> Battle:
+    places = swapped(scenario)
+    nothing = jnp.full((scenario.n_enemies, battle.seed.shape[0]), -1, jnp.int32)
+    theirs = exchange(places, battle, nothing)
+    carry, taken = act(places.scenario, theirs, battle.opponent)
+    battle = give_orders(places, battle, actions.command(places.scenario, theirs, taken))
+    return dataclasses.replace(battle, opponent=carry)
 
 
 def act_randomly(scenario: Scenario, battle: Battle, carry: PyTree) -> tuple[PyTree, Int[Array, "agents batch"]]:
@@ -67,7 +71,7 @@ def act_randomly(scenario: Scenario, battle: Battle, carry: PyTree) -> tuple[PyT
     part = ((z ^ (z >> 15)) >> 8).astype(jnp.float32) * jnp.float32(2**-24)
     rank = jnp.floor(part * legal.sum(axis=1, dtype=jnp.float32)).astype(jnp.int32)
     counted = jnp.cumsum(legal, axis=1, dtype=jnp.int32)
-    return carry, jnp.argmax(counted > rank[:, None], axis=1).astype(jnp.int32)
+    return carry, jax.lax.argmax(counted > rank[:, None], 1, jnp.int32)
 
 
 def heuristic(
@@ -118,9 +122,9 @@ def focus_fire(scenario: Scenario, battle: Battle, carry: PyTree) -> tuple[PyTre
     body = jnp.broadcast_to((units.health + units.shield)[None], squared.shape)
     weak = jnp.where(_offered(scenario, battle, squared), body, NEVER)
     team = jnp.where(fights, weak, NEVER).min(axis=0)
-    chosen = jnp.where(team.min(axis=0) < NEVER, jnp.argmin(team, axis=0), NOBODY)[None]
+    chosen = jnp.where(team.min(axis=0) < NEVER, jax.lax.argmin(team, 0, jnp.int32), NOBODY)[None]
     nearest = _nearest(squared)
-    own = jnp.where(weak.min(axis=1) < NEVER, jnp.argmin(weak, axis=1), nearest)
+    own = jnp.where(weak.min(axis=1) < NEVER, jax.lax.argmin(weak, 1, jnp.int32), nearest)
     hits_it = jnp.take_along_axis(weak, jnp.maximum(chosen, 0)[:, None], axis=1)[:, 0] < NEVER
     idle = weak.min(axis=1) >= NEVER
     may = jnp.take_along_axis(squared, jnp.maximum(chosen, 0)[:, None], axis=1)[:, 0] < NEVER
@@ -152,7 +156,7 @@ def kite(scenario: Scenario, battle: Battle, carry: PyTree) -> tuple[PyTree, Int
     away = (units.x[None, None, a:] - to_x[:, :, None]) ** 2 + (units.y[None, None, a:] - to_y[:, :, None]) ** 2
     safety = jnp.where(dangerous[:, None], away, NEVER).min(axis=2)
     safety = jnp.where(legal[:, 2:MOVES], safety, -1.0)
-    flee = jnp.argmax(safety, axis=1).astype(jnp.int32) + 2
+    flee = jax.lax.argmax(safety, 1, jnp.int32) + 2
     loaded = (units.cooldown[:a] <= SOON) | (battle.weapons.swing[:a] > 0)
     runs = threatened & ~loaded & (safety.max(axis=1) >= 0)
     return carry, jnp.where(runs, flee, attack)
@@ -168,9 +172,9 @@ def pursue(scenario: Scenario, battle: Battle, target: Int[Array, "agents batch"
     index = jnp.maximum(target, 0)
     dx = jnp.take_along_axis(units.x, index, axis=0) - units.x[:a]
     dy = jnp.take_along_axis(units.y, index, axis=0) - units.y[:a]
-    first = np.where(scenario.heals[:a] > 0, 0, a)
+    first = np.where(scenario.heals[:a] > 0, 0, a).astype(np.int32)
     attack = target - first + MOVES
-    along_x, along_y = jnp.where(dx > 0, 4, 5), jnp.where(dy > 0, 2, 3)
+    along_x, along_y = jnp.where(dx > 0, np.int32(4), np.int32(5)), jnp.where(dy > 0, np.int32(2), np.int32(3))
     wide = jnp.abs(dx) > jnp.abs(dy)
 
     def allowed(action: Array) -> Bool[Array, "agents batch"]:
@@ -196,7 +200,7 @@ def _squared_distances(scenario: Scenario, battle: Battle) -> Float[Array, "agen
 
 def _nearest(squared: Float[Array, "agents units batch"]) -> Int[Array, "agents batch"]:
     """Unit index of the nearest of them, or `NOBODY`."""
-    return jnp.where(squared.min(axis=1) < NEVER, jnp.argmin(squared, axis=1), NOBODY).astype(jnp.int32)
+    return jnp.where(squared.min(axis=1) < NEVER, jax.lax.argmin(squared, 1, jnp.int32), NOBODY)
 
 
 def _kept_until_dead(scenario: Scenario, battle: Battle, old: Int[Array, "agents batch"]) -> Int[Array, "agents batch"]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Key, Shaped
 
 from seca.smac import actions, observe, scenario, scripts, state, tick
 from seca.smac.opponent import Opponent
@@ -58,8 +58,13 @@ class Simulator:
         battle = self.commander.init(self.battlefield, state.spawn(self.battlefield, seed))
         return battle, self.show(battle, jnp.zeros(seed.shape, jnp.float32))
 
-    def step(self, battle: state.Battle, requested: Int[Array, "batch agents"]) -> tuple[state.Battle, TimeStep]:
-        """One env step (eight game loops) of every unfinished battle."""
+    def step(self, battle: state.Battle, requested: Shaped[Array, "batch agents"]) -> tuple[state.Battle, TimeStep]:
+        """One env step (eight game loops) of every unfinished battle.
+
+        Raises:
+            ValueError: `requested` has no integer dtype.
+        """
+        requested = actions.whole(requested)
         if requested.shape[0] == 1:
             # XLA contracts the arithmetic of a single lane differently: as one of two it equals the lane of a larger
             # batch.

@@ -136,6 +136,11 @@ def spawn(scenario: Scenario, seed: UInt[Array, " batch"]) -> Battle:
     )
 
 
+def either(condition: Bool[Array, "*shape"], yes: float, no: float) -> Float[Array, "*shape"]:
+    """One of two numbers as float32: `jnp.where` of Python's own numbers is as wide as JAX's flags say."""
+    return jnp.where(condition, np.float32(yes), np.float32(no))
+
+
 def parked(units: Units) -> tuple[Float[Array, "units batch"], Float[Array, "units batch"]]:
     """Positions with the dead set far away, each on its own spot: passes over pairs then need no masks."""
     far = 1e4 + 50.0 * np.arange(units.x.shape[0], dtype=np.float32)[:, None]

@@ -2,11 +2,13 @@
 
 import dataclasses
 import functools
+import operator
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float32, Integer
+from jaxtyping import Bool, Float32
 
 from seca.smac import observe, scenario, simulator
 
@@ -44,6 +46,7 @@ class SingleBattle:
     """Battles on one map, one at a time.
 
     The same seed gives the same sequence of battles. Objects of the same map and options share their compiled programs.
+    One in the middle of a battle can be copied and pickled: the copy goes on alike.
 
     Args:
         map_name: a map of seca/smac/maps.toml, like `2s3z`.
@@ -54,12 +57,23 @@ class SingleBattle:
     """
 
     def __init__(self, map_name: str, options: dict[str, Any]) -> None:
-        self.simulator, self._reset, self._step = _compiled(map_name, scenario.read_options(options).changed())
+        self._made_of = map_name, scenario.read_options(options).changed()
+        self.simulator, self._reset, self._step = _compiled(*self._made_of)
         self.field = self.simulator.battlefield
         self.obs_size, self.state_size = self.simulator.sizes
         self.frame: Frame | None = None
         self._seeds: np.random.Generator | None = None
         self._battle: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what is made of the map and the options: compiled programs cannot be sent anywhere."""
+        made = {"simulator", "field", "_reset", "_step"}
+        return {name: value for name, value in self.__dict__.items() if name not in made}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.simulator, self._reset, self._step = _compiled(*self._made_of)
+        self.field = self.simulator.battlefield
 
     @property
     def state_bound(self) -> float:
@@ -78,24 +92,30 @@ class SingleBattle:
             raise ValueError(f"`seed` must be 0 or more, got {seed}")
         if seed is not None or self._seeds is None:
             self._seeds = np.random.default_rng(seed)
-        key = jax.random.key(self._seeds.integers(2**32, dtype=np.uint32))
-        self._battle, shown = self._reset(key[None])
+        with jax.threefry_partitionable(True):  # The same battles whatever generator the session has.
+            key = jax.random.key(self._seeds.integers(2**32, dtype=np.uint32), impl="threefry2x32")
+            self._battle, shown = self._reset(key[None])
         self.frame = _frame(shown)
         return self.frame
 
-    def step(self, actions: Integer[np.ndarray, " agents"]) -> Frame:
+    def step(self, actions: Any, names: Sequence[str] = ()) -> Frame:
         """One env step. An unavailable action is taken as stop, by the dead as no-op.
+
+        Args:
+            actions: one whole number for each agent, of any kind (see `whole_numbers`).
+            names: what errors call the agents.
 
         Raises:
             ValueError: not one action per agent, no such action, or no battle has been started.
         """
         if self.frame is None:
             raise ValueError("`step` needs a battle; call `reset` first")
-        if actions.shape != (self.field.n_agents,):
-            raise ValueError(f"`actions` must hold one action per agent, {self.field.n_agents}; got {actions.shape}")
-        if actions.min() < 0 or actions.max() >= self.field.n_actions:
-            raise ValueError(f"`actions` must be in 0 .. {self.field.n_actions - 1}, got {actions.tolist()}")
-        self._battle, shown = self._step(self._battle, actions[None].astype(np.int32))
+        names = names or agent_names(self.field.n_agents)
+        taken = whole_numbers(actions, names, self.field.n_actions)
+        for name, action in zip(names, taken, strict=True):
+            if not 0 <= action < self.field.n_actions:
+                raise _no_action(name, action, self.field.n_actions)
+        self._battle, shown = self._step(self._battle, np.array([taken], np.int32))
         self.frame = _frame(shown)
         return self.frame
 
@@ -108,6 +128,57 @@ class SingleBattle:
         if self.frame is None:
             raise ValueError("`visibility` needs a battle; call `reset` first")
         return np.array(observe.visibility(self.field, self._battle.units)[0])
+
+
+def agent_names(n_agents: int) -> list[str]:
+    """`agent 0`, `agent 1`, ..."""
+    return [f"agent {i}" for i in range(n_agents)]
+
+
+def whole_numbers(actions: Any, names: Sequence[str], n_actions: int) -> list[int]:
+    """The joint action as Python's integers, not yet within 0 .. `n_actions` - 1.
+
+    Whatever holds one whole number per agent does: lists, arrays and tensors, of integers or of floats like 2.0.
+    Nothing is cut off: 1.9 is no action, nor are NaN, truth values and text.
+
+    Raises:
+        ValueError: not one action per agent, or one is no whole number.
+    """
+    try:
+        given = list(actions)
+    except TypeError:
+        raise ValueError(f"`actions` must hold one action per agent, {len(names)}; got {actions!r}") from None
+    if len(given) != len(names):
+        raise ValueError(f"`actions` must hold one action per agent, {len(names)}; got {len(given)}")
+    return [_whole(name, action, n_actions) for name, action in zip(names, given, strict=True)]
+
+
+def _whole(name: str, action: Any, n_actions: int) -> int:
+    if isinstance(action, str | bytes) or "bool" in _kind(action):
+        raise _no_action(name, action, n_actions)
+    try:
+        return operator.index(action)
+    except TypeError:
+        pass  # No integer: a float, or nothing of the sort.
+    try:
+        whole, given = int(action), float(action)
+    except (TypeError, ValueError, OverflowError):
+        raise _no_action(name, action, n_actions) from None
+    if whole != given:
+        raise _no_action(name, action, n_actions)
+    return whole
+
+
+def _kind(action: Any) -> str:
+    """The dtype of a scalar of NumPy, JAX or PyTorch, else the type."""
+    try:
+        return str(action.dtype)
+    except AttributeError:
+        return type(action).__name__
+
+
+def _no_action(name: str, action: Any, n_actions: int) -> ValueError:
+    return ValueError(f"`actions` of {name} must be a whole number in 0 .. {n_actions - 1}, got {action!r}")
 
 
 @functools.lru_cache(maxsize=32)

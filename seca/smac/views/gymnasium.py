@@ -13,6 +13,10 @@ except ImportError as missing:
     raise ImportError("the Gymnasium view needs gymnasium: pip install 'seca[gymnasium]'") from missing
 
 
+NAME = "seca/Smac-v1"
+"""What Gymnasium calls it."""
+
+
 class SmacEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     """Battles on one map: observations float32 `[agents, obs]`, actions int `[agents]`, one team reward.
 
@@ -20,7 +24,8 @@ class SmacEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     ones), `state` (float32 `[state]`), `battle_won`, `dead_allies` and `dead_enemies`. An unavailable action is taken
     as stop, by the dead as no-op. At the time limit `truncated` is True and `terminated` False.
 
-    Also registered as `seca/Smac-v1` once this module is imported.
+    Registered as `seca/Smac-v1` once this module is imported, which `gymnasium.make` does if told to, in any process:
+    `gymnasium.make("seca.smac.views.gymnasium:seca/Smac-v1", map_name="3m")`.
 
     Args:
         map_name: a map of seca/smac/maps.toml, like `2s3z`.
@@ -50,13 +55,13 @@ class SmacEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         frame = self._battle.reset(seed)
         return frame.obs, _info(frame)
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One env step of all agents.
 
         Raises:
             ValueError: not one action per agent, no such action, or no battle has been started.
         """
-        frame = self._battle.step(np.asarray(action, np.int32))
+        frame = self._battle.step(action)
         return frame.obs, frame.reward, frame.terminated, frame.truncated, _info(frame)
 
 
@@ -64,4 +69,5 @@ def _info(frame: Frame) -> dict[str, Any]:
     return frame.info() | {"avail_actions": frame.avail.astype(np.int8), "state": frame.state}
 
 
-gymnasium.register("seca/Smac-v1", entry_point=f"{__name__}:SmacEnv")
+if NAME not in gymnasium.registry:  # Importing twice is no overriding.
+    gymnasium.register(NAME, entry_point=f"{__name__}:SmacEnv")

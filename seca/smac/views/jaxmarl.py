@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from seca.smac import simulator
+from seca.smac.actions import whole
 from seca.smac.state import Battle
 from seca.types import PyTree, TimeStep
 
@@ -132,7 +133,9 @@ class SmacJaxEnv:
         return self.action_spaces[agent]
 
     def _joint(self, actions: dict[str, Array]) -> Array:
-        return jnp.stack([jnp.reshape(actions[agent], ()).astype(jnp.int32) for agent in self.agents])
+        """Raises ValueError: an action has no integer dtype."""
+        each = ((agent, jnp.reshape(jnp.asarray(actions[agent]), ())) for agent in self.agents)
+        return jnp.stack([whole(action, f"actions` of `{agent}") for agent, action in each])
 
     def _told(self, shown: TimeStep) -> tuple[dict[str, Array], dict[str, Array], dict[str, Array]]:
         """Reward, done and info of one battle."""

@@ -82,7 +82,7 @@ class SmacParallelEnv(ParallelEnv[str, Any, Any]):
         absent = [agent for agent in self.agents if agent not in actions]
         if absent:
             raise ValueError(f"`actions` must name every agent; {', '.join(absent)} missing")
-        frame = self._battle.step(np.array([actions[agent] for agent in self.agents], np.int32))
+        frame = self._battle.step([actions[agent] for agent in self.agents], self.agents)
         present = self.agents
         if frame.done:
             self.agents = []

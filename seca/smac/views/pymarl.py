@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from seca.smac.views.battle import Frame, SingleBattle
+from seca.smac.views.battle import Frame, SingleBattle, agent_names, whole_numbers
 
 OF_THE_GAME: dict[str, Any] = {
     "difficulty": "7",
@@ -63,9 +63,7 @@ class SmacMultiAgentEnv:
         Raises:
             ValueError: not one action per agent, one that is not available, or no battle has been started.
         """
-        taken = np.array([int(action) for action in actions], np.int32)
-        if len(taken) != self.n_agents:
-            raise ValueError(f"`actions` must hold one action per agent, {self.n_agents}; got {len(taken)}")
+        taken = whole_numbers(actions, agent_names(self.n_agents), self.n_actions)
         before = self._frame()
         for agent, (action, avail) in enumerate(zip(taken, before.avail, strict=True)):
             if not (0 <= action < self.n_actions and avail[action]) and not before.done:

@@ -1,5 +1,8 @@
 """The Gymnasium view passes Gymnasium's own checker and shows what SMAC shows."""
 
+import subprocess
+import sys
+
 import gymnasium
 import numpy as np
 import pytest
@@ -58,6 +61,19 @@ def test_many_at_once():
     assert obs.shape == (2, 3, 30)
     obs, reward, *_ = envs.step(np.ones((2, 3), int))
     assert obs.shape == (2, 3, 30) and reward.shape == (2,)
+
+
+def test_by_name_in_a_process_that_never_imported_seca():
+    """As in a spawned worker. Importing Gymnasium loads neither seca nor JAX; importing the view twice is fine."""
+    code = (
+        "import importlib, sys, gymnasium\n"
+        "assert not {'seca', 'jax'} & sys.modules.keys()\n"
+        "env = gymnasium.make('seca.smac.views.gymnasium:seca/Smac-v1', map_name='3m')\n"
+        "print(env.observation_space.shape, env.spec.id)\n"
+        "importlib.reload(sys.modules['seca.smac.views.gymnasium'])"
+    )
+    ended = subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, capture_output=True, text=True)
+    assert ended.stdout == "(3, 30) seca/Smac-v1\n"
 
 
 def test_it_refuses_to_render():

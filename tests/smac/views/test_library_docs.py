@@ -9,6 +9,7 @@ import pytest
 
 PAGE = pathlib.Path(__file__).parents[3] / "docs" / "smac.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+SCRIPTS = re.findall(r"```py\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
 PRINTED = [
     r"\(32, 3, \d+\) \(32, 48\) \(32, 3, 9\) \(32,\)",
     r"(True|False) \(48,\)",
@@ -23,6 +24,16 @@ PRINTED = [
 def test_examples(example: str, printed: str, capsys: pytest.CaptureFixture[str]):
     exec(compile(example, PAGE.name, "exec"), {})
     assert re.fullmatch(printed + r"\n", capsys.readouterr().out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("script", "printed"), [(0, r"\(2, 3, 30\)"), (2, r"\[1, 1, 1, 1\]")])
+def test_workers(script: int, printed: str, tmp_path: pathlib.Path):
+    """The files with spawned workers work as they stand. (SuperSuit, the one between, is not among our extras.)"""
+    path = tmp_path / "workers.py"
+    path.write_text(SCRIPTS[script])
+    ended = subprocess.run([sys.executable, path], check=True, capture_output=True, text=True, timeout=300)
+    assert re.fullmatch(printed + r"\n", ended.stdout) and "fork" not in ended.stderr
 
 
 def test_no_learning_code_is_loaded():

@@ -1,0 +1,237 @@
+"""JAX's flags change nothing: not 64-bit numbers, not the ambient generator, not how strict promotion is."""
+
+import contextlib
+import dataclasses
+import functools
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seca.envs import registry
+from seca.smac import policy, scenario, scripts, simulator
+from seca.smac.actions import whole
+from seca.smac.views.battle import SingleBattle
+from seca.smac.views.jaxmarl import SmacJaxEnv
+from seca.types import PyTree
+
+MAPS = scenario.map_names()
+VARIANTS: list[dict[str, Any]] = [
+    *({"opponent": name} for name in scripts.OPPONENTS),
+    {"call_for_help": True, "medivac_follows": False},
+    {"reward_sparse": True, "jitter": False},
+    {"reward_only_positive": False, "reward_scale": False, "reward_defeat": -1.0},
+    {"reward_abs": False, "obs_instead_of_state": True},
+    {"obs_all_health": False, "obs_own_health": False, "obs_last_action": True},
+    {"obs_pathing_grid": True, "obs_terrain_height": True, "state_last_action": False},
+    {"obs_timestep_number": True, "state_timestep_number": True},
+    {"profile": "ladder410", "creep_decay": True},
+]
+"""Options that between them take every path of the code."""
+WIDE = re.compile(r"\b[fiu]64\[[^\]]")
+"""An array of 64-bit numbers in the text of a program. (Single ones are literals and counters.)"""
+
+
+def _dtypes(tree: PyTree) -> dict[str, tuple]:
+    """Shapes and dtypes by name."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): (leaf.shape, str(leaf.dtype)) for path, leaf in leaves}
+
+
+def _played(battles, n_agents: int, action_dtype=jnp.int32) -> tuple[dict, dict, str]:
+    """Dtypes of two battles at their start and after a step, and the program of both."""
+
+    def play(keys, actions):
+        first = battles.reset(keys)
+        return first, battles.step(first[0], actions)
+
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2))
+    program, shapes = jax.make_jaxpr(play, return_shape=True)(keys, jax.ShapeDtypeStruct((2, n_agents), action_dtype))
+    first, after = (_dtypes(part) for part in shapes)
+    return first, after, str(program)
+
+
+@contextlib.contextmanager
+def _flags(**values: object) -> Iterator[None]:
+    """These flags of JAX, without their `jax_`, as a user's environment may set them."""
+    before = {name: getattr(jax.config, f"jax_{name}") for name in values}
+    for name, value in values.items():
+        jax.config.update(f"jax_{name}", value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(f"jax_{name}", value)
+
+
+STRICT = {"numpy_rank_promotion": "raise", "numpy_dtype_promotion": "strict"}
+
+
+def _check(battles, n_agents: int) -> None:
+    """With 64-bit numbers: the dtypes there are without, from the first step on, and no array of 64 bits inside."""
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2))
+    usual = _dtypes(jax.eval_shape(battles.reset, keys))
+    with _flags(enable_x64=True, **STRICT):
+        first, after, program = _played(battles, n_agents)
+    assert first == after == usual
+    assert not WIDE.search(program)
+
+
+@pytest.mark.parametrize("turn", range(len(VARIANTS)))
+def test_64_bit_numbers_change_no_program(turn):
+    """All maps and all options, in turn."""
+    for name in MAPS[turn :: len(VARIANTS)]:
+        battles = simulator.make(name, **VARIANTS[turn])
+        _check(battles, battles.battlefield.n_agents)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_64_bit_numbers_change_no_program_of_any_map(variant):
+    """All maps with all options."""
+    for name in MAPS:
+        battles = simulator.make(name, **variant)
+        _check(battles, battles.battlefield.n_agents)
+
+
+def _policy_battles() -> simulator.Simulator:
+    """Battles against a policy that draws its actions."""
+    field = scenario.load("3m")
+
+    def act(carry, shown, keys):
+        noise = jax.vmap(lambda key: jax.random.gumbel(key, shown.avail.shape[1:], jnp.float32))(keys)
+        return carry + 1, jnp.argmax(jnp.where(shown.avail, noise, -jnp.inf), axis=-1)
+
+    opponent = policy.policy_opponent(field, scenario.Options(), lambda batch: jnp.zeros((batch, 1), jnp.int32), act)
+    return simulator.Simulator(field, scenario.Options(), opponent)
+
+
+def test_64_bit_numbers_and_policies_matrix_games_and_jaxmarl():
+    """Whatever a policy returns, 64 bits or not, orders are what they were."""
+    battles = _policy_battles()
+    first, after, _ = _played(battles, 3)
+    with _flags(enable_x64=True, **STRICT):
+        assert _played(battles, 3)[:2] == (first, after)
+    assert first == after
+    for name in ("matrix/focus-fire", "matrix/qtran", "matrix/additive"):
+        env = registry.make(name)
+        _check(env, env.spec.n_agents)
+    env = SmacJaxEnv("3m")
+    key = jax.eval_shape(lambda: jax.random.key(0))
+
+    def steps(key, actions):
+        _, state = env.reset(key)
+        told = env.step(key, state, actions)
+        return state, told[1], told, env.step_env(key, state, actions)
+
+    actions = dict.fromkeys(env.agents, jax.ShapeDtypeStruct((), jnp.int32))
+    usual = jax.eval_shape(steps, key, actions)
+    with _flags(enable_x64=True, **STRICT):
+        assert _dtypes(jax.eval_shape(steps, key, actions)) == _dtypes(usual)
+    assert _dtypes(usual[0]) == _dtypes(usual[1])
+
+
+HOSTILE = {"enable_x64": True, "default_prng_impl": "rbg", "threefry_partitionable": False, **STRICT}
+
+
+def _frames(steps: int) -> list[dict]:
+    """What a battle of seed 5 shows when agents go east until they can shoot."""
+    single = SingleBattle("3m", {"obs_last_action": True})  # No other test's, whose programs are not the quick ones.
+    frames = [single.reset(seed=5)]
+    while len(frames) <= steps:
+        actions = [4 if row[4] and row[6:].sum() == 0 else np.flatnonzero(row)[-1] for row in frames[-1].avail]
+        frames.append(single.step(np.array(actions)))
+    return [dataclasses.asdict(frame) for frame in frames]
+
+
+def test_the_views_play_the_same_battles_under_any_flags(quick_programs):
+    usual = _frames(24)
+    with _flags(**HOSTILE):
+        flagged = _frames(24)
+    jax.tree.map(np.testing.assert_array_equal, flagged, usual)
+    assert jax.tree.map(np.result_type, flagged) == jax.tree.map(np.result_type, usual)
+    assert any(frame["reward"] > 0 for frame in usual)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("map_name", ["3m", "MMM", "2c_vs_64zg", "so_many_baneling"])
+def test_64_bit_numbers_change_no_number(map_name, quick_programs):
+    """Battles with missiles, healing, beams and blasts in a scan, exactly."""
+    battles = simulator.make(map_name, opponent="nearest")
+
+    def step(battle, _):
+        _, actions = scripts.attack_nearest(battles.battlefield, battle, ())
+        after, shown = battles.step(battle, actions.T)
+        return after, shown
+
+    def whole(keys):
+        return jax.lax.scan(step, battles.reset(keys)[0], None, length=30)
+
+    keys = jax.random.split(jax.random.key(0), 2)
+    usual = jax.jit(whole)(keys)
+    with _flags(enable_x64=True):
+        wide = jax.jit(whole)(keys)
+    jax.tree.map(np.testing.assert_array_equal, wide, usual)
+    assert _dtypes(wide) == _dtypes(usual)
+
+
+def test_actions_of_any_integer_dtype_and_no_other():
+    """Values cannot be read in a compiled step, dtypes can; what is too large for int32 is no other action."""
+    for dtype in (np.int8, np.uint8, np.uint32):
+        assert whole(jnp.array([3, 100], dtype)).dtype == jnp.int32
+    with _flags(enable_x64=True):
+        top = np.iinfo(np.int32)
+        np.testing.assert_array_equal(whole(jnp.array([2**32 + 1, -(2**40), 7])), [top.max, top.min, 7])
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2))
+    for env in (simulator.make("3m"), registry.make("matrix/additive")):
+        state, _ = jax.eval_shape(env.reset, keys)
+        for dtype in (jnp.float32, bool):
+            with pytest.raises(ValueError, match="`actions` must be whole numbers, of an integer dtype; got (fl|bo)"):
+                jax.eval_shape(env.step, state, jax.ShapeDtypeStruct((2, 3), dtype))
+    env = SmacJaxEnv("3m")
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    _, state = jax.eval_shape(env.reset, key)
+    actions = dict.fromkeys(env.agents, 1) | {"agent_1": 1.9}
+    for call in (env.step, env.step_env):
+        with pytest.raises(ValueError, match="`actions` of `agent_1` must be whole numbers, of an integer dtype; got"):
+            jax.eval_shape(functools.partial(call, actions=actions), key, state)
+
+
+CHANGES_NOTHING = """
+import logging, os, random, sys, warnings
+import gymnasium, jax, numpy, pettingzoo
+
+def seen():
+    return {
+        "warnings": (list(warnings.filters), warnings.showwarning),
+        "logging": (logging.root.level, list(logging.root.handlers)),
+        "environment": dict(os.environ),
+        "generators": (random.getstate(), str(numpy.random.get_state())),
+        "numpy": (numpy.geterr(), numpy.get_printoptions()),
+        "jax": dict(jax.config.values),
+        "python": (list(sys.path), sys.getrecursionlimit(), sys.excepthook, sys.stdout),
+    }
+
+before = seen()
+import seca
+from seca.envs import throughput
+from seca.smac import policy, trace
+from seca.smac.views import gymnasium, jaxmarl, pettingzoo, pymarl
+gymnasium.SmacEnv("3m").reset(seed=1)
+for view in (jaxmarl.SmacJaxEnv, pettingzoo.SmacParallelEnv, pymarl.SmacMultiAgentEnv):
+    view("corridor")
+seca.make("matrix/qtran"), seca.make("smac/3m", {"opponent": "kite"})
+after = seen()
+print([name for name in before if before[name] != after[name]])
+"""
+
+
+def test_importing_and_using_it_changes_nothing_global():
+    ended = subprocess.run([sys.executable, "-c", CHANGES_NOTHING], check=True, capture_output=True, text=True)
+    assert (ended.stdout, ended.stderr) == ("[]\n", "")
