@@ -7,7 +7,7 @@ SEED ?= 0
 # Empty: a free name under runs/, so that a second `make train` never meets the first.
 RUN ?=
 
-.PHONY: train test test-fast lint lock wheel install clean
+.PHONY: train test test-fast test-lowest test-newest lint lock wheel install clean
 
 train: $(STAMP)  ## Train SeCA on smac/2s3z with a live display (RUN=, STEPS=, SEED= to change).
 	$(BIN)/seca train seca --env smac/2s3z --seed $(SEED) --steps $(STEPS) $(if $(RUN),--out $(RUN))
@@ -17,6 +17,9 @@ test: $(STAMP)  ## The whole suite.
 
 test-fast: $(STAMP)  ## The inner loop: under 5 minutes on 2 cores.
 	$(BIN)/python -m pytest tests -n 2 --dist worksteal -m "not slow"
+
+test-lowest test-newest: test-%: .venv-%/.installed  ## The fast tests at the lower bounds, and with the newest of all.
+	.venv-$*/bin/python -m pytest tests -n 2 --dist worksteal -m "not slow"
 
 lint: $(STAMP)  ## Format, lint and types.
 	$(BIN)/ruff format --check seca tests benchmarks
@@ -40,5 +43,16 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $(STAMP)
 
+# Alone, lowest-direct takes a newer direct dependency where that allows a newer indirect one: hence the constraints.
+RESOLUTION_lowest := lowest-direct --constraints .venv-lowest/bounds
+RESOLUTION_newest := highest
+.venv-%/.installed: pyproject.toml
+	$(PYTHON) -m venv --clear .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check uv
+	grep -oE '"[A-Za-z-]+>=[0-9.]+"' pyproject.toml | tr -d '"' | sed 's/>=/==/' > .venv-$*/bounds
+	.venv-$*/bin/uv pip install --python .venv-$*/bin/python --resolution $(RESOLUTION_$*) \
+	  --editable '.[dev,pettingzoo,gymnasium]'
+	touch $@
+
 clean:
-	rm -rf .venv build dist .pytest_cache .ruff_cache
+	rm -rf .venv .venv-lowest .venv-newest build dist .pytest_cache .ruff_cache

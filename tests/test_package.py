@@ -1,17 +1,25 @@
-"""The wheel: complete, and it runs where nothing of the source tree is in reach."""
+"""The wheel: complete, and it runs where nothing of the source tree is in reach; what it needs has true bounds."""
 
 import pathlib
+import re
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import seca as package
 
 ROOT = pathlib.Path(__file__).parent.parent
+
+
+LOCKED_EXTRAS = ("dev", "pettingzoo", "gymnasium")
+"""Extras in `requirements.lock`, which `make lock` names."""
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +64,30 @@ def test_everything_is_in_the_wheel(wheel: pathlib.Path) -> None:
     extra = {name for name in packed - source if ".dist-info/" not in name}
     assert extra == set(), "only the package itself is shipped"
     assert any(name.endswith("licenses/LICENSE") for name in packed)
+
+
+def test_each_requirement_is_one_lower_bound() -> None:
+    """The form from which `make test-lowest` reads the versions to install."""
+    tables = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = tables["project"]["optional-dependencies"]
+    given = [*tables["project"]["dependencies"], *tables["build-system"]["requires"], *sum(extras.values(), [])]
+    bounds: dict[str, set[str]] = {}
+    for requirement in given:
+        found = re.fullmatch(r"([A-Za-z-]+)>=([0-9.]+)", requirement)
+        assert found is not None, requirement
+        bounds.setdefault(canonicalize_name(found[1]), set()).add(found[2])
+    assert {name for name, versions in bounds.items() if len(versions) > 1} == set(), "required twice, differently"
+
+
+def test_the_lock_keeps_the_bounds() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    locked: dict[str, list[str]] = {}
+    for name, version in re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE):
+        locked.setdefault(name, []).append(version)  # More than one where versions of Python differ.
+    extras = [project["optional-dependencies"][extra] for extra in LOCKED_EXTRAS]
+    for requirement in map(Requirement, sum(extras, project["dependencies"])):
+        versions = locked[canonicalize_name(requirement.name)]
+        assert all(requirement.specifier.contains(version) for version in versions), f"{requirement}: {versions}"
 
 
 @pytest.mark.slow

@@ -161,7 +161,7 @@ def _rewrite(source: pathlib.Path, path: pathlib.Path, **changes: Any) -> None:
     entries = {name.removeprefix("about_"): changes.pop(name) for name in list(changes) if name.startswith("about_")}
     about = json.loads(str(arrays["about"])) | entries
     arrays |= {"about": np.array(json.dumps(about))} | changes
-    np.savez_compressed(path, allow_pickle=True, **{name: x for name, x in arrays.items() if x is not None})
+    np.savez_compressed(path, **{name: x for name, x in arrays.items() if x is not None})
 
 
 def _flip(source: pathlib.Path, path: pathlib.Path) -> None:
