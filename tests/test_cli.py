@@ -1,7 +1,9 @@
 """The commands do what the README says."""
 
+import copy
 import json
 import pathlib
+import pickle
 import re
 
 import jax
@@ -168,6 +170,18 @@ def test_python_in_a_few_lines(finished_run: pathlib.Path) -> None:
     np.testing.assert_array_equal(run.act(time_step, greedy=True)[0], run.act(time_step, greedy=True)[1])
     run.reset()
     np.testing.assert_array_equal(run.act(time_step), actions)
+
+
+def test_a_loaded_run_can_be_sent_away(finished_run: pathlib.Path) -> None:
+    """In the middle of an episode, by pickle as to a worker, and by deepcopy: the copy acts alike from there on."""
+    run, env = package.load(finished_run, seed=3), package.make("matrix/focus-fire")
+    _, time_step = env.reset(jax.random.split(jax.random.key(0), 16))
+    run.act(time_step, greedy=False)
+    copies = [pickle.loads(pickle.dumps(run)), copy.deepcopy(run)]
+    actions = np.asarray(run.act(time_step, greedy=False))
+    for other in copies:
+        np.testing.assert_array_equal(np.asarray(other.act(time_step, greedy=False)), actions)
+        assert (other.config, other.env.spec) == (run.config, run.env.spec)
 
 
 def test_sampled_actions_are_available(finished_run: pathlib.Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from seca import numerics
@@ -39,6 +40,8 @@ class Built:
     algorithm: Algorithm
     opponent: str | None = None
     """Who commands the enemy in `env`, where it is not whom the configuration names."""
+    home: RunFolder | None = None
+    """The run's own folder, where there is one already."""
 
 
 def build_run(config: RunConfig, opponent: str | None = None, home: RunFolder | None = None) -> Built:
@@ -52,7 +55,7 @@ def build_run(config: RunConfig, opponent: str | None = None, home: RunFolder | 
     options = config.env_options if opponent is None else {**config.env_options, "opponent": opponent}
     with refusing():
         env = make_env(config.env, options, home, None if home is None or opponent is not None else home.opponent)
-        return Built(config, env, build(config.preset, env.spec, config.algorithm), opponent)
+        return Built(config, env, build(config.preset, env.spec, config.algorithm), opponent, home)
 
 
 def make_env(
@@ -89,15 +92,39 @@ _AGAINST = "-against-"
 
 
 class LoadedRun:
-    """A trained policy that acts, with its environment; `act` remembers the recurrent state between calls."""
+    """A trained policy that acts, with its environment; `act` remembers the recurrent state between calls.
+
+    It can be copied, and sent to another process that sees the run's folder: the copy goes on alike.
+    """
 
     @numerics.own()
     def __init__(self, built: Built, state: TrainState, seed: int = 0) -> None:
         self.config, self.env, self.algorithm, self.state = built.config, built.env, built.algorithm, state
+        self._built = built
         self._params = built.algorithm.policy(state.learner)
         self._act = jax.jit(built.algorithm.act, static_argnames="greedy")
         self._key = jax.random.key(seed, impl=numerics.GENERATOR)
         self._carry: PyTree = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Arrays, and what the rest is built from: compiled programs cannot be sent anywhere."""
+        home = self._built.home
+        return {
+            "config": self.config,
+            "opponent": self._built.opponent,
+            "home": None if home is None else home.path.absolute(),
+            "state": jax.device_get(self.state),
+            "key": jax.device_get(jax.random.key_data(self._key)),
+            "carry": jax.device_get(self._carry),
+        }
+
+    @numerics.own()
+    def __setstate__(self, stored: dict[str, Any]) -> None:
+        home = None if stored["home"] is None else RunFolder(stored["home"])
+        built = build_run(stored["config"], stored["opponent"], home)
+        LoadedRun.__init__(self, built, jax.tree.map(jnp.asarray, stored["state"]))
+        self._key = jax.random.wrap_key_data(jnp.asarray(stored["key"]), impl=numerics.GENERATOR)
+        self._carry = jax.tree.map(jnp.asarray, stored["carry"])
 
     def reset(self) -> None:
         """Forget the episode so far; call it whenever the environment is reset."""

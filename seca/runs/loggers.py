@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import pathlib
+import threading
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,6 +12,9 @@ from seca.errors import UsageError
 
 MODULES: dict[str, str] = {"tensorboard": "tensorboardX", "wandb": "wandb"}
 """Module each logger needs; the extra has the logger's name."""
+
+CLOSE_SECONDS = 30.0
+"""How long TensorBoard's writer may take to end; one that has lost its thread never does."""
 
 
 @runtime_checkable
@@ -64,7 +68,8 @@ class TensorBoard:
         # Points after `env_steps` come from a process that was killed; they are about to be written again. `purge_step`
         # drops its own step too, whose lines stay; of a run at its beginning nothing stays, not even the step 0.
         first = env_steps + 1 if env_steps else 0
-        self._writer = tensorboard.SummaryWriter(str(folder / "tensorboard"), purge_step=first)
+        # A queue without end: where the thread that empties it has died of a full disk, nobody waits for it.
+        self._writer = tensorboard.SummaryWriter(str(folder / "tensorboard"), purge_step=first, max_queue=0)
 
     def write(self, line: dict[str, Any]) -> None:
         """Log one line."""
@@ -72,8 +77,10 @@ class TensorBoard:
             self._writer.add_scalar(name, value, line["env_steps"])
 
     def close(self) -> None:
-        """Flush and let go."""
-        self._writer.close()
+        """Flush and let go, for as long as that may take."""
+        closing = threading.Thread(target=self._writer.close, daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)
 
 
 class WandB:

@@ -72,8 +72,9 @@ def cache_problem() -> str | None:
         return None if "SECA_CACHE_DIR" in os.environ else "there is no home folder"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return None
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(2**16))  # A full disk still takes an empty file.
+        return None
     except OSError as error:
         return f"{folder} takes no files ({error.strerror})"
 

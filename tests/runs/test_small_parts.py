@@ -182,7 +182,7 @@ def test_tensorboard_gets_every_number_at_its_env_step(tmp_path: pathlib.Path, m
     logger = loggers.open_loggers(RunConfig(loggers=("tensorboard",)), tmp_path, 40, print)[0]
     logger.write({"kind": "train", "env_steps": 50, "loss": 2})
     logger.close()
-    assert made[0].named == {"purge_step": 41}
+    assert made[0].named == {"purge_step": 41, "max_queue": 0}
     assert made[0].calls == [("train/env_steps", 50.0, 50), ("train/loss", 2.0, 50), "close"]
 
 
@@ -197,6 +197,27 @@ def _events(folder: pathlib.Path) -> list:
             found.append(event.FromString(content[12 : 12 + length]))
             content = content[16 + length :]
     return found
+
+
+def test_a_tensorboard_that_never_ends_holds_nobody_up(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread is gone, as on a full disk: lines are taken still, and closing comes to an end."""
+    monkeypatch.setattr(loggers, "CLOSE_SECONDS", 0.1)
+    logger = loggers.open_loggers(RunConfig(loggers=("tensorboard",)), tmp_path, 0, print)[0]
+    assert isinstance(logger, loggers.TensorBoard)
+    worker = logger._writer.file_writer.event_writer._worker
+    worker.stop()
+    worker.join()
+    for step in range(40):
+        logger.write({"kind": "train", "env_steps": step, "loss": 1.0})
+    logger.close()
+
+
+def test_a_logger_that_cannot_be_opened_is_left_out(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "tensorboard").write_text("a file where a folder belongs")
+    said: list[str] = []
+    assert loggers.open_loggers(RunConfig(loggers=("tensorboard",)), tmp_path, 0, said.append) == []
+    [warning] = said
+    assert warning.startswith("warning: tensorboard cannot be opened")
 
 
 def test_tensorboard_shows_each_line_once_after_a_kill(tmp_path: pathlib.Path) -> None:

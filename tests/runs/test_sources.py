@@ -40,6 +40,7 @@ def _kept(tmp_path: pathlib.Path) -> tuple[RunConfig, RunFolder]:
 def test_the_copy_serves_when_the_file_is_gone_or_another(tmp_path: pathlib.Path) -> None:
     config, folder = _kept(tmp_path)
     copy = folder.scenario(config.env)
+    assert copy is not None
     assert copy == folder.path / "scenario" / "my.toml"
     assert copy.read_text() == SCENARIO == (tmp_path / "here" / "my.toml").read_text()
     assert sources.repeated(config, folder) == config, "the file itself, as long as it is what it was"
