@@ -43,10 +43,10 @@ def configure(devices: int, runners: int) -> None:
     enable_cache()
     try:
         jax.devices()
-    except RuntimeError as error:
-        asked = jax.config.values["jax_platforms"]
+    except (RuntimeError, AssertionError) as error:  # The latter for a platform whose plugin is not installed.
+        why = [*str(error).splitlines(), "its plugin is not installed"][0]
         raise UsageError(
-            f"`JAX_PLATFORMS` is {asked!r}: no such device can be used ({str(error).splitlines()[0]}); `unset "
+            f"`JAX_PLATFORMS` is {jax.config.values['jax_platforms']!r}: no such device can be used ({why}); `unset "
             "JAX_PLATFORMS` takes what there is"
         ) from None
 
