@@ -77,8 +77,8 @@ def test_reference_games(game: Numbers) -> None:
     """Advantages and their variances in all orders against brute force from elsewhere."""
     table, probs = game["q"], game["policies"]
     n_agents = table.ndim
+    shaped = (*table.shape, n_agents)
     for number, order in enumerate(game["orders"]):
-        shaped = (*table.shape, n_agents)
         found = all_credits(exact, table, probs, order)[0].reshape(shaped)
         np.testing.assert_allclose(found, game["sequential_advantage"][number], atol=1e-8)
         np.testing.assert_allclose(

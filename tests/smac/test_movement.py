@@ -343,11 +343,11 @@ def test_steps_fit_in_a_word():
     """Packing keeps sides and counts exactly and steps to 1/600 of the speed, and packed twice they stay."""
     rng = np.random.default_rng(0)
     speed = jnp.float32(rng.uniform(0.1, 0.2, 500))
-    step = [jnp.float32(rng.uniform(-1.7, 1.7, 500)) * speed for _ in range(2)]
+    step_x, step_y = (jnp.float32(rng.uniform(-1.7, 1.7, 500)) * speed for _ in range(2))
     side = jnp.float32(rng.choice([-3, -1, -58 / 64, 0, 1 / 64, 2], 500))
     unit, inverse = speed * (1 / 600.0), 600.0 / speed
-    word = movement._pack(inverse, (*step, side))
+    word = movement._pack(inverse, (step_x, step_y, side))
     vx, vy, again = movement._unpack(unit, word)
     np.testing.assert_array_equal(again, side)
-    np.testing.assert_allclose(jnp.stack([vx, vy]), jnp.stack(step), atol=0.2 / 600)
+    np.testing.assert_allclose(jnp.stack([vx, vy]), jnp.stack([step_x, step_y]), atol=0.2 / 600)
     np.testing.assert_array_equal(movement._pack(inverse, (vx, vy, again)), word)
