@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import io
 import json
 import os
@@ -120,13 +121,14 @@ def train(arguments: list[str]) -> int:
     """Train into a new run folder."""
     preset, setting, config_path, rest = _split_train(arguments)
     from seca import config as configs
+    from seca import files
     from seca.runs import sources
     from seca.runs.folder import RunFolder, read_config
 
     if config_path is None:
         base = configs.from_preset(preset or "seca", setting or "paper")
     else:
-        path = pathlib.Path(config_path)
+        path = files.usable("config", config_path)
         base = sources.repeated(read_config(path), RunFolder(path.parent))
         if preset is not None and preset != base.preset:
             raise UsageError(
@@ -436,14 +438,20 @@ def run(arguments: list[str]) -> int:
         return 1
     except OSError as error:  # A path that cannot be used, or a device that failed.
         where = "the output" if error.filename is None else error.filename
-        given = isinstance(error, FileNotFoundError | FileExistsError | NotADirectoryError | PermissionError)
-        return _complain(f"{where}: {error.strerror or error}", 2 if given else 1)
+        return _complain(f"{where}: {error.strerror or error}", 2 if error.errno in _OF_PATHS else 1)
     except ValueError as error:
         if "for environment 'JAX_" not in str(error):  # What JAX says when it is imported.
             raise
         return _complain(error, 2)
     except KeyboardInterrupt:  # Where the process is not ours, `seca.runs.signals.stop_at_once` was not called.
         return _complain("stopped by SIGINT", 130)
+
+
+_OF_PATHS = {
+    *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM),
+    *(errno.ENAMETOOLONG, errno.ELOOP),
+}
+"""What the system says about a path that was given, and not about a device that failed."""
 
 
 def _run(arguments: list[str]) -> int:
@@ -460,12 +468,23 @@ def _run(arguments: list[str]) -> int:
 
 
 def _complain(words: object, code: int) -> int:
-    print(f"seca: {' '.join(str(words).split())}", file=sys.stderr)
+    """One line, in which what was given is shortened where somebody gave a book."""
+    shown = [word if len(word) <= _LONG_WORD else f"{word[: _LONG_WORD // 2]}..." for word in str(words).split()]
+    line = " ".join(shown)
+    print(f"seca: {line if len(line) <= _LONG_LINE else f'{line[:_LONG_LINE]} ...'}", file=sys.stderr)
     return code
+
+
+_LONG_WORD, _LONG_LINE = 400, 4_000
 
 
 def _parse(kind: type[Options], command: str, arguments: Sequence[str]) -> Options:
     """Options of a command. Raises UsageError with what tyro says in a box, as one line."""
+    for before, argument in zip([command, *arguments], arguments, strict=False):
+        option, separator, value = argument.partition("=") if argument.startswith("--") else (before, "=", argument)
+        if separator and not value:  # As a path it would be the folder we are in.
+            field = option.removeprefix("--") if option.startswith("--") else command
+            raise UsageError(f"`{field}` is given '': leave it out, or give a value. See `seca {command} --help`")
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):

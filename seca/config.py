@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import AvoidSubcommands, Suppress, arg
 
+from seca import files
 from seca.errors import UsageError
 from seca.presets import PRESETS, AlgorithmConfig, settings
 from seca.train.loop import LoopConfig
@@ -23,6 +24,8 @@ Setting = Literal["paper", "reference"]
 
 MAX_BATCH = 65_536
 """Most environments that may be asked for side by side; beyond it a number is a slip of the hand."""
+MAX_DEVICES = 1_024
+"""Most devices that may be asked for: a CPU makes as many as it is told to, and with more would take minutes."""
 _MAX_STEPS = 4_000_000_000  # `TrainState.env_steps` is an unsigned 32-bit counter; this leaves room for one iteration.
 
 
@@ -62,8 +65,8 @@ class RunConfig:
         whole("steps", self.loop.steps, 1, _MAX_STEPS)
         whole("runners", self.loop.runners, 1, MAX_BATCH)
         whole("eval_episodes", self.loop.eval_episodes, 1, MAX_BATCH)
-        whole("eval_interval", self.loop.eval_interval, 1)
-        whole("devices", self.devices, 0)
+        whole("eval_interval", self.loop.eval_interval, 1, _MAX_STEPS)
+        whole("devices", self.devices, 0, MAX_DEVICES)
         real("checkpoint_interval", self.checkpoint_interval, least=0.0)
         if self.devices and self.loop.runners % self.devices:
             raise UsageError(
@@ -166,6 +169,14 @@ def real(
         raise UsageError(f"`{name}` is {value}: it must be a finite number {wanted}")
 
 
+def as_float(value: int | float) -> float:
+    """A number as a fraction; infinite where it is beyond all of them."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value)
+
+
 def parse_env_options(texts: Sequence[str]) -> dict[str, EnvOption]:
     """`key=value` words of the command line. Raises UsageError on another form or a key given twice."""
     options: dict[str, EnvOption] = {}
@@ -207,17 +218,19 @@ def from_json(text: str, source: str = "config.json") -> RunConfig:
     Raises UsageError naming `source`, the field, its value and what was expected there.
     """
     try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
+        data = files.parse_json(text)
+    except ValueError as error:
         raise UsageError(f"`config` {source} is not JSON: {error}") from None
     if not isinstance(data, dict):
         raise UsageError(f"`config` {source} holds {type(data).__name__} where an object of fields was expected")
-    if data.get("format") != FORMAT:
+    if data.get("format") is True or data.get("format") != FORMAT:
         raise UsageError(f"`format` of {source} is {data.get('format')!r}: this version of seca reads {FORMAT}")
     preset = data.get("preset")
     if not isinstance(preset, str):
         raise UsageError(f"`preset` of {source} is {preset!r}: choose one of {_listed(PRESETS)}")
     setting = data.get("setting", "paper")
+    if not isinstance(setting, str):
+        raise UsageError(f"`setting` of {source} is {setting!r}: choose one of {_listed(typing.get_args(Setting))}")
     fields = {name: value for name, value in data.items() if name != "format"}
     return _record(from_preset(preset, setting), fields, "", source)
 
@@ -264,7 +277,8 @@ def _fit(hint: Any, value: Any) -> tuple[Any, bool]:
         return value, isinstance(value, dict) and all(fits for _, fits in items)
     if hint is float:
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        return (float(value) if number else value), number
+        # A whole number beyond all fractions, as only JSON can hold it, is refused like any infinite one.
+        return (as_float(value) if number else value), number
     if hint is int:
         return value, isinstance(value, int) and not isinstance(value, bool)
     return value, isinstance(value, hint)

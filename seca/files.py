@@ -1,12 +1,107 @@
-"""Writing to a disk that may be full, and being stopped while at it: the old content or the new, never half of it."""
+"""Files that may be anything, and a disk that may be full.
+
+What is read may be missing, no file at all, or hold what nobody wrote on purpose: whoever reads it gets the content or
+one line that says why not. What is written is the old content or the new, never half of it, also when we are stopped.
+"""
 
 import contextlib
+import json
 import os
 import pathlib
 import shutil
+import stat
 from collections.abc import Iterator
+from typing import Any
 
-from seca.errors import RunError
+from seca.errors import RunError, UsageError
+
+MOST_DEPTH = 100
+"""Deepest nesting of JSON that is read: nothing of ours has ten levels, and what recurses over it must not overflow."""
+
+
+def usable(field: str, text: str | os.PathLike[str]) -> pathlib.Path:
+    """The path in a text, whether there is something or not. Raises UsageError when no file can have it."""
+    if not os.fspath(text):
+        raise UsageError(f"`{field}` is '': a path is needed there")
+    problem = path_problem(text)
+    if problem is not None:
+        raise UsageError(f"`{field}` is {text}: {problem}")
+    return pathlib.Path(text)
+
+
+def path_problem(path: str | os.PathLike[str]) -> str | None:
+    """Why one cannot even look whether there is something at a path, in words, or None where one can."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:  # Too long, a loop of links, in a folder that is not ours to enter.
+        return error.strerror or str(error)
+    except ValueError:  # A NUL, or half of a pair of surrogates.
+        return "it holds a character that no path can"
+    return None
+
+
+def read_bytes(path: pathlib.Path, size: int = -1) -> bytes:
+    """The first `size` bytes of a file, or all. Raises ValueError with the reason, without the path.
+
+    A pipe, a socket or a device is no file: it may never end.
+    """
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise ValueError("not a regular file")
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from None
+
+
+def read_text(path: pathlib.Path) -> str:
+    """Text of a file. Raises ValueError with the reason, without the path, when it cannot be read."""
+    try:
+        return read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError("not a text file") from None
+
+
+def parse_json(text: str) -> Any:
+    """What a JSON text holds. Raises ValueError when it is none, too deep, names a field twice, or holds half a letter.
+
+    Numbers may be NaN or infinite, as Python reads them: whoever uses them knows their names.
+    """
+    try:
+        data = json.loads(text, object_pairs_hook=_object)
+    except RecursionError:
+        raise ValueError(f"nested deeper than {MOST_DEPTH} levels") from None
+    if "\\u" in text or text.count("[") + text.count("{") > MOST_DEPTH:
+        _check_json(data)
+    return data
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these fields. Raises ValueError when one is given twice: which of the two is meant?"""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"field {twice!r} is given twice")
+    return fields
+
+
+def _check_json(data: Any) -> None:
+    """Raise ValueError for what JSON can write and nothing can use: endless depth, texts that are no Unicode."""
+    level, depth = [data], 0
+    while level:
+        if depth > MOST_DEPTH:
+            raise ValueError(f"nested deeper than {MOST_DEPTH} levels")
+        texts = [item for item in level if isinstance(item, str)]
+        objects = [item for item in level if isinstance(item, dict)]
+        for text in (*texts, *(name for item in objects for name in item)):
+            if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+                raise ValueError(f"the text {text!r} is not Unicode")
+        lists = [item for item in level if isinstance(item, list)] + [list(item.values()) for item in objects]
+        level, depth = [item for part in lists for item in part], depth + 1
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "envs": {"types", "numerics", "smac"},
     "train": _CORE | {"files", "algos", "envs"},
     "presets": _LEARN,
-    "config": _LEARN | {"errors", "presets"},
+    "config": _LEARN | {"errors", "files", "presets"},
     "runs": _RUNS | {"__init__"},
     "report": _RUNS | {"runs"},
     "replay": {"errors", "files", "runs"},

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from seca.envs import matrix
+from seca.envs import check, matrix
 from seca.envs.base import Env
 
 
@@ -17,6 +17,11 @@ def make(env_id: str, options: Mapping[str, Any] | None = None) -> Env:
     Raises ValueError in one line that names what is unknown and the choices.
     """
     options = dict(options or {})
+    for name, value in options.items():
+        if isinstance(value, int) and abs(value) > _MOST:
+            raise ValueError(
+                f"`env-options` {name} must be a number of 64 bits at most, got one of {value.bit_length()}"
+            )
     if env_id.startswith("smac:"):
         from seca.envs import smac  # Reads its data files: only when asked for.
 
@@ -31,27 +36,40 @@ def make(env_id: str, options: Mapping[str, Any] | None = None) -> Env:
     return _FAMILIES[family][0](name, options)
 
 
+_MOST = 2**63
+
+
 def list_envs() -> list[str]:
     """All names that `make` knows."""
     return [f"{family}/{name}" for family, (_, names) in _FAMILIES.items() for name in names()]
 
 
 def _make_python(path: str, options: dict[str, Any]) -> Env:
+    """What a function of somebody's own returns: whatever their code does, it is a ValueError in one line."""
     module, _, name = path.rpartition(".")
     try:
         make_env = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(
-            f"`env` 'python:{path}' cannot be imported ({error}): write python:MODULE.FUNCTION, with the module where "
-            "Python finds it, as in PYTHONPATH=."
+            f"`env` 'python:{path}' cannot be imported ({check.told(error)}): write python:MODULE.FUNCTION, with the "
+            "module where Python finds it, as in PYTHONPATH=."
         ) from None
+    if not callable(make_env):
+        raise ValueError(f"`env` 'python:{path}' is {type(make_env).__name__}; expected a function that returns an Env")
     try:
         inspect.signature(make_env).bind(**options)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"`env-options` do not fit {path}: {error}") from None
-    env = make_env(**options)
+    try:
+        env = make_env(**options)
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"`env` 'python:{path}' cannot be made: {check.told(error)}") from None
     if not isinstance(env, Env):
         raise ValueError(f"`env` 'python:{path}' returns {type(env).__name__}; expected seca.envs.base.Env")
+    try:
+        check.check_env(env)
+    except ValueError as error:
+        raise ValueError(f"`env` 'python:{path}' does not keep the contract: {error}") from None
     return env
 
 

@@ -181,7 +181,9 @@ class Painter:
             brush.circle((x + drop, y + drop), radius, fill=SHADOW)
         rim = FLASH if since.any() else team
         brush.circle((x, y), radius, fill=blend(VOID, team, 0.55), outline=rim, width=round(self.view.length(0.09)))
-        brush.text((x, y), glyph(recording.unit_names[unit]), font=font(round(radius * 1.25)), fill=TEXT, anchor="mm")
+        brush.text(
+            (x, y), glyph(recording.unit_names[unit]), font=font(max(1, round(radius * 1.25))), fill=TEXT, anchor="mm"
+        )
 
     def _paint_bars(self, brush: ImageDraw.ImageDraw, frame: int, unit: int) -> None:
         """Above a unit, from below: health, shield where it has one; energy where it has any."""
@@ -291,7 +293,8 @@ def blend(under: Colour, over: Colour, share: float) -> Colour:
 
 
 def fitted(text: str, size: int, width: int) -> str:
-    """The text, or as much of it as `width` pixels hold."""
+    """The text in one line, or as much of it as `width` pixels hold."""
+    text = " ".join(text.split())[: max(1, width)]  # No letter is narrower than a pixel.
     if font(size).getlength(text) <= width:
         return text
     while text and font(size).getlength(f"{text} ...") > width:

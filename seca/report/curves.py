@@ -7,7 +7,6 @@ import io
 import itertools
 import math
 import pathlib
-import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 
@@ -27,6 +26,9 @@ FEW_SEEDS = 5
 
 METRICS: dict[str, str] = {"win_rate": "test win rate", "return_mean": "test return"}
 """Drawn fields of evaluation lines, and their axis labels."""
+
+_BOUNDS = {"env_steps": (0, 2**32), "win_rate": (0, 1), "return_mean": (-1e30, 1e30)}
+"""What is read of them, and between what it lies: rewards are 32 bits wide."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,9 +88,16 @@ def read_curve(path: pathlib.Path) -> Curve:
     lines = folders.read_metrics(folder, "eval")
     if not lines:
         raise NoEvaluationError(f"`run` is {path}: it has no evaluation yet")
-    for name in ("env_steps", *METRICS):
-        if not all(_is_finite(line.get(name)) for line in lines):
-            raise UsageError(f"`run` is {path}: an evaluation line of metrics.jsonl has no finite number `{name}`")
+    for name, (least, most) in _BOUNDS.items():
+        for line in lines:
+            if not _is_number(line.get(name), least, most):
+                raise UsageError(
+                    f"`run` is {path}: `{name}` of an evaluation line of metrics.jsonl is {line.get(name)!r}; it must "
+                    f"be a finite number from {least:,} to {most:,}"
+                )
+    steps = [line["env_steps"] for line in lines]
+    if any(later <= earlier for earlier, later in itertools.pairwise(steps)):
+        raise UsageError(f"`run` is {path}: `env_steps` of the evaluation lines of metrics.jsonl do not ascend")
     environment = folders.read_environment(folder) or {"env": {"version": "unknown"}}
     options = " ".join(f"{name}={value}" for name, value in sorted(config.env_options.items()))
     return Curve(
@@ -99,7 +108,7 @@ def read_curve(path: pathlib.Path) -> Curve:
         interval=config.loop.eval_interval,
         episodes=config.loop.eval_episodes,
         env=f"{_env_name(config)} version {environment['env']['version']}{' ' if options else ''}{options}",
-        steps=np.array([line["env_steps"] for line in lines], dtype=np.float64),
+        steps=np.array(steps, dtype=np.float64),
         values={name: np.array([line[name] for line in lines], dtype=np.float64) for name in METRICS},
     )
 
@@ -110,9 +119,9 @@ def _env_name(config: RunConfig) -> str:
     return f"smac:{pathlib.Path(path).name}" if (folder, colon) == ("smac", ":") else config.env
 
 
-def _is_finite(value: object) -> bool:
-    """Whether a value read from JSON is a number to draw: JSON as Python reads it has NaN and Infinity too."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+def _is_number(value: object, least: int | float, most: int | float) -> bool:
+    """Whether a value read from JSON is a number within bounds: JSON as Python reads it has NaN and Infinity too."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
 
 
 def label(config: RunConfig) -> str:
@@ -217,6 +226,7 @@ def plot(paths: Sequence[pathlib.Path], out: pathlib.Path) -> list[pathlib.Path]
     Files of these names are replaced. Raises UsageError when a run cannot be read or a file cannot be written; nothing
     is written then, and what was there is kept.
     """
+    files.usable("out", out)
     curves, notes = read_curves(paths)
     if out.name in ("", "..") or out.is_dir():
         raise UsageError(f"`out` is {out}: it must be a file name without suffix, like {out / 'curves'}")

@@ -90,7 +90,7 @@ def free_path(config: RunConfig, parent: pathlib.Path = pathlib.Path("runs")) ->
     """A folder name that says what runs in it and does not exist yet."""
     name = f"{config.preset}-{config.env.split('/')[-1]}-seed{config.seed}"
     candidate, number = parent / name, 0
-    while candidate.exists():
+    while os.path.exists(candidate):
         number += 1
         candidate = parent / f"{name}-{number}"
     return candidate
@@ -98,6 +98,7 @@ def free_path(config: RunConfig, parent: pathlib.Path = pathlib.Path("runs")) ->
 
 def check_free(path: pathlib.Path) -> None:
     """Raise UsageError unless a new run can be put at `path`."""
+    files.usable("out", path)
     if path.exists() and (not path.is_dir() or any(entry.name != "lock" for entry in path.iterdir())):
         raise UsageError(
             f"`out` is {path}: it exists already; choose another folder, or continue a run with `seca resume {path}`"
@@ -119,24 +120,22 @@ def created(path: pathlib.Path, config: RunConfig) -> Iterator[RunFolder]:
         yield folder
 
 
-def existing(path: pathlib.Path) -> RunFolder:
-    """The run folder at `path`. Raises UsageError when there is none."""
-    folder = RunFolder(path)
+def existing(path: pathlib.Path, field: str = "run") -> RunFolder:
+    """The run folder at `path`, as `field` names it. Raises UsageError when there is none."""
+    folder = RunFolder(files.usable(field, path))
     if not path.is_dir():
-        raise UsageError(f"`run` is {path}: there is no such folder")
-    if not folder.config.is_file():
-        raise UsageError(f"`run` is {path}: it is not a run folder (no config.json in it)")
+        raise UsageError(f"`{field}` is {path}: there is no such folder")
+    if not os.path.isfile(folder.config):
+        raise UsageError(f"`{field}` is {path}: it is not a run folder (no config.json in it)")
     return folder
 
 
 def read_config(path: pathlib.Path) -> RunConfig:
     """The configuration stored in a file. Raises UsageError when it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"`config` is {path}: it cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"`config` is {path}: it cannot be read (not a text file)") from None
+        text = files.read_text(path)
+    except ValueError as error:
+        raise UsageError(f"`config` is {path}: it cannot be read ({error})") from None
     return configs.from_json(text, str(path))
 
 
@@ -175,48 +174,49 @@ def add_session(folder: RunFolder, spec: EnvSpec, session: dict[str, Any]) -> No
 
 def read_environment(folder: RunFolder) -> dict[str, Any] | None:
     """Content of `environment.json`, or None where a run was killed before it was written."""
-    if not folder.environment.is_file():
+    if not folder.environment.exists():
         return None
     try:
-        content = json.loads(folder.environment.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        content = files.parse_json(files.read_text(folder.environment))
+    except ValueError as error:
         raise UsageError(f"`run` is {folder.path}: environment.json cannot be read ({error})") from None
     if not isinstance(content, dict) or not isinstance(content.get("sessions"), list):
         raise UsageError(f"`run` is {folder.path}: environment.json holds no list of `sessions`")
     if not all(isinstance(session, dict) for session in content["sessions"]):
         raise UsageError(f"`run` is {folder.path}: environment.json holds `sessions` that are not objects")
-    if not isinstance(content.get("env"), dict) or "version" not in content["env"]:
+    if not isinstance(content.get("env"), dict) or not isinstance(content["env"].get("version"), str):
         raise UsageError(f"`run` is {folder.path}: environment.json holds no `version` of the `env`")
     return content
 
 
 def read_metrics(folder: RunFolder, kind: str | None = None) -> list[dict[str, Any]]:
     """Lines of `metrics.jsonl`, all or of one kind. A last line cut by a kill is left out."""
-    if not folder.metrics.is_file():
+    if not folder.metrics.exists():
         raise UsageError(f"`run` is {folder.path}: it has no metrics.jsonl")
     try:
-        lines = folder.metrics.read_text(encoding="utf-8").split("\n")[:-1]
-    except UnicodeDecodeError:
-        raise UsageError(f"`run` is {folder.path}: metrics.jsonl is not a text file") from None
+        lines = files.read_text(folder.metrics).split("\n")[:-1]
+    except ValueError as error:
+        raise UsageError(f"`run` is {folder.path}: metrics.jsonl cannot be read ({error})") from None
     records = []
     for number, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line)
-            if kind is None or record["kind"] == kind:
-                records.append(record)
-        except (ValueError, KeyError, TypeError):
-            raise UsageError(f"`run` is {folder.path}: line {number} of metrics.jsonl cannot be read") from None
+            record = files.parse_json(line)
+            if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
+                raise ValueError("no object with a `kind`")
+        except ValueError as error:
+            reason = f"line {number} of metrics.jsonl cannot be read ({error})"
+            raise UsageError(f"`run` is {folder.path}: {reason}") from None
+        if kind in (None, record["kind"]):
+            records.append(record)
     return records
 
 
 def check_metrics(folder: RunFolder, lines: int, size: int) -> None:
     """Raise UsageError unless `metrics.jsonl` begins with `lines` lines of `size` bytes: those the checkpoint knows."""
     try:
-        known = folder.metrics.read_bytes()[:size]
-    except FileNotFoundError:
-        known = b""
-    except OSError as error:
-        raise UsageError(f"`run` is {folder.path}: metrics.jsonl cannot be read ({error.strerror})") from None
+        known = files.read_bytes(folder.metrics, size) if folder.metrics.exists() else b""
+    except ValueError as error:
+        raise UsageError(f"`run` is {folder.path}: metrics.jsonl cannot be read ({error})") from None
     if len(known) < size or known.count(b"\n") != lines or (known and not known.endswith(b"\n")):
         raise UsageError(
             f"`run` is {folder.path}: metrics.jsonl does not hold the {lines} lines ({size} bytes) that the checkpoint "

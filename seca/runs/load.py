@@ -70,13 +70,13 @@ def make_env(
     """
     scenario = None if home is None else home.found_scenario(env)
     env = env if scenario is None else f"smac:{scenario}"
-    if enemy_home is not None and enemy_home.config.is_file():
+    if enemy_home is not None and enemy_home.config.exists():
         path: pathlib.Path | None = enemy_home.path
     else:
         path = opponents.named_run(env, options)
     if path is None:
         return registry.make(env, dict(options))
-    folder = folders.existing(path)
+    folder = folders.existing(path, "opponent")
     # Whom that run itself was trained against plays no part here: it may be gone, or another by now.
     nobody = opponents.nobody(folders.read_config(folder.config))
     run = load(path, newest_kind(folder), opponent=nobody)
@@ -184,11 +184,12 @@ def newest_valid(folder: RunFolder, kind: Kind, built: Built) -> tuple[TrainStat
     for path in checkpoint.find(folder.checkpoints, kind):
         try:
             metadata = checkpoint.read_metadata(path)
+            position = _position(path, metadata)
             check_fits(path, metadata, built)
             template = jax.eval_shape(functools.partial(init_state, built.algorithm, built.config.seed))
             if kind == "best":
                 template = take_out(template)[0]
-            return checkpoint.load(path, template), Position.from_metadata(metadata)
+            return checkpoint.load(path, template), position
         except (checkpoint.CheckpointError, FileNotFoundError) as error:
             if not path.exists():  # The run goes on and has just replaced it.
                 return newest_valid(folder, kind, built)
@@ -198,6 +199,21 @@ def newest_valid(folder: RunFolder, kind: Kind, built: Built) -> tuple[TrainStat
         hint = f"; try `--checkpoint {other}`" if checkpoint.find(folder.checkpoints, other) else ""
         raise UsageError(f"`run` is {folder.path}: {refused}{hint}")
     return None
+
+
+def _position(path: pathlib.Path, metadata: dict[str, Any]) -> Position:
+    """Where a checkpoint was made, after looking at all that is read of its metadata. Raises CheckpointError."""
+    try:
+        for name, kind, words in (
+            ("env", str, "a text"),
+            ("env_version", str, "a text"),
+            ("config", dict, "an object"),
+        ):
+            if not isinstance(metadata.get(name), kind):
+                raise ValueError(f"`{name}` is {metadata.get(name)!r}: expected {words}")
+        return Position.from_metadata(metadata)
+    except ValueError as error:
+        raise checkpoint.CheckpointError(f"checkpoint {path} is damaged: its metadata's {error}") from None
 
 
 def check_fits(path: pathlib.Path, metadata: dict[str, Any], built: Built) -> None:
@@ -222,7 +238,7 @@ def check_fits(path: pathlib.Path, metadata: dict[str, Any], built: Built) -> No
             )
     before, now = decisive(metadata["config"]), decisive(to_dict(built.config))
     if not named:
-        del before["env"], now["env"]
+        before.pop("env", None), now.pop("env")
     # An option of the environment given now but not then changes it as much as another value would.
     added = {name for name in now if name.startswith("env_options.")}
     for name in sorted(before.keys() | added):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
+from seca import files
 from seca.algos.base import Algorithm
 from seca.config import RunConfig
 from seca.errors import UsageError
@@ -28,7 +29,7 @@ def named_run(env: str, options: Mapping[str, Any]) -> pathlib.Path | None:
     value = options.get("opponent")
     if not env.startswith("smac") or not isinstance(value, str) or value in scripts.OPPONENTS:
         return None
-    path = pathlib.Path(value)
+    path = files.usable("opponent", value)
     if not path.is_dir():
         choices = ", ".join(scripts.OPPONENTS)
         raise UsageError(f"`opponent` must be one of {choices}, or the folder of a run; got {value!r}")

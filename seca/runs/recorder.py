@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import sys
 import time
 from typing import Any
 
@@ -37,9 +38,23 @@ class Position:
 
     @staticmethod
     def from_metadata(metadata: dict[str, Any]) -> "Position":
-        """Read back what `Recorder` put into a checkpoint."""
-        stored = metadata["position"]
-        return Position(**stored | {"best": None if stored["best"] is None else tuple(stored["best"])})
+        """Read back what `Recorder` put into a checkpoint. Raises ValueError when that is not what is there."""
+        stored = metadata.get("position")
+        names = [field.name for field in dataclasses.fields(Position)]
+        if not isinstance(stored, dict) or sorted(stored) != sorted(names):
+            raise ValueError(f"`position` is {stored!r}: expected an object of {', '.join(names)}")
+        for name in ("metrics_lines", "metrics_bytes", "seconds"):
+            kinds = (int, float) if name == "seconds" else (int,)
+            if type(stored[name]) not in kinds or not 0 <= stored[name] < 2**63:
+                raise ValueError(f"`position.{name}` is {stored[name]!r}: expected a number of at least 0")
+        best = stored["best"]
+        if best is not None and not (isinstance(best, list) and len(best) == 2 and all(map(_is_finite, best))):
+            raise ValueError(f"`position.best` is {best!r}: expected two numbers or null")
+        return Position(**stored | {"best": None if best is None else (best[0], best[1])})
+
+
+def _is_finite(value: object) -> bool:
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 class Recorder:

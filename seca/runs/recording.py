@@ -9,8 +9,8 @@ import dataclasses
 import json
 import os
 import pathlib
+import warnings
 import zipfile
-import zlib
 from typing import Any, Literal
 
 import numpy as np
@@ -141,6 +141,7 @@ _ARRAYS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 def check_free(path: pathlib.Path, field: str) -> None:
     """Raise UsageError when there is something at `path`, or no way to put a file there."""
+    files.usable(field, path)
     if path.exists():
         again = f"draw it with `seca watch {path} --out OTHER`" if path.suffix == ".npz" else "choose another name"
         raise UsageError(f"`{field}` is {path}: it exists already and is kept; {again}, or remove it")
@@ -159,30 +160,43 @@ def save(recording: Recording, path: pathlib.Path) -> None:
 
 def load(path: pathlib.Path) -> Recording:
     """The recording in a file. Raises UsageError when it is missing, damaged, or of another format."""
-    if not path.is_file():
+    if not files.usable("recording", path).is_file():
         raise UsageError(f"`recording` is {path}: there is no such file")
     if not zipfile.is_zipfile(path):
         raise UsageError(f"`recording` is {path}: not a recording of seca (.npz), or cut short")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        written = json.loads(str(arrays.pop("about")))
+        arrays = _read_arrays(path)
+        written = files.parse_json(str(arrays.pop("about")))
         found = written.pop("format")
         if found != FORMAT:
             raise UsageError(f"`format` of recording {path} is {found!r}: this seca reads {FORMAT}; record it again")
-        names = tuple(str(name) for name in written.pop("unit_names"))
+        names = tuple(written.pop("unit_names"))
         about = _read_about(written)
-        _check(arrays, len(names), about.loops_per_step)
+        _check(arrays, names, about.loops_per_step)
     except UsageError:
         raise
-    # Broken or foreign content shows itself in many ways: in the archive, in a name, in an array.
-    except (ValueError, LookupError, TypeError, AttributeError, EOFError, OSError, *_ZIP_ERRORS) as error:
-        reason = " ".join(str(error).split())
+    # Broken or foreign content shows itself in as many ways as there are lines that read it: in the archive, in its
+    # encryption, in a header that is a Python text, in its sizes, in a name, in an array.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise UsageError(f"`recording` is {path}: damaged, or not a recording of seca ({reason})") from None
     return Recording(about, names, **arrays)
 
 
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError)
+def _read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """All arrays of a file. Raises whatever a broken one makes NumPy raise, or warn of."""
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > _MOST_BYTES:
+        raise ValueError(f"{unpacked} bytes unpacked, over {_MOST_BYTES}")
+    with warnings.catch_warnings(action="error"), np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+_MOST_BYTES = 2**30
+"""Largest that a recording is unpacked: one of 200 units over 10,000 loops has 50 MB."""
+_MOST_CELLS, _MOST_NUMBER = 256, 1e6
+"""Largest map that is drawn, in cells each way, and number on it."""
 _KINDS: dict[Any, type | tuple[type, ...]] = {str: str, int: int, float: (int, float), dict[str, Any]: dict}
 
 
@@ -192,15 +206,18 @@ def _read_about(values: dict[str, Any]) -> About:
         if not isinstance(values[field.name], _KINDS[field.type]):
             raise TypeError(f"`{field.name}` is {values[field.name]!r}")
     about = About(**values)
-    if about.loops_per_step < 1 or not about.loops_per_second > 0:
+    if about.loops_per_step < 1 or not 1 <= about.loops_per_second <= _MOST_NUMBER:
         raise ValueError(f"{about.loops_per_step} loops per step, {about.loops_per_second} per second")
     return about
 
 
-def _check(arrays: dict[str, np.ndarray], units: int, loops_per_step: int) -> None:
+def _check(arrays: dict[str, np.ndarray], names: tuple[Any, ...], loops_per_step: int) -> None:
     """Raise ValueError unless the arrays are all there and fit together: a viewer indexes with them."""
     if arrays.keys() != _ARRAYS.keys():
         raise ValueError(f"missing or unknown: {', '.join(sorted(arrays.keys() ^ _ARRAYS.keys()))}")
+    if not all(isinstance(name, str) and name.isprintable() for name in names):
+        raise ValueError("`unit_names` are not names")
+    units = len(names)
     sizes = {"units": units}
     for name, (kind, axes) in _ARRAYS.items():
         array = arrays[name]
@@ -209,13 +226,17 @@ def _check(arrays: dict[str, np.ndarray], units: int, loops_per_step: int) -> No
         for axis, size in zip(axes, array.shape, strict=True):
             if sizes.setdefault(axis, size) != size:
                 raise ValueError(f"`{name}` has {size} {axis}, not {sizes[axis]}")
-        if kind == "float32" and not np.isfinite(array).all():
-            raise ValueError(f"`{name}` holds a number that is not finite")
+        if kind == "float32" and not (np.abs(array) <= _MOST_NUMBER).all():
+            raise ValueError(f"`{name}` holds a number that is not finite, or beyond {_MOST_NUMBER:,.0f}")
     loops = sizes["steps"] * loops_per_step
     if sizes["steps"] < 1 or sizes["frames"] != loops + 1:
         raise ValueError(f"{sizes['frames']} frames, but {sizes['steps']} steps need {loops + 1}")
     if not 0 < sizes["agents"] < units:
         raise ValueError(f"{sizes['agents']} agents of {units} units")
+    if max(sizes["cells_x"], sizes["cells_y"]) > _MOST_CELLS:
+        raise ValueError(f"a map of {sizes['cells_x']} x {sizes['cells_y']} cells, over {_MOST_CELLS} each way")
+    if not ((arrays["radius"] > 0) & (arrays["radius"] <= _MOST_CELLS)).all():
+        raise ValueError(f"`radius` holds one that is not above 0, or beyond {_MOST_CELLS}")
     if arrays["target"].min() < -1 or arrays["target"].max() >= units:
         raise ValueError(f"`target` points beyond the {units} units")
     for name, axis in (("x", "cells_x"), ("y", "cells_y")):

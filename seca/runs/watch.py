@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
 import seca
-from seca import numerics
+from seca import files, numerics
 from seca.config import EnvOption
 from seca.envs.base import Env
 from seca.errors import UsageError, refusing
@@ -100,7 +100,7 @@ def plan(policy: str, env: str | None, env_options: Mapping[str, EnvOption], kin
         UsageError: no such policy, run, checkpoint or environment; not a SMAC environment; a run in another one.
     """
     if policy not in SCRIPTS:
-        return _plan_run(pathlib.Path(policy), env, env_options, kind)
+        return _plan_run(files.usable("policy", policy), env, env_options, kind)
     if env is None:
         raise UsageError(f"`env` is missing: with `policy` '{policy}' give one, such as --env smac/2s3z")
     if kind != "latest":

@@ -2,6 +2,7 @@
 
 import hashlib
 import pathlib
+import stat
 import tomllib
 from typing import Any
 
@@ -51,10 +52,16 @@ def fingerprint(path: str | pathlib.Path) -> str:
 
 def _load(path: str | pathlib.Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(pathlib.Path(path).read_text("utf-8"))
-    except OSError as error:
-        raise ValueError(f"`env` scenario file {str(path)!r} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        mode = pathlib.Path(path).stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # A pipe or a device may never end.
+            raise ValueError("not a regular file")
+        content = pathlib.Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError, too: a NUL in the name.
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"`env` scenario file {str(path)!r} cannot be read: {reason}") from None
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # Not TOML, not text, a number of 5,000 digits; nested without end.
         raise ValueError(f"{path}: not a TOML file: {error}") from None
 
 

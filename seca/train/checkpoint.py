@@ -121,14 +121,16 @@ def read_metadata(path: pathlib.Path) -> dict[str, Any]:
     """Metadata of a checkpoint, after checking every file of it against the manifest. Raises CheckpointError."""
     expected = _read_object(path / _MANIFEST)
     for name, digest in expected.items():
-        if not (path / name).is_file():
+        if ".." in pathlib.PurePath(name).parts or pathlib.PurePath(name).is_absolute():
+            raise CheckpointError(f"checkpoint {path} is damaged: {_MANIFEST} lists {name}, which is not inside of it")
+        if not os.path.isfile(path / name):
             raise CheckpointError(f"checkpoint {path} is damaged: {name} is missing")
         if _digest(path / name) != digest:
             raise CheckpointError(f"checkpoint {path} is damaged: {name} is not what was written (SHA-256 differs)")
     if _METADATA not in expected:
         raise CheckpointError(f"checkpoint {path} is damaged: {_MANIFEST} does not list {_METADATA}")
     metadata = _read_object(path / _METADATA)
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") is True or metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"checkpoint {path} has format {metadata.get('format')}: this version of seca reads format {FORMAT}"
         )
@@ -183,12 +185,12 @@ def _number(path: pathlib.Path) -> int:
 
 
 def _read_object(path: pathlib.Path) -> dict[str, Any]:
+    if not os.path.lexists(path):
+        raise CheckpointError(f"checkpoint {path.parent} is damaged: {path.name} is missing")
     try:
-        data = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise CheckpointError(f"checkpoint {path.parent} is damaged: {path.name} is missing") from None
-    except ValueError:  # Not JSON, or not even text.
-        raise CheckpointError(f"checkpoint {path.parent} is damaged: {path.name} cannot be read") from None
+        data = files.parse_json(files.read_text(path))
+    except ValueError as error:  # Not JSON, or not even text.
+        raise CheckpointError(f"checkpoint {path.parent} is damaged: {path.name} cannot be read ({error})") from None
     if not isinstance(data, dict):
         raise CheckpointError(f"checkpoint {path.parent} is damaged: {path.name} does not hold an object")
     return data

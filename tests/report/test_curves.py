@@ -128,12 +128,12 @@ def test_files_of_a_real_run(finished_run: pathlib.Path, tmp_path: pathlib.Path)
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
-        ("metrics.jsonl", b'{"kind": "eval", "env_steps": 0}\n', "has no finite number `win_rate`"),
-        ("metrics.jsonl", b'{"kind": "eval", "env_steps": NaN}\n', "has no finite number `env_steps`"),
-        ("metrics.jsonl", b'{"kind": "eval", "env_steps": Infinity}\n', "has no finite number `env_steps`"),
-        ("metrics.jsonl", b'{"kind": "eval", "env_steps": 1e999}\n', "has no finite number `env_steps`"),
-        ("metrics.jsonl", b'{"kind": "eval", "env_steps": true}\n', "has no finite number `env_steps`"),
-        ("metrics.jsonl", b'{"kind": "eval", "env_steps": ' + b"9" * 400 + b"}\n", "finite number `env_steps`"),
+        ("metrics.jsonl", b'{"kind": "eval", "env_steps": 0}\n', "`win_rate` of an evaluation line"),
+        ("metrics.jsonl", b'{"kind": "eval", "env_steps": NaN}\n', "a finite number"),
+        ("metrics.jsonl", b'{"kind": "eval", "env_steps": Infinity}\n', "a finite number"),
+        ("metrics.jsonl", b'{"kind": "eval", "env_steps": 1e999}\n', "a finite number"),
+        ("metrics.jsonl", b'{"kind": "eval", "env_steps": true}\n', "a finite number"),
+        ("metrics.jsonl", b'{"kind": "eval", "env_steps": ' + b"9" * 400 + b"}\n", "a finite number"),
         ("metrics.jsonl", b"\xff\xfe\n", "not a text file"),
         ("metrics.jsonl", b"[1]\n", "line 1 of metrics.jsonl cannot be read"),
         ("environment.json", b'{"sessions": []}', "no `version` of the `env`"),

@@ -1,0 +1,111 @@
+"""Whether an environment does what its spec says, found out without running it."""
+
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from seca import numerics
+from seca.envs.base import Env
+from seca.types import EnvSpec, PyTree, TimeStep
+
+Shapes = dict[str, tuple[tuple[int, ...], Any]]
+
+
+@numerics.own()
+def check_env(env: Env) -> None:
+    """Raise ValueError, in one line, unless `reset` and `step` of an environment return what its spec promises.
+
+    Both are traced for a batch whose size is no other size of the spec, and nothing is computed: the line names the
+    field, the shape and type it has and those it should have.
+    """
+    _check_spec(env.spec)
+    spec, sizes = env.spec, {env.spec.n_agents, env.spec.n_actions, env.spec.obs_size, env.spec.state_size}
+    batch = next(size for size in range(2, 7) if size not in sizes)
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0, impl=numerics.GENERATOR), batch))
+    actions = jax.ShapeDtypeStruct((batch, spec.n_agents), jnp.int32)
+    before, shown = _traced("reset", env.reset, keys)
+    _check_time_step("reset", shown, spec, batch)
+    for where, leaf in jax.tree_util.tree_leaves_with_path(before):
+        axis = env.state_batch_axis
+        if not -leaf.ndim <= axis < leaf.ndim or leaf.shape[axis] != batch:
+            name = f"state{jax.tree_util.keystr(where)}"
+            raise ValueError(
+                f"`{name}` of `reset` is {_words(leaf)} for {batch} keys; its axis {axis} must be the batch"
+            )
+    after, following = _traced("step", env.step, before, actions)
+    _check_time_step("step", following, spec, batch)
+    _check_same("state", before, after)
+    _check_same("info", shown.info, following.info)
+
+
+def told(error: BaseException) -> str:
+    """What went wrong in somebody's own code, and where, in one line."""
+    words = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{words} ({frames[-1].filename}:{frames[-1].lineno})" if frames else words
+
+
+def _check_spec(spec: EnvSpec) -> None:
+    for name in ("id", "version"):
+        if not isinstance(getattr(spec, name), str) or not getattr(spec, name):
+            raise ValueError(f"`spec.{name}` is {getattr(spec, name)!r}; it must be a text")
+    for name in ("n_agents", "n_actions", "obs_size", "state_size", "episode_limit"):
+        value = getattr(spec, name)
+        if type(value) is not int or value < 1:
+            raise ValueError(f"`spec.{name}` is {value!r}; it must be a whole number of at least 1")
+
+
+def _traced(name: str, function: Callable[..., Any], *arguments: PyTree) -> tuple[PyTree, TimeStep]:
+    """Shapes of what a function of the environment returns."""
+    try:
+        returned = jax.eval_shape(function, *arguments)
+    except Exception as error:
+        raise ValueError(f"`{name}` raises {told(error)}") from None
+    if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(returned[1], TimeStep):
+        kind = [type(part).__name__ for part in returned] if isinstance(returned, tuple) else type(returned).__name__
+        raise ValueError(f"`{name}` returns {kind}; it must be a pair of the state and a TimeStep")
+    return returned
+
+
+def _check_time_step(function: str, shown: TimeStep, spec: EnvSpec, batch: int) -> None:
+    team = (batch, spec.n_agents)
+    wanted: Shapes = {
+        "obs": ((*team, spec.obs_size), jnp.float32),
+        "state": ((batch, spec.state_size), jnp.float32),
+        "avail": ((*team, spec.n_actions), jnp.bool_),
+        "reward": ((batch,), jnp.float32),
+        "terminated": ((batch,), jnp.bool_),
+        "truncated": ((batch,), jnp.bool_),
+    }
+    for name, (shape, dtype) in wanted.items():
+        _check_array(f"`{name}` of `{function}`", getattr(shown, name), shape, dtype, batch)
+    if not isinstance(shown.info, dict) or "won" not in shown.info:
+        raise ValueError(f"`info` of `{function}` has no `won`; it must be a dict of arrays with it")
+    _check_array(f"`info['won']` of `{function}`", shown.info["won"], (batch,), jnp.bool_, batch)
+
+
+def _check_array(name: str, array: Any, shape: tuple[int, ...], dtype: Any, batch: int) -> None:
+    wanted = jax.ShapeDtypeStruct(shape, dtype)
+    if not isinstance(array, jax.ShapeDtypeStruct):
+        raise ValueError(f"{name} is {type(array).__name__}; it must be {_words(wanted)} for a batch of {batch}")
+    if (array.shape, array.dtype) != (wanted.shape, wanted.dtype):
+        raise ValueError(f"{name} is {_words(array)}; by the spec it must be {_words(wanted)} for a batch of {batch}")
+
+
+def _check_same(name: str, before: PyTree, after: PyTree) -> None:
+    """Raise ValueError unless `step` returns what `reset` does, in the same form."""
+    first, then = jax.tree.structure(before), jax.tree.structure(after)
+    if first != then:
+        raise ValueError(f"`{name}` of `step` has the form {then}; it must be that of `reset`, {first}")
+    for (where, old), new in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True):
+        if (old.shape, old.dtype) != (new.shape, new.dtype):
+            place = f"{name}{jax.tree_util.keystr(where)}"
+            raise ValueError(f"`{place}` of `step` is {_words(new)}; it must be that of `reset`, {_words(old)}")
+
+
+def _words(array: Any) -> str:
+    """`float32[5, 2]`."""
+    return f"{array.dtype}{list(array.shape)}"
