@@ -94,7 +94,7 @@ def test_arrays_of_64_bits_are_taken(finished_run: pathlib.Path, foreign: None) 
     _assert_equal([np.asarray(loaded.act(wide))], [np.asarray(loaded.act(shown))])
 
 
-@pytest.mark.parametrize("preset", ["seca", "qmix"])
+@pytest.mark.parametrize("preset", [pytest.param("seca", marks=pytest.mark.slow), "qmix"])
 def test_an_update_is_the_same_in_any_program(preset: str, request: pytest.FixtureRequest) -> None:
     def updated() -> list[np.ndarray]:
         env = registry.make("matrix/peak")

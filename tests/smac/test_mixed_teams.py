@@ -54,6 +54,7 @@ def _decisions(field: scenario.Scenario, options: scenario.Options) -> None:
     assert _types(after) == _types(first)
 
 
+@pytest.mark.slow
 def test_every_pair_of_units_gets_orders():
     """All pairs; opponents take turns, so that each commands, and meets, every unit."""
     met = set()

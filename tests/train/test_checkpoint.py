@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from jaxtyping import Array
 
+from seca.errors import RunError
 from seca.train import checkpoint
 
 
@@ -62,7 +63,7 @@ def test_a_failure_before_the_rename_leaves_the_old_one(
     def fail(*paths: object) -> None:
         raise OSError("no space left")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+    with monkeypatch.context() as patch, pytest.raises(RunError, match="cannot be written: no space left"):
         patch.setattr(os, "rename", fail)
         _save(tmp_path, env_steps=2)
     assert checkpoint.find(tmp_path, "latest") == [old]
