@@ -158,9 +158,14 @@ def band(curves: Sequence[Curve], metric: str) -> Band:
 
 
 def ended_early(members: Sequence[Curve]) -> list[Curve]:
-    """Runs of a group that end over one evaluation interval before the longest: crashed, stopped, or still going."""
+    """Runs of a group that crashed, were stopped or still go on: short of their own budget, and over one evaluation
+    interval behind the longest.
+
+    One that was asked for less and has done it is whole: its curve ends there, and there is a warning of its own.
+    """
     longest = max(curve.steps[-1] for curve in members)
-    return [curve for curve in members if curve.steps[-1] + curve.interval < longest]
+    unfinished = (curve for curve in members if curve.steps[-1] < curve.budget)
+    return [curve for curve in unfinished if curve.steps[-1] + curve.interval < longest]
 
 
 def whole(members: Sequence[Curve]) -> list[Curve]:

@@ -216,6 +216,14 @@ def test_one_interval_is_not_early(last: float, early: bool) -> None:
     assert bool(curves.ended_early([long, _curve([0, last], [0.0, 1.0])])) is early
 
 
+def test_a_run_that_did_what_it_was_asked_for_counts() -> None:
+    """Left out, a short run that failed would make the median look better."""
+    runs = [_curve([0, 50, 100], [0.0, 0.5, 1.0]), _curve([0, 50], [0.0, 0.0], budget=50)]
+    assert curves.ended_early(runs) == []
+    assert curves.band(curves.whole(runs), "win_rate").steps[-1] == 50
+    assert any("mixed budgets" in warning for warning in curves.warnings(runs))
+
+
 def test_a_run_without_an_evaluation_is_named_and_left_out(finished_run: pathlib.Path, tmp_path: pathlib.Path) -> None:
     empty = pathlib.Path(shutil.copytree(finished_run, tmp_path / "empty"))
     (empty / "metrics.jsonl").write_text("")
