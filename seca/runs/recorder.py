@@ -54,7 +54,8 @@ class Position:
 
 
 def _is_finite(value: object) -> bool:
-    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max
 
 
 class Recorder:
