@@ -126,7 +126,10 @@ def train(arguments: list[str]) -> int:
     from seca.runs.folder import RunFolder, read_config
 
     if config_path is None:
-        base = configs.from_preset(preset or "seca", setting or "paper")
+        base = configs.from_preset(
+            "seca" if preset is None else preset,  # Of the help alone: without it, `_split_train` refuses.
+            "paper" if setting is None else setting,
+        )
     else:
         path = files.usable("config", config_path)
         base = sources.repeated(read_config(path), RunFolder(path.parent))

@@ -174,7 +174,7 @@ def as_float(value: int | float) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def parse_env_options(texts: Sequence[str]) -> dict[str, EnvOption]:

@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import os
 import pathlib
 import shutil
 import subprocess
@@ -118,3 +119,15 @@ def finished_run(seca: Seca, tmp_path_factory: pytest.TempPathFactory) -> pathli
 def copied_run(finished_run: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
     """A copy of the finished small run, to damage."""
     return pathlib.Path(shutil.copytree(finished_run, tmp_path / "copied"))
+
+
+@pytest.fixture
+def desk(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """A working directory with a folder in it that must survive, a pipe that must not be read, and a loop of links."""
+    (tmp_path / "occupied").mkdir()
+    (tmp_path / "occupied" / "file.txt").write_text("somebody's notes")
+    (tmp_path / "occupied" / "noise.bin").write_bytes(bytes(range(128, 256)))
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

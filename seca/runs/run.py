@@ -104,9 +104,10 @@ def _check_memory(prepared: Prepared) -> None:
 
 def start(config: RunConfig, out: pathlib.Path | None, display: Display) -> int:
     """Train from the beginning into a new run folder; returns the exit code."""
-    path = out or folders.free_path(config)
-    folders.check_free(path)
+    if out is not None:
+        folders.check_free(out)
     prepared = prepare(config)
+    path = out or folders.free_path(config)  # Named after the environment: now it is known that there is one.
     with folders.created(path, config) as folder:
         sources.keep(folder, config)
         _introduce(prepared, folder, display)  # First: compiling and the untrained state take memory already.
