@@ -427,7 +427,7 @@ def _absurd(path: pathlib.Path) -> None:
         (_arrays(reward=np.full(3, np.nan, np.float32)), ["`reward`", "not finite"]),
         (_arrays(reward=np.full(3, 1e30, np.float32)), ["`reward`", "1,000,000"]),
         (_arrays(radius=np.full(4, -1, np.float32)), ["`radius`", "above 0"]),
-        (_arrays(radius=np.full(4, 1e5, np.float32)), ["`radius`", "256"]),
+        (_arrays(radius=np.full(4, 1e5, np.float32)), ["`radius`", "16.0"]),
         (_arrays(walkable=np.ones((2000, 3), bool), level=np.ones((2000, 3), np.float32)), ["2000 x 3", "256"]),
         (_arrays(actions=np.ones((3, 4), np.int16), avail=np.ones((3, 4, 8), bool)), ["4 agents of 4 units"]),
         (_arrays(about=np.array("3")), ["damaged"]),

@@ -285,7 +285,7 @@ def _of_algorithms() -> list[tuple[list[str], list[str]]]:
     for name in _families().values():
         config = PRESETS[name].config
         for word, fragments in _spoiled(config):
-            kind: Any = config.mixing if word.startswith("--mixing.") else config
+            kind: Any = vars(config)["mixing"] if word.startswith("--mixing.") else config
             known.setdefault((type(kind), word), (["train", name, "--env", "matrix/peak", word], fragments))
     return list(known.values())
 

@@ -195,8 +195,8 @@ def _read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 _MOST_BYTES = 2**30
 """Largest that a recording is unpacked: one of 200 units over 10,000 loops has 50 MB."""
-_MOST_CELLS, _MOST_NUMBER = 256, 1e6
-"""Largest map that is drawn, in cells each way, and number on it."""
+_MOST_CELLS, _MOST_RADIUS, _MOST_NUMBER = 256, 16.0, 1e6
+"""Largest map that is drawn, in cells each way, largest unit on it, in map units, and largest of all other numbers."""
 _KINDS: dict[Any, type | tuple[type, ...]] = {str: str, int: int, float: (int, float), dict[str, Any]: dict}
 
 
@@ -235,8 +235,8 @@ def _check(arrays: dict[str, np.ndarray], names: tuple[Any, ...], loops_per_step
         raise ValueError(f"{sizes['agents']} agents of {units} units")
     if max(sizes["cells_x"], sizes["cells_y"]) > _MOST_CELLS:
         raise ValueError(f"a map of {sizes['cells_x']} x {sizes['cells_y']} cells, over {_MOST_CELLS} each way")
-    if not ((arrays["radius"] > 0) & (arrays["radius"] <= _MOST_CELLS)).all():
-        raise ValueError(f"`radius` holds one that is not above 0, or beyond {_MOST_CELLS}")
+    if not ((arrays["radius"] > 0) & (arrays["radius"] <= _MOST_RADIUS)).all():
+        raise ValueError(f"`radius` holds one that is not above 0, or beyond {_MOST_RADIUS}")
     if arrays["target"].min() < -1 or arrays["target"].max() >= units:
         raise ValueError(f"`target` points beyond the {units} units")
     for name, axis in (("x", "cells_x"), ("y", "cells_y")):

@@ -1,0 +1,43 @@
+"""What is held against the spec: everything built in passes, and a field that does not fit is named."""
+
+import dataclasses
+
+import equinox as eqx
+import jax.numpy as jnp
+import pytest
+
+from seca.envs import check, matrix, registry
+
+
+@pytest.mark.parametrize("name", [*(f"matrix/{game}" for game in matrix.GAMES), "smac/3m", "smac/MMM2"])
+def test_what_is_built_in_passes(name: str) -> None:
+    assert check.check_env(registry.make(name)) is None
+
+
+def test_every_option_of_what_is_shown_passes() -> None:
+    """Sizes in the spec follow the options."""
+    shown = ("obs_last_action", "obs_pathing_grid", "obs_terrain_height", "obs_timestep_number")
+    env = registry.make("smac/2s3z", dict.fromkeys((*shown, "obs_instead_of_state"), True))
+    assert check.check_env(env) is None
+
+
+def test_the_batch_is_no_other_size() -> None:
+    """Two agents: axes of two would be taken for one another with a batch of two."""
+    env = registry.make("matrix/focus-fire")
+    turned = dataclasses.replace(
+        env,
+        step=lambda state, actions: (
+            env.step(state, actions)[0],
+            eqx.tree_at(lambda shown: shown.obs, env.step(state, actions)[1], jnp.ones((2, len(actions), 1))),
+        ),
+    )
+    with pytest.raises(ValueError, match=r"`obs` of `step` is float32\[2, 3, 1\]; .* float32\[3, 2, 1\]"):
+        check.check_env(turned)
+
+
+def test_what_went_wrong_and_where_in_one_line() -> None:
+    try:
+        raise ValueError("one\ntwo")
+    except ValueError as error:
+        told = check.told(error)
+    assert told.startswith("ValueError: one two (") and "test_check.py:" in told
