@@ -91,15 +91,6 @@ def test_64_bit_numbers_change_no_program(turn):
         _check(battles, battles.battlefield.n_agents)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_64_bit_numbers_change_no_program_of_any_map(variant):
-    """All maps with all options."""
-    for name in MAPS:
-        battles = simulator.make(name, **variant)
-        _check(battles, battles.battlefield.n_agents)
-
-
 def _policy_battles() -> simulator.Simulator:
     """Battles against a policy that draws its actions."""
     field = scenario.load("3m")

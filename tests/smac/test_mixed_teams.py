@@ -55,18 +55,6 @@ def _decisions(field: scenario.Scenario, options: scenario.Options) -> None:
 
 
 @pytest.mark.slow
-def test_every_pair_of_units_gets_orders():
-    """All pairs; opponents take turns, so that each commands, and meets, every unit."""
-    met = set()
-    for i, ally in enumerate(UNITS):
-        for j, enemy in enumerate(UNITS):
-            turn = (i + j) % len(COMMANDS)
-            _decisions(teams([ally], [enemy]), scenario.Options(**COMMANDS[turn]))
-            met |= {(turn, "meets", ally), (turn, "commands", enemy)}
-    assert len(met) == 2 * len(COMMANDS) * len(UNITS)
-
-
-@pytest.mark.slow
 def test_every_pair_of_units_and_every_opponent():
     """All pairs times all opponents; and all of a step once for each pair."""
     for ally in UNITS:
