@@ -9,6 +9,10 @@ from seca.runs import signals
 
 def main() -> None:
     """Run the command line and exit with the code of `seca.cli.run`."""
+    if sys.stdout is None or sys.stderr is None:  # Closed: what is opened next must not take their place.
+        while os.open(os.devnull, os.O_RDWR) < 2:
+            pass
+        sys.stdout, sys.stderr = sys.stdout or open(1, "w"), sys.stderr or open(2, "w")
     signals.stop_at_once()
     from seca.cli import run
 

@@ -127,12 +127,15 @@ def _watch(receiver: int, on_give_up: Callable[[], str], grace: float) -> None:
 
 def _leave(words: str, number: int) -> None:
     """End the process now, with a line and, on a terminal, the cursor that a live display has hidden."""
-    for child in tuple(_children):
-        child.kill()
-    files.discard_unfinished()
-    # Not through `sys.stderr`, which may be redirected while options are read.
-    os.write(2, f"\n\x1b[?25h{words}\n".encode() if os.isatty(2) else f"{words}\n".encode())
-    os._exit(128 + number)
+    try:
+        for child in tuple(_children):
+            child.kill()
+        files.discard_unfinished()
+        # Not through `sys.stderr`, which may be redirected while options are read; nor where nobody takes it.
+        if select.select([], [2], [], 1.0)[1]:
+            os.write(2, f"\n\x1b[?25h{words}\n".encode() if os.isatty(2) else f"{words}\n".encode())
+    finally:
+        os._exit(128 + number)
 
 
 def _stop_signal(receiver: int, timeout: float | None) -> int | None:
