@@ -110,6 +110,7 @@ def start(config: RunConfig, out: pathlib.Path | None, display: Display) -> int:
     path = out or folders.free_path(config)  # Named after the environment: now it is known that there is one.
     with folders.created(path, config) as folder:
         sources.keep(folder, config)
+        sources.check(folder, prepared.built)
         _introduce(prepared, folder, display)  # First: compiling and the untrained state take memory already.
         with stop_on_signals(lambda: _how_to_resume(folder)) as stop:
             built, devices = prepared.built, prepared.devices

@@ -3,16 +3,19 @@
 So a run folder can be moved or sent away alone, and what it was made from can be edited, trained on or deleted.
 """
 
+import contextlib
 import dataclasses
 import pathlib
+from typing import Any
 
 from seca import files
 from seca.algos.replay import take_out
 from seca.config import RunConfig
+from seca.errors import RunError
 from seca.runs import folder as folders
 from seca.runs import opponent as opponents
 from seca.runs.folder import RunFolder
-from seca.runs.load import load, newest_kind
+from seca.runs.load import Built, Kind, build_run, load, newest_kind
 from seca.smac import custom
 from seca.train import checkpoint
 
@@ -31,7 +34,7 @@ def _keep_policy(enemy: RunFolder, copy: RunFolder) -> None:
     """What it takes to play as another run does, without its replay buffer, by the names of a run folder."""
     config, kind = folders.read_config(enemy.config), newest_kind(enemy)
     state = load(enemy.path, kind, opponent=opponents.nobody(config)).state
-    metadata = checkpoint.read_metadata(checkpoint.find(enemy.checkpoints, kind)[0])
+    metadata = _newest_metadata(enemy, kind)
     with files.writing(copy.path):
         copy.path.mkdir(parents=True, exist_ok=True)
     # The best checkpoint is the one without a buffer.
@@ -42,15 +45,34 @@ def _keep_policy(enemy: RunFolder, copy: RunFolder) -> None:
     files.write(copy.config, enemy.config.read_text(encoding="utf-8"))
 
 
+def _newest_metadata(enemy: RunFolder, kind: Kind) -> dict[str, Any]:
+    """Of the newest checkpoint that is whole, as `load` takes it."""
+    for path in checkpoint.find(enemy.checkpoints, kind):
+        with contextlib.suppress(checkpoint.CheckpointError, FileNotFoundError):
+            return checkpoint.read_metadata(path)
+    raise RunError(f"`opponent` {enemy.path} has no whole {kind} checkpoint any more: start again")
+
+
+def check(folder: RunFolder, built: Built) -> None:
+    """Raise RunError when the copies are not what `built` was made from, which was changed in between."""
+    if not folder.opponent.path.exists() and folder.scenario(built.config.env) is None:
+        return
+    kept = build_run(built.config, home=folder).env.spec.version
+    if kept != built.env.spec.version:
+        raise RunError(f"what {folder.path} is made from was changed while it was kept: start again in a new folder")
+
+
 def repeated(config: RunConfig, folder: RunFolder) -> RunConfig:
-    """The configuration of a run, with its own copies in place of what is gone or has changed since."""
+    """The configuration of a run, with its own copies: of the opponent always, of a scenario that is gone or changed.
+
+    (A scenario is told from its copy at a glance, a policy is not.)
+    """
     copy = folder.scenario(config.env)
     if copy is not None and copy.is_file():
         original = pathlib.Path(config.env.removeprefix("smac:"))
         if not original.is_file() or custom.fingerprint(original) != custom.fingerprint(copy):
             config = dataclasses.replace(config, env=f"smac:{copy}")
-    enemy = config.env_options.get("opponent")
-    if folder.opponent.config.is_file() and isinstance(enemy, str) and not pathlib.Path(enemy).is_dir():
+    if folder.opponent.config.is_file():
         options = {**config.env_options, "opponent": str(folder.opponent.path)}
         config = dataclasses.replace(config, env_options=options)
     return config

@@ -12,7 +12,7 @@ from run_files import metric_lines
 
 import seca as package
 from seca.config import RunConfig
-from seca.errors import UsageError
+from seca.errors import RunError, UsageError
 from seca.runs import sources
 from seca.runs.folder import RunFolder
 from seca.runs.load import build_run
@@ -106,6 +106,13 @@ def test_a_run_of_a_scenario_moves(seca, tmp_path: pathlib.Path, monkeypatch: py
         package.load("run")
 
 
+def _damage_a_newer_checkpoint(run: pathlib.Path) -> None:
+    """As a kill amid deleting leaves it: the newest is damaged, the one before is whole."""
+    [latest] = (run / "checkpoints").glob("latest-*")
+    newer = pathlib.Path(shutil.copytree(latest, latest.with_name("latest-999999")))
+    (newer / "metadata.json").write_text("{}")
+
+
 @pytest.mark.slow
 def test_an_opponent_is_kept_as_it_was(seca, tmp_path: pathlib.Path) -> None:
     """The copy acts as the run did, holds no replay buffer, and can be an opponent itself."""
@@ -118,6 +125,15 @@ def test_an_opponent_is_kept_as_it_was(seca, tmp_path: pathlib.Path) -> None:
     sources.keep(folder, config)
     version = build_run(config).env.spec.version
     assert [path.name for path in folder.opponent.checkpoints.iterdir()] == ["best-000001"]
+    assert sources.repeated(config, folder).env_options == {"opponent": str(folder.opponent.path)}, "it may change yet"
+    sources.check(folder, build_run(config))
+    with pytest.raises(RunError, match="was changed while it was kept"):
+        sources.check(folder, build_run(config, opponent="nearest"))
+    _damage_a_newer_checkpoint(tmp_path / "enemy")
+    other = RunFolder(tmp_path / "other")
+    other.path.mkdir()
+    sources.keep(other, config)
+    assert build_run(config, home=other).env.spec.version == version
     shutil.rmtree(tmp_path / "enemy")
     assert build_run(config, home=folder).env.spec.version == version
     again = sources.repeated(config, folder)
