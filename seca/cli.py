@@ -443,7 +443,7 @@ def run(arguments: list[str]) -> int:
         where = "the output" if error.filename is None else error.filename
         return _complain(f"{where}: {error.strerror or error}", 2 if error.errno in _OF_PATHS else 1)
     except ValueError as error:
-        if "for environment 'JAX_" not in str(error):  # What JAX says when it is imported.
+        if not any(words in str(error) for words in _OF_JAX):
             raise
         return _complain(error, 2)
     except KeyboardInterrupt:  # Where the process is not ours, `seca.runs.signals.stop_at_once` was not called.
@@ -455,6 +455,10 @@ _OF_PATHS = {
     *(errno.ENAMETOOLONG, errno.ELOOP),
 }
 """What the system says about a path that was given, and not about a device that failed."""
+
+
+_OF_JAX = ("for environment 'JAX_", "for JAX flag jax_")
+"""What JAX says, when it is imported, of a value in the environment that it cannot read."""
 
 
 def _run(arguments: list[str]) -> int:

@@ -69,6 +69,7 @@ def own() -> Iterator[None]:
         settings.enter_context(jax.threefry_partitionable(True))
         settings.enter_context(jax.numpy_dtype_promotion("standard"))
         settings.enter_context(jax.numpy_rank_promotion("allow"))
+        settings.enter_context(jax.transfer_guard("allow"))
         yield
 
 

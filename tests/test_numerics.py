@@ -49,6 +49,15 @@ def test_a_run_has_its_own_numbers(finished_run: pathlib.Path, small_run: list[s
     assert metric_lines(path) == metric_lines(finished_run)
 
 
+@pytest.mark.parametrize(("name", "value"), [("JAX_ENABLE_X64", "banana"), ("JAX_NUM_CPU_DEVICES", "x")])
+def test_a_setting_that_jax_cannot_read(name: str, value: str) -> None:
+    command = [sys.executable, "-m", "seca", "doctor"]
+    ended = subprocess.run(command, env=os.environ | {name: value}, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("seca: ") and value in line and name.lower() in line.lower()
+
+
 @pytest.fixture
 def foreign() -> Iterator[None]:
     """Somebody's own program around ours: other types, another generator, strict promotion."""
@@ -92,6 +101,15 @@ def test_arrays_of_64_bits_are_taken(finished_run: pathlib.Path, foreign: None) 
     wide = jax.tree.map(lambda x: x.astype(jnp.float64) if x.dtype == jnp.float32 else x, shown)
     assert wide.obs.dtype == jnp.float64
     _assert_equal([np.asarray(loaded.act(wide))], [np.asarray(loaded.act(shown))])
+
+
+def test_a_loaded_run_acts_where_transfers_are_watched(finished_run: pathlib.Path) -> None:
+    loaded, key = package.load(finished_run), jax.random.key(0)
+    _, shown = registry.make("matrix/focus-fire").reset(jax.random.split(key, 4))
+    before = np.asarray(loaded.act(shown))
+    with jax.transfer_guard("disallow"):
+        acted = loaded.act(shown)
+    np.testing.assert_array_equal(np.asarray(acted), before)
 
 
 @pytest.mark.parametrize("preset", [pytest.param("seca", marks=pytest.mark.slow), "qmix"])

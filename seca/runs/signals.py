@@ -94,8 +94,8 @@ def _listen(request: StopRequest) -> tuple[int, Callable[[], None]]:
     """The end of a pipe where signals can be read, one byte each, and how to put back what handled them before."""
     receiver, sender = os.pipe()
     os.set_blocking(sender, False)
+    wakeup_before = signal.set_wakeup_fd(sender)  # First: a signal that is remembered must be read, too.
     before = {number: signal.signal(number, request.remember) for number in STOPS}
-    wakeup_before = signal.set_wakeup_fd(sender)
 
     def restore() -> None:
         signal.set_wakeup_fd(wakeup_before)

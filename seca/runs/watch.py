@@ -19,9 +19,10 @@ from seca.envs.base import Env
 from seca.errors import UsageError, refusing
 from seca.runs import folder as folders
 from seca.runs import stats
+from seca.runs.folder import RunFolder
 from seca.runs.load import Kind, LoadedRun, load, make_env
 from seca.runs.recording import About, Recording
-from seca.smac import actions, scenario, trace
+from seca.smac import actions, custom, scenario, trace
 from seca.smac.scripts import SCRIPTS, Script
 from seca.smac.simulator import Simulator
 from seca.smac.state import Battle
@@ -118,7 +119,7 @@ def _plan_run(path: pathlib.Path, env: str | None, env_options: Mapping[str, Env
         raise UsageError(f"`policy` is '{path}': choose {', '.join(SCRIPTS)}, or an existing run folder")
     folder = folders.existing(path)
     config = folders.read_config(folder.config)
-    if env is not None and env != config.env:
+    if env is not None and not _same(env, config.env, folder):
         raise UsageError(f"`env` is {env} but run {path} was trained on {config.env}: leave `env` out")
     enemy = env_options.get("opponent")
     for name, value in env_options.items():
@@ -133,6 +134,14 @@ def _plan_run(path: pathlib.Path, env: str | None, env_options: Mapping[str, Env
     policy = greedy(run, f"{path.resolve().name}, {kind} checkpoint at {steps:,} env steps")
     against_whom = "" if enemy is None else f"-against-{pathlib.Path(str(enemy)).name}"
     return Plan(run.env, policy, folder.recordings, f"{kind}-{steps}{against_whom}")
+
+
+def _same(env: str, trained: str, folder: RunFolder) -> bool:
+    """Whether they are one environment; of scenario files the contents count, not the names."""
+    scenario, path = folder.found_scenario(trained), pathlib.Path(env.removeprefix("smac:"))
+    if scenario is None or not env.startswith("smac:") or not path.is_file():
+        return env == trained
+    return custom.fingerprint(path) == custom.fingerprint(scenario)
 
 
 def simulator_of(env: Env) -> Simulator:

@@ -1,5 +1,6 @@
 """Any command stops at any moment, with a line and the exit code of an interrupted run."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -43,6 +44,29 @@ def test_stop_at_once(number: signal.Signals, code: str) -> None:
     ended, errors, seconds = _stopped(code, number)
     assert (ended, errors) == (128 + number, f"seca: stopped by {number.name}\n")
     assert seconds < 10
+
+
+@pytest.mark.parametrize("state", ["no reader", "full", "closed"])
+def test_a_line_that_nobody_takes_keeps_nobody(state: str) -> None:
+    """As in `seca ... 2>&1 | head`: the process ends all the same, also at the first signal."""
+    reader, writer = os.pipe()
+    if state == "full":
+        os.set_blocking(writer, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writer, bytes(4096))
+        os.set_blocking(writer, True)
+    code = ("os.close(2)\n" if state == "closed" else "") + READY + "time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", HARNESS + code], stdout=subprocess.PIPE, stderr=writer) as process:
+        os.close(writer)
+        if state != "full":
+            os.close(reader)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 143
+    if state == "full":
+        os.close(reader)
 
 
 def test_nothing_half_written_stays(tmp_path: pathlib.Path) -> None:

@@ -13,7 +13,7 @@ from run_files import metric_lines
 import seca as package
 from seca.config import RunConfig
 from seca.errors import RunError, UsageError
-from seca.runs import sources
+from seca.runs import sources, watch
 from seca.runs.folder import RunFolder
 from seca.runs.load import build_run
 
@@ -101,6 +101,11 @@ def test_a_run_of_a_scenario_moves(seca, tmp_path: pathlib.Path, monkeypatch: py
     shutil.rmtree(away / "run" / "scenario")
     (away / "run" / "config.json").write_text(json.dumps(config | {"env": "smac:named.toml"}))
     _assert_same(_policy(pathlib.Path("run")), before)
+    planned = watch.plan("run", "smac:named.toml", {}, "latest")
+    assert planned.env.spec.version == package.load("run").env.spec.version
+    (away / "other.toml").write_text(SCENARIO.replace("20", "21"))
+    with pytest.raises(UsageError, match="`env` is smac:other.toml but run run was trained on"):
+        watch.plan("run", "smac:other.toml", {}, "latest")
     (away / "named.toml").write_text(SCENARIO.replace("20", "21"))
     with pytest.raises(UsageError, match="cannot play smac:named.toml"):
         package.load("run")

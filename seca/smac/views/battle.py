@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import jax
@@ -145,6 +145,8 @@ def whole_numbers(actions: Any, names: Sequence[str], n_actions: int) -> list[in
         ValueError: not one action per agent, or one is no whole number.
     """
     try:
+        if isinstance(actions, Mapping | Set | bytes):  # Their order, or what they hold, says nothing of agents.
+            raise TypeError
         given = list(actions)
     except TypeError:
         raise ValueError(f"`actions` must hold one action per agent, {len(names)}; got {actions!r}") from None

@@ -79,7 +79,9 @@ def test_whole_numbers_of_any_kind():
         assert whole_numbers(joint, NAMES, 9) == [0, 2, 4]
 
 
-@pytest.mark.parametrize("joint", [[1, 1], np.ones(4, int), [], 1, None, np.array(1)], ids=str)
+@pytest.mark.parametrize(
+    "joint", [[1, 1], np.ones(4, int), [], 1, None, np.array(1), {1: 0, 2: 0, 3: 0}, {1, 2, 3}, b"111"], ids=str
+)
 def test_one_action_per_agent(joint):
     with pytest.raises(ValueError, match="`actions` must hold one action per agent, 3; got"):
         whole_numbers(joint, NAMES, 9)
