@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import io
 import json
+import logging
 import os
 import pathlib
 import sys
@@ -224,6 +225,7 @@ def evaluate(arguments: list[str]) -> int:
 def plot(arguments: list[str]) -> int:
     """Draw learning curves."""
     options = _parse(PlotOptions, "plot", arguments)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # Without a home it says where it keeps its fonts instead.
     from seca.report import curves
 
     if not options.runs:

@@ -5,6 +5,7 @@ one line that says why not. What is written is the old content or the new, never
 """
 
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -115,8 +116,9 @@ def writing(path: pathlib.Path) -> Iterator[None]:
 
 def room(path: pathlib.Path) -> str:
     """How much is free where `path` lies, in words."""
-    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.is_dir())
+    there: pathlib.Path = path.parent
     try:
+        there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.is_dir())
         free = shutil.disk_usage(there).free
     except OSError:  # Gone in between, or not ours to look at.
         return f"how much is free in {there} is not known"
@@ -129,7 +131,8 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
     Raises RunError when the disk does not take it; `path` is then as it was.
     """
-    temporary = path.with_name(f".tmp-{path.name}")
+    # Another name for each process and file, not much longer than need be; the suffix says to writers what to write.
+    temporary = path.with_name(f".tmp-{os.getpid()}-{next(_numbers)}{path.suffix[:16]}")
     _unfinished.add(temporary)
     try:
         with writing(path):
@@ -142,6 +145,7 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 _unfinished: set[pathlib.Path] = set()
+_numbers = itertools.count()
 
 
 def discard_unfinished() -> None:

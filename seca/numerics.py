@@ -11,6 +11,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Integer, Key, UInt32
 
 from seca.types import PyTree
 
@@ -71,6 +74,20 @@ def own() -> Iterator[None]:
         settings.enter_context(jax.numpy_rank_promotion("allow"))
         settings.enter_context(jax.transfer_guard("allow"))
         yield
+
+
+def key(seed: int | Integer[Array, ""]) -> Key[Array, ""]:
+    """`jax.random.key(seed)` of our generator as JAX makes it by default, whatever generator and offset are set.
+
+    As there, 32 bits of the seed count.
+    """
+    word = jnp.asarray(np.uint32(seed & 0xFFFFFFFF) if isinstance(seed, int) else seed).astype(jnp.uint32)
+    return typed(jnp.stack([jnp.zeros_like(word), word]))
+
+
+def typed(words: UInt32[Array, "... 2"]) -> Key[Array, " ..."]:
+    """Keys of our generator whose words are these, as checkpoints and programs with raw keys hold them."""
+    return jax.random.wrap_key_data(words, impl=GENERATOR)
 
 
 def narrow(tree: PyTree) -> PyTree:

@@ -26,6 +26,25 @@ def test_the_new_content_takes_the_place_of_the_old(tmp_path: pathlib.Path) -> N
     assert [entry.name for entry in path.parent.iterdir()] == ["file.txt"]
 
 
+def test_two_writers_of_one_file_do_not_meet(tmp_path: pathlib.Path) -> None:
+    """And the longest name a file can have is no problem."""
+    path = tmp_path / ("x" * 255)
+    with files.replacing(path) as ours, files.replacing(path) as theirs:
+        assert ours != theirs and ours.parent == theirs.parent == tmp_path
+        theirs.write_text("theirs")
+        ours.write_text("ours")
+    assert path.read_text() == "ours"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_gone(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(RunError, match=r"out\.txt cannot be written: .*; how much is free"):
+        files.write(pathlib.Path("out.txt"), "text")
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
 def test_what_cannot_be_written_is_told_and_the_old_stays(
     code: int, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch

@@ -20,6 +20,8 @@ from seca.presets import PRESETS, build
 from seca.runs import folder as folders
 from seca.runs import machine, run
 from seca.runs.load import LoadedRun
+from seca.smac import simulator
+from seca.smac.views.battle import SingleBattle, _compiled
 from seca.train.evaluate import make_evaluate
 from seca.train.iterate import make_iterate
 from seca.train.state import init_state
@@ -58,26 +60,55 @@ def test_a_setting_that_jax_cannot_read(name: str, value: str) -> None:
     assert line.startswith("seca: ") and value in line and name.lower() in line.lower()
 
 
+FOREIGN = {
+    "jax_enable_x64": True,
+    "jax_default_prng_impl": "rbg",
+    "jax_threefry_partitionable": False,
+    "jax_random_seed_offset": 7,
+    "jax_high_dynamic_range_gumbel": True,
+    "jax_numpy_dtype_promotion": "strict",
+    "jax_numpy_rank_promotion": "raise",
+}
+
+
+def test_all_that_is_pinned_and_changes_numbers_is_tried() -> None:
+    pinned = set(numerics._PINNED)
+    ahead = [name for name in pinned if "transfer" in name or "error" in name or "no_" in name]
+    others = {"jax_disable_jit", "jax_debug_key_reuse", "jax_use_shardy_partitioner", "jax_scan3"}
+    assert pinned - set(ahead) - others == set(FOREIGN)
+
+
+@pytest.mark.parametrize("seed", [0, 5, 2**31 + 3, 2**32 - 1, 2**40 + 7])
+def test_a_key_is_jaxs_own(seed: int, request: pytest.FixtureRequest) -> None:
+    of_jax = np.asarray(jax.random.key_data(jax.random.key(seed, impl=numerics.GENERATOR)))
+    np.testing.assert_array_equal(jax.random.key_data(numerics.key(seed)), of_jax)
+    np.testing.assert_array_equal(jax.random.key_data(jax.jit(numerics.key)(jnp.uint32(seed % 2**32))), of_jax)
+    request.getfixturevalue("foreign")
+    with numerics.own():
+        np.testing.assert_array_equal(jax.random.key_data(numerics.key(seed)), of_jax)
+
+
 @pytest.fixture
 def foreign() -> Iterator[None]:
     """Somebody's own program around ours: other types, another generator, strict promotion."""
-    with (
-        jax.enable_x64(True),
-        jax.default_prng_impl("rbg"),
-        jax.threefry_partitionable(False),
-        jax.numpy_dtype_promotion("strict"),
-        jax.numpy_rank_promotion("raise"),
-    ):
+    before = {name: jax.config.values[name] for name in FOREIGN}
+    for name, value in FOREIGN.items():
+        jax.config.update(name, value)
+    try:
         yield
-        assert jnp.ones(()).dtype == jnp.float64, "the program's own settings are as they were"
+        assert {name: jax.config.values[name] for name in FOREIGN} == FOREIGN, "the program's settings are as they were"
+        assert jnp.ones(()).dtype == jnp.float64
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
 
 
 def _play(path: pathlib.Path) -> list[np.ndarray]:
     """Sampled and greedy actions of a run, and what an evaluation of it says."""
     env, loaded = registry.make("matrix/focus-fire"), package.load(path, seed=3)
     assert isinstance(loaded, LoadedRun)
-    keys = jax.random.split(jax.random.key(0, impl=numerics.GENERATOR), 8)
-    _, shown = env.reset(keys)
+    with numerics.own():
+        _, shown = env.reset(jax.random.split(numerics.key(0), 8))
     acted = [loaded.act(shown, greedy=greedy) for greedy in (True, False, False)]
     played = make_evaluate(loaded.env, loaded.algorithm, 8, jax.devices()[:1])(loaded.state)
     return [np.asarray(x) for x in (*acted, *played.values())]
@@ -124,6 +155,22 @@ def test_an_update_is_the_same_in_any_program(preset: str, request: pytest.Fixtu
     before = updated()
     request.getfixturevalue("foreign")
     _assert_equal(updated(), before)
+
+
+def test_battles_are_the_same_in_any_program(request: pytest.FixtureRequest) -> None:
+    """Of the simulator by key, of a view by seed, steps included."""
+
+    def played() -> list[np.ndarray]:
+        keys = numerics.typed(jnp.arange(6, dtype=jnp.uint32).reshape(3, 2))
+        battle, _ = jax.jit(simulator.make("3m").reset)(keys)
+        view = SingleBattle("3m", {})
+        first, later = view.reset(seed=4), view.step([1, 1, 1])
+        return [np.asarray(battle.seed), first.obs, later.obs, later.state]
+
+    before = played()
+    request.getfixturevalue("foreign")
+    _compiled.cache_clear()
+    _assert_equal(played(), before)
 
 
 def test_what_stays_free_is_told(copied_run: pathlib.Path) -> None:

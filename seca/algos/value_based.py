@@ -204,7 +204,7 @@ def _explore(
     """Epsilon-greedy actions of one team."""
     whether_key, which_key = jax.random.split(key)
     explores = jax.random.uniform(whether_key, best.shape, jnp.float32) < share
-    anything = jax.random.categorical(which_key, jnp.where(avail, 0.0, MASKED)).astype(best.dtype)
+    anything = jax.random.categorical(which_key, jnp.where(avail, 0.0, MASKED), mode="low").astype(best.dtype)
     return jnp.where(explores, anything, best)
 
 

@@ -95,7 +95,7 @@ def monte_carlo(
     """
     n_agents = order.shape[0]
     log_probs = jnp.where(probs > 0, jnp.log(jnp.where(probs > 0, probs, 1)), -math.inf)
-    drawn = jax.random.categorical(key, log_probs, shape=(samples, n_agents))
+    drawn = jax.random.categorical(key, log_probs, shape=(samples, n_agents), mode="low")
     rank = jnp.argsort(order)
     judged = jnp.arange(n_agents + 1)[:, None] > rank[None]
     joint = jnp.where(judged[:, None], action[None, None], drawn[None])

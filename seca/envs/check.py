@@ -24,7 +24,7 @@ def check_env(env: Env) -> None:
     _check_spec(env.spec)
     spec, sizes = env.spec, {env.spec.n_agents, env.spec.n_actions, env.spec.obs_size, env.spec.state_size}
     batch = next(size for size in range(2, 7) if size not in sizes)
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0, impl=numerics.GENERATOR), batch))
+    keys = jax.eval_shape(lambda: jax.random.split(numerics.key(0), batch))
     actions = jax.ShapeDtypeStruct((batch, spec.n_agents), jnp.int32)
     before, shown = _traced("reset", env.reset, keys)
     _check_time_step("reset", shown, spec, batch)

@@ -51,7 +51,7 @@ def measure(env: Env, batch: int, seconds: float = 3.0, devices: int = 1) -> dic
     start = shard(lambda keys: stack(_start(env, keys)), by_lane)
     run = shard(lambda carry: stack(_run(env, jax.tree.map(lambda x: x[0], carry))), by_lane)
 
-    carry = start(jax.random.split(jax.random.key(0, impl=numerics.GENERATOR), batch))
+    carry = start(jax.random.split(numerics.key(0), batch))
     began = time.perf_counter()
     compiled = run.lower(carry).compile()
     compile_seconds = time.perf_counter() - began

@@ -15,6 +15,7 @@ from seca import files
 from seca.errors import RunError, UsageError
 from seca.replay.draw import EDGE, SIGNALS, Painter
 from seca.runs.recording import Recording, check_free
+from seca.runs.signals import child
 
 FPS = 20
 """Frames per second, by default."""
@@ -130,15 +131,14 @@ def _write_mp4(painter: Painter, path: pathlib.Path, fps: int, every: int) -> No
     video = ["-c:v", "libx264", "-crf", "20", "-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4", str(path)]
     # Our own process, since the module's forks with a hook, of which JAX warns.
     with tempfile.TemporaryFile() as complaints:
-        encoder = subprocess.Popen(
-            [program, "-y", "-loglevel", "error", *pictures, *video], stdin=subprocess.PIPE, stderr=complaints
-        )
-        assert encoder.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # It gave up: its own words follow.
-            with encoder.stdin as pipe:
-                for frame in frames:
-                    pipe.write(painter.frame(frame).tobytes())
-        if encoder.wait() != 0:
+        command = [program, "-y", "-loglevel", "error", *pictures, *video]
+        with child(command, stdin=subprocess.PIPE, stderr=complaints) as encoder:
+            assert encoder.stdin is not None
+            with contextlib.suppress(BrokenPipeError):  # It gave up: its own words follow.
+                with encoder.stdin as pipe:
+                    for frame in frames:
+                        pipe.write(painter.frame(frame).tobytes())
+        if encoder.returncode != 0:
             complaints.seek(0)
             raise RunError(f"ffmpeg failed: {complaints.read().decode(errors='replace').strip() or encoder.returncode}")
 

@@ -59,8 +59,6 @@ def _cache() -> str:
         return f"off ({problem})"
     if folder is None:
         return "off (SECA_CACHE_DIR is empty)"
-    if not folder.is_dir():
-        return f"{folder} (empty)"
     files = [path for path in folder.iterdir() if path.is_file()]
     return f"{folder} ({len(files)} files, {sum(path.stat().st_size for path in files) / 2**20:.0f} MiB)"
 

@@ -103,7 +103,7 @@ class LoadedRun:
         self._built = built
         self._params = built.algorithm.policy(state.learner)
         self._act = jax.jit(built.algorithm.act, static_argnames="greedy")
-        self._key = jax.random.key(seed, impl=numerics.GENERATOR)
+        self._key = numerics.key(seed)
         self._carry: PyTree = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -123,7 +123,7 @@ class LoadedRun:
         home = None if stored["home"] is None else RunFolder(stored["home"])
         built = build_run(stored["config"], stored["opponent"], home)
         LoadedRun.__init__(self, built, jax.tree.map(jnp.asarray, stored["state"]))
-        self._key = jax.random.wrap_key_data(jnp.asarray(stored["key"]), impl=numerics.GENERATOR)
+        self._key = numerics.typed(jnp.asarray(stored["key"]))
         self._carry = jax.tree.map(jnp.asarray, stored["carry"])
 
     def reset(self) -> None:

@@ -15,6 +15,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
+from typing import Any
 
 from seca import files
 
@@ -22,7 +23,7 @@ STOPS = (signal.SIGINT, signal.SIGTERM)
 GRACE_SECONDS = 8.0
 """How long an iteration may take to end. Past it the process goes, and the last checkpoint is what counts."""
 
-_children: set[subprocess.Popen[str]] = set()
+_children: set[subprocess.Popen[Any]] = set()
 
 
 class StopRequest:
@@ -78,16 +79,23 @@ def stop_on_signals(on_give_up: Callable[[], str], grace: float = GRACE_SECONDS)
 
 def run_child(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """`subprocess.run` with its output as text, of a process that does not outlive this one when that is stopped."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
-        _children.add(child)
+    with child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        output, errors = process.communicate()
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+@contextlib.contextmanager
+def child(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """A process, with options of `subprocess.Popen`, that outlives neither the context nor, when stopped, this one."""
+    with subprocess.Popen(command, **options) as process:
+        _children.add(process)
         try:
-            output, errors = child.communicate()
+            yield process
         except BaseException:
-            child.kill()
+            process.kill()
             raise
         finally:
-            _children.discard(child)
-    return subprocess.CompletedProcess(command, child.returncode, output, errors)
+            _children.discard(process)
 
 
 def _listen(request: StopRequest) -> tuple[int, Callable[[], None]]:
@@ -128,8 +136,8 @@ def _watch(receiver: int, on_give_up: Callable[[], str], grace: float) -> None:
 def _leave(words: str, number: int) -> None:
     """End the process now, with a line and, on a terminal, the cursor that a live display has hidden."""
     try:
-        for child in tuple(_children):
-            child.kill()
+        for process in tuple(_children):
+            process.kill()
         files.discard_unfinished()
         # Not through `sys.stderr`, which may be redirected while options are read; nor where nobody takes it.
         if select.select([], [2], [], 1.0)[1]:

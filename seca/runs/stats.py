@@ -16,7 +16,7 @@ _EVALUATION_STREAM = 0x5ECA
 @numerics.own()
 def evaluation_key(seed: int) -> PRNGKeyArray:
     """Key of the battles of an evaluation after training; trained and untrained policy share it."""
-    return jax.random.fold_in(jax.random.key(seed, impl=numerics.GENERATOR), _EVALUATION_STREAM)
+    return jax.random.fold_in(numerics.key(seed), _EVALUATION_STREAM)
 
 
 def wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:

@@ -2,10 +2,10 @@
 
 import hashlib
 import pathlib
-import stat
 import tomllib
 from typing import Any
 
+from seca import files
 from seca.smac.scenario import MAP_SIZE, PROFILES, Scenario, build, read_data, read_terrain, unit_numbers
 
 MAX_UNITS = 200
@@ -46,23 +46,23 @@ def read(path: str | pathlib.Path, profile: str = "smac", creep_decay: bool = Fa
 
 
 def fingerprint(path: str | pathlib.Path) -> str:
-    """Eight hexadecimal digits that change with the file."""
-    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()[:8]
+    """Eight hexadecimal digits that change with the file. Raises ValueError when it cannot be read."""
+    return hashlib.sha256(_content(path)).hexdigest()[:8]
 
 
 def _load(path: str | pathlib.Path) -> dict[str, Any]:
-    try:
-        mode = pathlib.Path(path).stat().st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # A pipe or a device may never end.
-            raise ValueError("not a regular file")
-        content = pathlib.Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError, too: a NUL in the name.
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ValueError(f"`env` scenario file {str(path)!r} cannot be read: {reason}") from None
+    content = _content(path)
     try:
         return tomllib.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:  # Not TOML, not text, a number of 5,000 digits; nested without end.
         raise ValueError(f"{path}: not a TOML file: {error}") from None
+
+
+def _content(path: str | pathlib.Path) -> bytes:
+    try:
+        return files.read_bytes(pathlib.Path(path))
+    except ValueError as error:  # From `files`, or for a NUL in the name.
+        raise ValueError(f"`env` scenario file {str(path)!r} cannot be read: {error}") from None
 
 
 def _check(data: dict[str, Any], units: dict[str, dict[str, Any]]) -> dict[str, Any]:

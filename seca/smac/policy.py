@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
+from seca import numerics
 from seca.smac import actions
 from seca.smac.exchange import Exchange, exchange, give_orders, mirrored
 from seca.smac.opponent import SCRIPTED, Opponent
@@ -75,9 +76,7 @@ def _decide(places: Exchange, eyes: Simulator, act: Act, scenario: Scenario, bat
     mind: Mind = battle.opponent
     theirs = exchange(places, battle, mind.last_action)
     shown = eyes.show(theirs, jnp.zeros_like(theirs.seed, jnp.float32))
-    keys = jax.vmap(lambda seed, step: jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), step))(
-        theirs.seed, theirs.steps
-    )
+    keys = jax.vmap(lambda seed, step: jax.random.fold_in(numerics.key(seed), step))(theirs.seed, theirs.steps)
     carry, taken = act(_batch_first(mind.carry), shown, keys)
     ordered = actions.command(scenario, theirs, actions.whole(taken).T)
     battle = give_orders(places, battle, ordered)

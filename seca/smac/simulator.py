@@ -54,7 +54,8 @@ class Simulator:
 
     def reset(self, keys: Key[Array, " batch"]) -> tuple[state.Battle, TimeStep]:
         """Battles at their start, one for each key. Arrays of the battles have the batch last."""
-        seed = jax.vmap(lambda key: jax.random.bits(key, (), jnp.uint32))(keys)
+        with jax.threefry_partitionable(True):  # Else the same key would make other battles.
+            seed = jax.vmap(lambda key: jax.random.bits(key, (), jnp.uint32))(keys)
         battle = self.commander.init(self.battlefield, state.spawn(self.battlefield, seed))
         return battle, self.show(battle, jnp.zeros(seed.shape, jnp.float32))
 

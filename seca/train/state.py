@@ -31,7 +31,7 @@ class TrainState(eqx.Module):
 @numerics.own()
 def init_state(algorithm: Algorithm, seed: int | Int[Array, ""]) -> TrainState:
     """State of an untrained run."""
-    root = jax.random.key(seed, impl=numerics.GENERATOR)
+    root = numerics.key(seed)
     init_key, run_key = jax.random.split(root)
     return TrainState(
         learner=algorithm.init(init_key),
@@ -48,6 +48,6 @@ def iteration_keys(state: TrainState) -> tuple[Array, Array, Array]:
 
     Evaluation has a key of its own, so evaluating more often leaves training unchanged bit for bit.
     """
-    run_key = jax.random.wrap_key_data(state.seed_key, impl=numerics.GENERATOR)
+    run_key = numerics.typed(state.seed_key)
     keys = jax.random.split(jax.random.fold_in(run_key, state.iteration), 3)
     return keys[0], keys[1], keys[2]

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from seca import numerics
 from seca.smac import observe, scenario, simulator
 
 MOST_JITTER = 2.0
@@ -92,9 +93,9 @@ class SingleBattle:
             raise ValueError(f"`seed` must be 0 or more, got {seed}")
         if seed is not None or self._seeds is None:
             self._seeds = np.random.default_rng(seed)
-        with jax.threefry_partitionable(True):  # The same battles whatever generator the session has.
-            key = jax.random.key(self._seeds.integers(2**32, dtype=np.uint32), impl="threefry2x32")
-            self._battle, shown = self._reset(key[None])
+        seed_of_battle = int(self._seeds.integers(2**32, dtype=np.uint32))
+        with numerics.own():  # The same battles whatever the session has set.
+            self._battle, shown = self._reset(numerics.key(seed_of_battle)[None])
         self.frame = _frame(shown)
         return self.frame
 
@@ -115,7 +116,8 @@ class SingleBattle:
         for name, action in zip(names, taken, strict=True):
             if not 0 <= action < self.field.n_actions:
                 raise _no_action(name, action, self.field.n_actions)
-        self._battle, shown = self._step(self._battle, np.array([taken], np.int32))
+        with numerics.own():
+            self._battle, shown = self._step(self._battle, np.array([taken], np.int32))
         self.frame = _frame(shown)
         return self.frame
 

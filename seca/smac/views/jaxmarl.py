@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from seca import numerics
 from seca.smac import simulator
 from seca.smac.actions import whole
 from seca.smac.state import Battle
@@ -196,8 +197,10 @@ _only = functools.partial(jax.tree.map, lambda x: x[0])
 
 
 def _typed(key: PRNGKeyArray) -> PRNGKeyArray:
-    """The key as a typed one: JaxMARL still uses raw `uint32 [2]`."""
-    return key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
+    """The key as a typed one: JaxMARL still uses raw `uint32`, `[2]` of JAX's default generator, `[4]` of others."""
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return key
+    return numerics.typed(key) if key.shape == (2,) else jax.random.wrap_key_data(key)
 
 
 def _spaces() -> Any:

@@ -130,6 +130,12 @@ def test_step_env_never_resets_and_reset_state_is_taken():
 def test_raw_and_typed_keys_agree():
     raw, typed = ENV.reset(jax.random.PRNGKey(5)), ENV.reset(jax.random.key(5))
     jax.tree.map(np.testing.assert_array_equal, raw, typed)
+    with jax.default_prng_impl("rbg"):  # A key of two words is still the usual generator's, one of four is not.
+        jax.tree.map(
+            np.testing.assert_array_equal, ENV.reset(jax.random.key_data(jax.random.key(5, impl="threefry2x32"))), typed
+        )
+        raw, typed = ENV.reset(jax.random.PRNGKey(5)), ENV.reset(jax.random.key(5))
+    jax.tree.map(np.testing.assert_array_equal, raw, typed)
 
 
 def test_an_agent_is_done_when_dead():
