@@ -5,8 +5,8 @@
 
 `record` trains each preset in each of its settings on `matrix/focus-fire` and on `smac/3m` (32 runners, 3 updates,
 seeds 0 and 1, one device) and writes a line for each: all metrics, and for every array of the state its shape, dtype,
-SHA-256 and three sums. `check` does the same with the source as it is now and prints what differs; PART picks cases
-whose name contains it. Where an array lies in the state, and what it is called, do not count.
+SHA-256 and three sums. `check` does the same with the source as it is now and prints what differs; PART picks
+cases whose name begins with it. Where an array lies in the state, and what it is called, do not count.
 
 Exit codes of `check`: 0 when all is equal bit for bit; 1 when something is gone, new, or off by more than 1e-5 of its
 size; 3 when nothing is, but additions were made in another order. Bits compare on one machine alone.
@@ -38,7 +38,7 @@ def cases(parts: list[str]) -> Iterator[tuple[str, Any, str, str]]:
         for env in ENVS:
             named = {preset: "paper"} | ({f"{preset}-reference": "reference"} if known.reference is not None else {})
             for name, setting in named.items():
-                if all(part in f"{name}@{env}" for part in parts):
+                if not parts or any(f"{name}@{env}".startswith(part) for part in parts):
                     yield f"{name}@{env}", settings(preset, setting)[0], preset, env
 
 

@@ -5,16 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 from seca import numerics
-from seca.algos.actor_critic import ActorCriticConfig, actor_critic
+from seca.algos import seca
 from seca.algos.base import Algorithm
 from seca.algos.coma import ComaConfig, coma
-from seca.algos.direct_gradient import LicaConfig, RiitConfig, lica, riit
-from seca.algos.floor import FloorConfig
-from seca.algos.independent import Ia2cConfig, ia2c
+from seca.algos.ia2c import Ia2cConfig, ia2c
+from seca.algos.lica import LicaConfig, lica
 from seca.algos.mappo import MappoConfig, mappo
-from seca.algos.scc import SccConfig, scc
-from seca.algos.value_based import value_based
-from seca.algos.value_config import (
+from seca.algos.mixing import (
     AttentionMixing,
     DuplexMixing,
     Mixing,
@@ -22,23 +19,27 @@ from seca.algos.value_config import (
     NoMixing,
     SumMixing,
     TransformedMixing,
-    ValueBasedConfig,
     WeightedMixing,
 )
-from seca.algos.value_mixing import ValueMixingConfig, value_mixing
-from seca.order.gradients import GradientOrder
+from seca.algos.q_learning import QLearningConfig, q_learning
+from seca.algos.riit import RiitConfig, riit
+from seca.algos.scc import SccConfig, scc
+from seca.algos.seca import SecaConfig
+from seca.algos.vdac import VdacConfig, vdac
+from seca.order.base import GradientOrder
+from seca.policies import FloorConfig
 from seca.types import EnvSpec
 
 AlgorithmConfig = (
-    ActorCriticConfig
+    SecaConfig
     | LicaConfig
     | RiitConfig
     | ComaConfig
-    | ValueMixingConfig
+    | VdacConfig
     | Ia2cConfig
     | MappoConfig
     | SccConfig
-    | ValueBasedConfig
+    | QLearningConfig
 )
 
 
@@ -54,7 +55,7 @@ class Preset:
     """Defaults of every option in the paper's comparison; `build` turns it into the record of functions."""
     kind: str = "explicit credit"
     """Family, for `seca algos`."""
-    make: Callable[[str, EnvSpec, Any], Algorithm] = actor_critic
+    make: Callable[[str, EnvSpec, Any], Algorithm] = seca.named
     """Builds the record of functions from name, env and options."""
     eval_interval: int = 100_000
     """Env steps between evaluations where the setting prescribes one."""
@@ -94,7 +95,7 @@ def build(name: str, spec: EnvSpec, config: AlgorithmConfig) -> Algorithm:
 
 
 _SECA = "Zang et al. 2023 (AAMAS)"
-_published = ActorCriticConfig()
+_published = SecaConfig()
 # As published, 32 episodes move the actor once and its critic once, with a target up to 200 batches old: a step for
 # 1,500 env steps, which suits 65M of them. Ours learns within 2M. The entropy term keeps its size when advantages
 # shrink: at the published 0.005 it outgrows them, and what was learned is lost. So it may be where nothing cancels the
@@ -123,9 +124,9 @@ def _variant(summary: str, paper: str = _SECA, **changes: Any) -> Preset:
 
 def _value_based(summary: str, paper: str, mixing: Mixing, batch: int = 128, **changes: Any) -> Preset:
     """PyMARL2's numbers; in the paper's comparison with 32 runners and 32 replayed episodes, else 8 and `batch`."""
-    config = dataclasses.replace(ValueBasedConfig(mixing), **changes)
+    config = dataclasses.replace(QLearningConfig(mixing), **changes)
     reference = Setting(dataclasses.replace(config, batch_episodes=batch, time_limit="terminal"), 8)
-    return Preset(summary, paper, config, kind="value-based", make=value_based, reference=reference)
+    return Preset(summary, paper, config, kind="value-based", make=q_learning, reference=reference)
 
 
 _ONE_STEP: dict[str, Any] = {"lr": 5e-4, "td_lambda": 0.0}
@@ -176,23 +177,21 @@ PRESETS: dict[str, Preset] = {
     "vmix": Preset(
         "VDAC with QMIX's network: the team value is monotone in the agents' values",
         "Su et al. 2021 (AAAI)",
-        ValueMixingConfig(),
+        VdacConfig(),
         kind="implicit credit",
-        make=value_mixing,
+        make=vdac,
         reference=Setting(
-            ValueMixingConfig(
-                lr=1e-3, entropy_coef=0.01, floor=FloorConfig(finish=0.0, masked=True), time_limit="terminal"
-            ),
+            VdacConfig(lr=1e-3, entropy_coef=0.01, floor=FloorConfig(finish=0.0, masked=True), time_limit="terminal"),
             8,
         ),
     ),
     "vdac": Preset(
         "VDAC-sum: the team value is the sum of the agents' values",
         "Su et al. 2021 (AAAI)",
-        ValueMixingConfig(mixing="sum"),
+        VdacConfig(mixing="sum"),
         kind="implicit credit",
-        make=value_mixing,
-        reference=Setting(ValueMixingConfig(mixing="sum", time_limit="terminal"), 8),
+        make=vdac,
+        reference=Setting(VdacConfig(mixing="sum", time_limit="terminal"), 8),
     ),
     "ia2c": Preset(
         "Independent advantage actor-critics, rewarded as the team is",

@@ -84,3 +84,17 @@ class Episodes(eqx.Module):
     def length(self) -> Int[Array, " batch"]:
         """Number of real steps L of each episode."""
         return self.valid.sum(axis=1)
+
+    def ended(self, time_limit: str) -> Bool[Array, "batch time"]:
+        """Where nothing is bootstrapped: where the episode terminated, and, for `terminal`, where it was cut."""
+        return self.terminated | self.truncated if time_limit == "terminal" else self.terminated
+
+
+class Acted(eqx.Module):
+    """Result of one `act` call over a batch of runners."""
+
+    carry: PyTree
+    """Recurrent state for the next step, arrays `[batch, ...]`."""
+    actions: Int[Array, "batch agents"]
+    record: PyTree = None
+    """Arrays `[batch, ...]` that the loop stores in `Episodes.record`, so that `update` need not compute them again."""

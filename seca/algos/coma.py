@@ -10,19 +10,22 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from seca.algos.acting import act, initial_carry, n_agent_inputs
-from seca.algos.actor_step import actor_gradient, unroll
-from seca.algos.agent_critic import Seen, outputs_of, regress, rows_at_once, seen_in, taken_output, targets_of
 from seca.algos.base import Algorithm
-from seca.algos.config import check_numbers
-from seca.algos.floor import FloorConfig, check_floor, floored_policy
-from seca.algos.measures import measure_actor, measure_advantage, measure_critic
-from seca.algos.optim import clipped_rmsprop, global_max, global_sum, optimiser_state
-from seca.algos.packing import pack
+from seca.learning.acting import act, acting_over, initial_carry, n_agent_inputs
+from seca.learning.agent_critic import Seen, outputs_of, rows_at_once, seen_in, squared_errors, targets_of
+from seca.learning.buffer import Replay
+from seca.learning.devices import global_max, global_sum
+from seca.learning.measures import count_steps, measure_actor, measure_advantage, measure_critic
+from seca.learning.memory import training_bytes
+from seca.learning.options import check_numbers
+from seca.learning.policy_gradient import PolicyLoss, actor_gradient
+from seca.learning.rows import pack
+from seca.learning.trained import Trained, clipped_rmsprop, fresh, norm
 from seca.nets.agents import RecurrentAgent
 from seca.nets.mixers import Deep
-from seca.returns import td_lambda
-from seca.types import EnvSpec, Episodes, PyTree
+from seca.policies import FloorConfig, floored_policy, of_taken
+from seca.returns import lambda_returns
+from seca.types import EnvSpec, Episodes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,15 +57,10 @@ class ComaConfig:
 class Learner(eqx.Module):
     """Everything that COMA learns or counts. Arrays only."""
 
-    actor: RecurrentAgent
-    critic: Deep
-    target: Deep
-    actor_opt: PyTree
-    critic_opt: PyTree
-    critic_steps: Int[Array, ""]
+    actor: Trained
+    critic: Trained
     copied_at: Int[Array, ""]
     """Critic steps when the critic was last copied into the target."""
-    updates: Int[Array, ""]
     env_steps: Array
     """Env steps before the next batch, from which the floor of its policies follows."""
 
@@ -70,8 +68,7 @@ class Learner(eqx.Module):
 class Stepped(eqx.Module):
     """The critic after one step for each time of a batch, and what it said on the way."""
 
-    critic: Deep
-    opt: PyTree
+    critic: Trained
     q: Float[Array, "batch time agents actions"]
     """Values at time t, read before the step at t and after those of all later times; 0 past the longest episode."""
     losses: Float[Array, " time"]
@@ -91,13 +88,12 @@ def coma(name: str, spec: EnvSpec, config: ComaConfig) -> Algorithm:
     Raises:
         ValueError: an option is out of range.
     """
-    check_floor(config.floor)
     check_numbers(config)
     bind = {"spec": spec, "config": config}
     return Algorithm(
         name=name,
         init=functools.partial(init, **bind),
-        policy=lambda learner: learner.actor,
+        policy=lambda learner: learner.actor.params,
         initial_carry=functools.partial(initial_carry, spec=spec, hidden=config.actor_hidden),
         act=functools.partial(act, policy_at=functools.partial(floored_policy, floor=config.floor)),
         update=functools.partial(update, config=config),
@@ -131,23 +127,16 @@ def init(key: PRNGKeyArray, spec: EnvSpec, config: ComaConfig) -> Learner:
     actor = RecurrentAgent.init(actor_key, n_agent_inputs(spec), config.actor_hidden, spec.n_actions)
     hidden = config.critic_hidden
     critic = Deep.init(critic_key, (n_critic_inputs(spec), hidden, hidden, spec.n_actions))
-    zero = jnp.zeros((), jnp.int32)
     return Learner(
-        actor=actor,
-        critic=critic,
-        target=jax.tree.map(jnp.copy, critic),
-        actor_opt=optimiser_state(clipped_rmsprop(config.actor_lr, config.clip_norm), actor),
-        critic_opt=optimiser_state(clipped_rmsprop(config.critic_lr, config.clip_norm), critic),
-        critic_steps=zero,
-        copied_at=zero,
-        updates=zero,
+        actor=fresh(actor, clipped_rmsprop(config.actor_lr, config.clip_norm)),
+        critic=fresh(critic, clipped_rmsprop(config.critic_lr, config.clip_norm), target=True),
+        copied_at=jnp.zeros((), jnp.int32),
         env_steps=jnp.zeros((), jnp.uint32),
     )
 
 
 def step_through_time(
-    critic: Deep,
-    opt: PyTree,
+    critic: Trained,
     seen: Seen,
     targets: Float[Array, "batch time agents"],
     valid: Bool[Array, "batch time"],
@@ -159,8 +148,7 @@ def step_through_time(
         L_t = sum_{b,i} m (Q_i(u_i) - y)^2 / sum_{b,i} m,     at one t over all episodes that reach it
 
     Args:
-        critic: online critic.
-        opt: state of its optimiser.
+        critic: the critic.
         seen: rows of the batch, `[batch, time + 1, ...]`.
         targets: y, from the target critic.
         valid: real steps.
@@ -174,23 +162,27 @@ def step_through_time(
     def step(number: Int[Array, ""], sofar: Stepped) -> Stepped:
         t = longest - 1 - number
         row = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, t, 1, keepdims=False), (seen, targets, valid))
-        found = regress(sofar.critic, critic_inputs, taken_output, *row)
-        gradient, squared, count = global_sum((found.gradient, found.loss, row[2].sum() * n_agents), axis)
+        (squared, outputs), gradient = jax.value_and_grad(_squared_error, has_aux=True)(sofar.critic.params, *row)
+        gradient, squared, count = global_sum((gradient, squared, row[2].sum() * n_agents), axis)
         count = count.astype(targets.dtype)
         gradient = jax.tree.map(lambda g: g / count, gradient)
-        moves, opt = optimiser.update(gradient, sofar.opt)
         return Stepped(
-            critic=eqx.apply_updates(sofar.critic, moves),
-            opt=opt,
-            q=jax.lax.dynamic_update_index_in_dim(sofar.q, found.outputs, t, 1),
+            critic=sofar.critic.step(gradient, optimiser),
+            q=jax.lax.dynamic_update_index_in_dim(sofar.q, outputs, t, 1),
             losses=sofar.losses.at[t].set(squared / count),
-            norms=sofar.norms.at[t].set(optax.tree.norm(gradient)),
+            norms=sofar.norms.at[t].set(norm(gradient)),
             squared=sofar.squared + squared,
         )
 
     none = jnp.zeros(time, targets.dtype)
     q = jnp.zeros((batch, time, n_agents, n_actions), targets.dtype)
-    return jax.lax.fori_loop(0, longest, step, Stepped(critic, opt, q, none, none, none.sum()))
+    return jax.lax.fori_loop(0, longest, step, Stepped(critic, q, none, none, none.sum()))
+
+
+def _squared_error(critic: Deep, seen: Seen, targets: Array, counts: Array) -> tuple[Array, Array]:
+    """Summed over the episodes that reach one time, not yet divided, so that devices add up; and all values."""
+    losses, outputs = squared_errors(critic_inputs, of_taken, critic, (), seen, targets)
+    return jnp.where(counts[:, None], losses, 0).sum(), outputs
 
 
 def advantages(
@@ -199,61 +191,57 @@ def advantages(
     actions: Int[Array, "batch time agents"],
 ) -> Float[Array, "batch time agents"]:
     """A_i = Q_i(u_i) - sum_a pi_i(a) Q_i(a). Foerster et al. 2018, Eq. 4."""
-    return taken_output(q, actions) - (probs * q).sum(axis=-1)
+    return of_taken(q, actions) - (probs * q).sum(axis=-1)
 
 
 def update(
-    learner: Learner, episodes: Episodes, key: PRNGKeyArray, axis: str | None, config: ComaConfig
+    learner: Learner,
+    episodes: Episodes,
+    replay: Replay | None,
+    key: PRNGKeyArray,
+    axis: str | None,
+    config: ComaConfig,
 ) -> tuple[Learner, dict[str, Array]]:
     """Critic steps back through time, then one actor step, then the target when due. Foerster et al. 2018, section 4.
 
     L = - sum m log pi_i(u_i | tau_i) A_i / (n sum m),     A by the critic as it was at each time's own step
     """
-    del key  # Deterministic.
-    valid, seen = episodes.valid, seen_in(episodes)
-    n_agents = episodes.actions.shape[2]
-    chunk = rows_at_once(n_agents, learner.critic.layers[0].weight.shape[1])
-    packed = pack(valid, chunk)
-    target_q = taken_output(outputs_of(learner.target, critic_inputs, seen, packed, chunk), episodes.actions)
-    returns = functools.partial(td_lambda, gamma=config.gamma, lam=config.td_lambda)
+    del replay, key  # On policy, deterministic.
+    valid, seen, taken = episodes.valid, seen_in(episodes), episodes.actions[:, :-1]
+    packed = pack(valid, rows_at_once(taken.shape[2], learner.critic.params.layers[0].weight.shape[1]))
+    target_q = of_taken(outputs_of(learner.critic.target, critic_inputs, seen, packed), episodes.actions)
+    returns = functools.partial(lambda_returns, gamma=config.gamma, lam=config.td_lambda)
     targets = targets_of(target_q, episodes, config.time_limit, returns)
-    critic_optimiser = clipped_rmsprop(config.critic_lr, config.clip_norm)
-    stepped = step_through_time(learner.critic, learner.critic_opt, seen, targets, valid, critic_optimiser, axis)
+    optimiser = clipped_rmsprop(config.critic_lr, config.clip_norm)
+    stepped = step_through_time(learner.critic, seen, targets, valid, optimiser, axis)
 
     policy = floored_policy(learner.env_steps, config.floor)
-    acting = unroll(learner.actor, episodes, policy) if episodes.record is None else episodes.record
-    taken = episodes.actions[:, :-1]
+    acting = acting_over(learner.actor.params, episodes, policy)
     advantage = jnp.where(valid[..., None], advantages(stepped.q, acting.probs[:, :-1], taken), 0)
-    slope = actor_gradient(learner.actor, episodes, acting, advantage, 0.0, "plain", axis, policy=policy)
-    moves, actor_opt = clipped_rmsprop(config.actor_lr, config.clip_norm).update(slope.gradient, learner.actor_opt)
+    slope = actor_gradient(learner.actor.params, PolicyLoss(policy=policy), episodes, acting, advantage, axis)
+    actor = learner.actor.step(slope.gradient, clipped_rmsprop(config.actor_lr, config.clip_norm))
 
-    steps, count = global_sum((valid.sum(), valid.sum() * n_agents), axis)
-    longest = global_max(valid.sum(axis=1).max(), axis).astype(jnp.int32)
-    critic_steps = learner.critic_steps + longest
-    copy_now = critic_steps - learner.copied_at >= config.target_interval
+    critic = stepped.critic
+    copy_now = critic.steps - learner.copied_at >= config.target_interval
+    steps = global_sum(valid.sum(), axis).astype(jnp.uint32)
     following = Learner(
-        actor=eqx.apply_updates(learner.actor, moves),
-        critic=stepped.critic,
-        target=jax.tree.map(lambda new, old: jnp.where(copy_now, new, old), stepped.critic, learner.target),
-        actor_opt=actor_opt,
-        critic_opt=stepped.opt,
-        critic_steps=critic_steps,
-        copied_at=jnp.where(copy_now, critic_steps, learner.copied_at),
-        updates=learner.updates + 1,
-        env_steps=learner.env_steps + steps.astype(jnp.uint32),
+        actor,
+        critic.copy_when(copy_now),
+        jnp.where(copy_now, critic.steps, learner.copied_at),
+        learner.env_steps + steps,
     )
-    loss, norm = stepped.squared / count.astype(targets.dtype), stepped.norms.sum() / longest.astype(targets.dtype)
-    metrics = {"gradient_steps": critic_steps + following.updates}
-    metrics |= measure_critic(episodes, taken_output(stepped.q, taken), targets, loss, norm, axis)
+    loss = stepped.squared / (count_steps(episodes, axis) * taken.shape[2])
+    mean_norm = stepped.norms.sum() / (critic.steps - learner.critic.steps).astype(targets.dtype)
+    metrics = {"gradient_steps": critic.steps + actor.steps}
+    metrics |= measure_critic(episodes, of_taken(stepped.q, taken), targets, loss, mean_norm, axis)
     metrics |= measure_actor(episodes, acting, slope, axis) | measure_advantage(episodes, advantage, axis)
     return following, metrics
 
 
 def memory(batch: int, spec: EnvSpec, config: ComaConfig) -> int:
-    """Estimated peak bytes of training: parameters, episodes, values, one time step's critic inputs."""
+    """Estimated peak bytes of training."""
+    learner = jax.eval_shape(functools.partial(init, spec=spec, config=config), jax.random.key(0))
     inputs = n_critic_inputs(spec)
-    critic = config.critic_hidden * (inputs + config.critic_hidden + spec.n_actions)
-    per_row = spec.n_agents * (spec.obs_size + 6 * spec.n_actions + 2 * config.actor_hidden) + spec.state_size
-    rows = batch * (spec.episode_limit + 1)
-    working = max(batch, rows_at_once(spec.n_agents, inputs)) * spec.n_agents * (3 * inputs + 6 * config.critic_hidden)
-    return 4 * (6 * critic + 3 * rows * per_row + working)
+    at_once = max(batch, rows_at_once(spec.n_agents, inputs))
+    working = at_once * spec.n_agents * (3 * inputs + 6 * config.critic_hidden)
+    return training_bytes(learner, spec, batch, 5 * spec.n_actions + 2 * config.actor_hidden, working)

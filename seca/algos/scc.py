@@ -10,21 +10,24 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from seca.algos import replay as replays
-from seca.algos import value_based
-from seca.algos.acting import initial_carry, n_agent_inputs
-from seca.algos.actor_step import Rows, actor_gradient, unroll
 from seca.algos.base import Algorithm
-from seca.algos.config import check_numbers
-from seca.algos.critic_step import CRITIC_CHUNK, step_joint
-from seca.algos.measures import mean_over_steps, measure_critic
-from seca.algos.optim import clip_each, global_sum, optimiser_state
-from seca.algos.packing import Chunk, Packed, flat, over_chunks, pack, room_for, unpack, write
-from seca.algos.value_config import NoMixing, ValueBasedConfig
-from seca.credit.shapley import check_pairs, drawn_orders
+from seca.credit.base import Mixed
+from seca.credit.shapley import check_pairs, shapley_fast
+from seca.learning import buffer as buffers
+from seca.learning.acting import act_on_values, initial_carry, n_agent_inputs, unroll
+from seca.learning.buffer import Buffer, Replay
+from seca.learning.devices import episode_keys, global_sum, step_keys
+from seca.learning.joint_critic import CRITIC_CHUNK, fit, regression_targets
+from seca.learning.measures import count_steps, mean_over_steps, measure_critic
+from seca.learning.memory import training_bytes
+from seca.learning.options import check_numbers
+from seca.learning.rows import Packed, map_rows, pack, to_rows, unpack
+from seca.learning.through_time import through_time
+from seca.learning.trained import Copied, Trained, clip_each, fresh, never_copied, norm
 from seca.nets.agents import RecurrentAgent
-from seca.nets.critics import CoalitionCritic, Mixed
-from seca.types import EnvSpec, Episodes, PyTree
+from seca.nets.critics import CoalitionCritic
+from seca.policies import of_taken
+from seca.types import EnvSpec, Episodes
 
 CHUNK = 256
 """Rows whose coalitions are valued at once; results do not depend on it."""
@@ -79,28 +82,12 @@ class SccConfig:
 
 
 class Learner(eqx.Module):
-    """Everything that SCC learns, counts or remembers. Arrays only."""
+    """Everything that SCC learns or counts. Arrays only."""
 
-    actor: RecurrentAgent
-    critic: CoalitionCritic
-    target: CoalitionCritic
-    actor_opt: PyTree
-    critic_opt: PyTree
-    replay: replays.Replay
-    episodes: Int[Array, ""]
-    """Training episodes collected."""
-    copied_at: Int[Array, ""]
-    """How many there were when the critic was last copied into the target."""
-    gradient_steps: Int[Array, ""]
-
-
-class Trained(eqx.Module):
-    """What one update of the networks changes."""
-
-    actor: RecurrentAgent
-    critic: CoalitionCritic
-    actor_opt: PyTree
-    critic_opt: PyTree
+    actor: Trained
+    critic: Trained
+    episodes: Copied
+    """Training episodes collected, and how many there were when the critic was last copied into the target."""
 
 
 def scc(name: str, spec: EnvSpec, config: SccConfig) -> Algorithm:
@@ -113,38 +100,22 @@ def scc(name: str, spec: EnvSpec, config: SccConfig) -> Algorithm:
         ValueError: an option is out of range, orders do not come in pairs, or the buffer cannot hold a batch.
     """
     check_numbers(config)
-    check(spec, config)
+    if config.sampler == "orders":
+        check_pairs(spec.n_agents, config.credit_orders)
+    drawn = {"batch_episodes": config.batch_episodes}
+    buffers.check_room(spec, config.buffer_episodes, config.buffer_gib, **drawn)
     bind = {"spec": spec, "config": config}
-    exploring = ValueBasedConfig(
-        NoMixing(),
-        epsilon_start=config.epsilon_start,
-        epsilon_finish=config.epsilon_finish,
-        epsilon_steps=config.epsilon_steps,
-    )
+    exploration = {"start": config.epsilon_start, "finish": config.epsilon_finish, "steps": config.epsilon_steps}
     return Algorithm(
         name=name,
         init=functools.partial(init, **bind),
-        policy=lambda learner: learner.actor,
+        policy=lambda learner: learner.actor.params,
         initial_carry=functools.partial(initial_carry, spec=spec, hidden=config.actor_hidden),
-        act=functools.partial(value_based.act, config=exploring),
+        act=functools.partial(act_on_values, **exploration),
         update=functools.partial(update, config=config),
         memory=functools.partial(memory, **bind),
-        buffer=room(spec, config) * replays.episode_bytes(spec),
-        room=room(spec, config),
-        drawn={"batch_episodes": config.batch_episodes},
+        buffer=Buffer(spec, buffers.capacity(spec, config.buffer_episodes, config.buffer_gib), drawn),
     )
-
-
-def room(spec: EnvSpec, config: SccConfig) -> int:
-    """Episodes that the buffer holds."""
-    return replays.capacity(spec, config.buffer_episodes, config.buffer_gib)
-
-
-def check(spec: EnvSpec, config: SccConfig) -> None:
-    """Raise ValueError in words for options that make no sense."""
-    replays.check_room(spec, config.buffer_episodes, config.buffer_gib, batch_episodes=config.batch_episodes)
-    if config.sampler == "orders":
-        check_pairs(spec.n_agents, config.credit_orders)
 
 
 def make_optimisers(config: SccConfig) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
@@ -155,24 +126,13 @@ def make_optimisers(config: SccConfig) -> tuple[optax.GradientTransformation, op
 
 
 def init(key: PRNGKeyArray, spec: EnvSpec, config: SccConfig) -> Learner:
-    """Fresh networks, a target that is a copy of the critic, and an empty buffer."""
+    """Fresh networks; the target is a copy of the critic."""
     actor_key, critic_key = jax.random.split(key)
     n, a = spec.n_agents, spec.n_actions
     actor = RecurrentAgent.init(actor_key, n_agent_inputs(spec), config.actor_hidden, a)
     critic = CoalitionCritic.init(critic_key, n, a, spec.obs_size, config.critic_hidden, config.joint_width)
     actor_rule, critic_rule = make_optimisers(config)
-    zero = jnp.zeros((), jnp.int32)
-    return Learner(
-        actor=actor,
-        critic=critic,
-        target=jax.tree.map(jnp.copy, critic),
-        actor_opt=optimiser_state(actor_rule, actor),
-        critic_opt=optimiser_state(critic_rule, critic),
-        replay=replays.init(spec, room(spec, config)),
-        episodes=zero,
-        copied_at=zero,
-        gradient_steps=zero,
-    )
+    return Learner(fresh(actor, actor_rule), fresh(critic, critic_rule, target=True), never_copied())
 
 
 def of_observations(episodes: Episodes) -> Episodes:
@@ -215,12 +175,6 @@ def by_absence(
     return critic.value(features, taken) - jax.vmap(without)(1 - jnp.eye(n_agents, dtype=obs.dtype))
 
 
-def by_orders(mixed: Mixed, key: PRNGKeyArray, orders: int) -> Float[Array, " agents"]:
-    """Shapley values of one step over drawn orders: v of each prefix with, less without, its last agent."""
-    drawn = drawn_orders(key, mixed.delta.shape[0], orders)
-    return jax.vmap(mixed.sequential)(drawn).mean(axis=0)
-
-
 def credits_of(
     critic: CoalitionCritic,
     batch: Episodes,
@@ -237,111 +191,101 @@ def credits_of(
         keys: one per episode.
         config: the sampler.
     """
-    features, actions = flat(batch.state), flat(batch.actions)
-    n_agents, n_actions = batch.avail.shape[2:]
-    rows_each = batch.valid.shape[1] + 1
-
-    def shares(features: Array, taken: Array, step_keys: Array) -> Array:
-        if config.sampler == "orders":
-            one = functools.partial(by_orders, orders=config.credit_orders)
-        elif n_agents > 2:
-            one = functools.partial(by_sizes, samples=config.credit_samples)
-        else:
-            return jax.vmap(functools.partial(by_absence, critic))(features, taken)
-        return jax.vmap(one)(critic.mix(features, taken), step_keys)
-
-    def body(buffer: Array, rows: Chunk) -> Array:
-        step_keys = jax.vmap(jax.random.fold_in)(keys[rows.index // rows_each], rows.index % rows_each)
-        taken = jax.nn.one_hot(actions[rows.index], n_actions, dtype=features.dtype)
-        return write(buffer, shares(features[rows.index], taken, step_keys), rows)
-
-    found = unpack(over_chunks(packed, CHUNK, body, room_for(packed, (n_agents,), features.dtype)), packed)
+    rows = batch.state, batch.actions, step_keys(keys, batch.actions.shape[1])
+    shares = functools.partial(_shares, critic, config, batch.avail.shape[-1])
+    found = unpack(map_rows(shares, packed, *rows, chunk=CHUNK), packed)
     return jax.lax.stop_gradient(jnp.where(batch.valid[..., None], found[:, :-1], 0))
 
 
-def to_credit(outputs: Array, log_probs: Array, rows: Rows) -> Float[Array, "batch block agents"]:
-    """(Q_i(tau_i, u_i) - phi_i)^2; `rows.signal` holds phi."""
-    del log_probs  # The outputs are values, not a policy.
-    return (jnp.take_along_axis(outputs, rows.actions[..., None], axis=-1)[..., 0] - rows.signal) ** 2
+def _shares(
+    critic: CoalitionCritic,
+    config: SccConfig,
+    n_actions: int,
+    features: Array,
+    actions: Array,
+    keys: Key[Array, " rows"],
+) -> Float[Array, "rows agents"]:
+    """Credits of some rows."""
+    taken = jax.nn.one_hot(actions, n_actions, dtype=features.dtype)
+    if config.sampler == "orders":
+        return shapley_fast(critic.mix(features, taken), actions, keys, config.credit_orders)
+    if actions.shape[-1] > 2:
+        return jax.vmap(functools.partial(by_sizes, samples=config.credit_samples))(critic.mix(features, taken), keys)
+    return jax.vmap(functools.partial(by_absence, critic))(features, taken)
+
+
+def to_credit(outputs: Float[Array, "*rows actions"], told: tuple[Array, Array]) -> tuple[Array, Array]:
+    """(Q_i(tau_i, u_i) - phi_i)^2, of actions and credits; a loss for `through_time`."""
+    actions, share = told
+    loss = (of_taken(outputs, actions) - share) ** 2
+    return loss, loss
+
+
+def taken_value(
+    critic: CoalitionCritic, features: Float[Array, "rows features"], actions: Int[Array, "rows agents"], n_actions: int
+) -> Float[Array, " rows"]:
+    """The joint value at taken actions."""
+    return critic.value(features, jax.nn.one_hot(actions, n_actions, dtype=features.dtype))
 
 
 def update(
-    learner: Learner, episodes: Episodes, key: PRNGKeyArray, axis: str | None, config: SccConfig
+    learner: Learner,
+    episodes: Episodes,
+    replay: Replay,
+    key: PRNGKeyArray,
+    axis: str | None,
+    config: SccConfig,
 ) -> tuple[Learner, dict[str, Array]]:
-    """Store the new episodes, take one step on drawn ones once there are enough, copy the critic when due.
+    """Take one step of critic and actor on drawn episodes once there are enough, copy the critic when due."""
+    sample_key, credit_key = jax.random.split(key)
+    ready = buffers.has(replay, config.batch_episodes)
+    drawn = buffers.sample(replay, config.batch_episodes, sample_key, axis)
+    step = functools.partial(train, drawn, credit_key, config, axis)
+    before = learner.actor, learner.critic
+    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(step, before)[1])
+    (actor, critic), found = jax.lax.cond(ready, step, lambda same: (same, nothing), before)
+    collected = learner.episodes.sofar + global_sum(jnp.asarray(episodes.valid.shape[0], jnp.int32), axis)
+    copy_now = ready & learner.episodes.due(collected, config.target_interval)
+    following = Learner(actor, critic.copy_when(copy_now), learner.episodes.after(collected, copy_now))
+    return following, {"gradient_steps": actor.steps + critic.steps} | found
+
+
+def train(
+    drawn: Episodes, key: PRNGKeyArray, config: SccConfig, axis: str | None, before: tuple[Trained, Trained]
+) -> tuple[tuple[Trained, Trained], dict[str, Array]]:
+    """One critic step, then one actor step towards the credits of the critic just stepped.
 
     critic: sum m (Q - y)^2 / sum m,   y = r + gamma (1 - d) Q^-(o', u');
     actor: sum m (Q_i(tau_i, u_i) - phi_i)^2 / (n sum m),   phi by the critic just stepped
     """
-    sample_key, credit_key = jax.random.split(key)
-    replay = replays.add(learner.replay, episodes, axis)
-    ready = replays.has(replay, config.batch_episodes)
-    drawn = replays.sample(replay, config.batch_episodes, sample_key, axis)
-    step = functools.partial(_step, learner.target, drawn, credit_key, config, axis)
-    before = Trained(learner.actor, learner.critic, learner.actor_opt, learner.critic_opt)
-    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(step, before)[1])
-    after, found = jax.lax.cond(ready, step, lambda same: (same, nothing), before)
-    collected = learner.episodes + global_sum(jnp.asarray(episodes.valid.shape[0], jnp.int32), axis)
-    copy_now = ready & (collected - learner.copied_at >= config.target_interval)
-    following = Learner(
-        actor=after.actor,
-        critic=after.critic,
-        target=jax.tree.map(lambda new, old: jnp.where(copy_now, new, old), after.critic, learner.target),
-        actor_opt=after.actor_opt,
-        critic_opt=after.critic_opt,
-        replay=replay,
-        episodes=collected,
-        copied_at=jnp.where(copy_now, collected, learner.copied_at),
-        gradient_steps=learner.gradient_steps + 2 * ready,
-    )
-    counts = {"gradient_steps": following.gradient_steps, "buffer_episodes": replays.filled(replay)}
-    return following, counts | found
-
-
-def _step(
-    target: CoalitionCritic,
-    drawn: Episodes,
-    key: PRNGKeyArray,
-    config: SccConfig,
-    axis: str | None,
-    before: Trained,
-) -> tuple[Trained, dict[str, Array]]:
-    """One critic step, then one actor step towards the credits of the critic just stepped."""
-    batch, n_actions = of_observations(drawn), drawn.avail.shape[-1]
+    actor, critic = before
+    batch, count = of_observations(drawn), count_steps(drawn, axis)
     packed = pack(batch.valid, max(CHUNK, CRITIC_CHUNK))
     actor_rule, critic_rule = make_optimisers(config)
-
-    def value(params: CoalitionCritic, features: Array, actions: Array) -> Array:
-        return params.value(features, jax.nn.one_hot(actions, n_actions, dtype=features.dtype))
-
-    terminal = config.time_limit == "terminal"
-    critic, critic_opt, goal, regressed = step_joint(
-        before.critic, target, before.critic_opt, batch, packed, critic_rule, config.gamma, 0.0, terminal, axis, value
-    )
-    size = batch.valid.shape[0]
-    first = 0 if axis is None else jax.lax.axis_index(axis) * size
-    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(first + jnp.arange(size))
-    share = credits_of(critic, batch, packed, keys, config)
-    slope = actor_gradient(before.actor, drawn, unroll(before.actor, drawn), share, 0.0, "plain", axis, to_credit)
-    moves, actor_opt = actor_rule.update(slope.gradient, before.actor_opt)
-    norm = optax.tree.norm(regressed.gradient)
-    metrics = measure_critic(batch, regressed.taken, goal.targets, regressed.loss, norm, axis)
+    value = functools.partial(taken_value, n_actions=drawn.avail.shape[-1])
+    targets = regression_targets(critic.target, batch, packed, config.gamma, 0.0, config.time_limit, value)
+    critic, regressed = fit(critic, targets, batch, packed, critic_rule, count, axis, value)
+    keys = episode_keys(key, batch.valid.shape[0], axis)
+    share = credits_of(critic.params, batch, packed, keys, config)
+    told = drawn.actions, to_rows(share)
+    swept = through_time(actor.params, drawn, unroll(actor.params, drawn).hidden, told, to_credit)
+    gradient, loss = global_sum((swept.gradient, swept.loss), axis)
+    gradient, loss = jax.tree.map(lambda x: x / (count * share.shape[-1]), (gradient, loss))
+    metrics = measure_critic(batch, regressed.taken, targets, regressed.loss, regressed.gradient_norm, axis)
     metrics |= {
-        "actor_loss": slope.loss,
-        "actor_gradient_norm": optax.tree.norm(slope.gradient),
+        "actor_loss": loss,
+        "actor_gradient_norm": norm(gradient),
         "credit_mean": mean_over_steps(share, batch, axis).mean(),
         "credit_agent_abs": mean_over_steps(jnp.abs(share), batch, axis),
     }
-    return Trained(eqx.apply_updates(before.actor, moves), critic, actor_opt, critic_opt), metrics
+    return (actor.step(gradient, actor_rule), critic), metrics
 
 
 def memory(batch: int, spec: EnvSpec, config: SccConfig) -> int:
-    """Estimated peak bytes of training on one device: buffer, new and drawn episodes, a chunk of the critic."""
-    episodes = (room(spec, config) + 3 * batch + 4 * config.batch_episodes) * replays.episode_bytes(spec)
+    """Estimated peak bytes of training on one device: new and drawn episodes, a chunk of the critic."""
+    learner = jax.eval_shape(functools.partial(init, spec=spec, config=config), jax.random.key(0))
     inputs, n = spec.obs_size + spec.n_actions, spec.n_agents
-    chunk = CRITIC_CHUNK * n * (3 * inputs + 8 * config.critic_hidden + 2 * config.joint_width)
-    coalitions = CHUNK * max(config.credit_orders, config.credit_samples * n) * n * config.joint_width * 3
-    rows = config.batch_episodes * (spec.episode_limit + 1) * n
-    passes = rows * (5 * config.actor_hidden + 6 * spec.n_actions)
-    critic = config.critic_hidden * (inputs + config.critic_hidden + n * config.joint_width)
-    return episodes + 4 * (chunk + coalitions + passes + 6 * critic)
+    working = CRITIC_CHUNK * n * (3 * inputs + 8 * config.critic_hidden + 2 * config.joint_width)
+    working += CHUNK * max(config.credit_orders, config.credit_samples * n) * n * config.joint_width * 3
+    per_agent = 2 * config.actor_hidden + 2 * spec.n_actions
+    return training_bytes(learner, spec, batch + config.batch_episodes, per_agent, working)

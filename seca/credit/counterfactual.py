@@ -2,9 +2,9 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from seca.credit.base import QFn, one_hot
+from seca.credit.base import Credit, Mixed, QFn, one_hot
 
 
 def counterfactual(
@@ -26,6 +26,18 @@ def counterfactual(
     return q_fn(taken) - jax.vmap(q_fn)(jnp.where(own, probs[None], taken[None]))
 
 
+def counterfactual_fast(
+    step: Mixed, order: Int[Array, "*rows agents"] | None = None, keys: Key[Array, "*rows"] | None = None
+) -> Float[Array, "*rows agents"]:
+    """`counterfactual` of many steps, from the hidden layer."""
+    del order, keys
+    taken = step.policy + step.delta.sum(axis=-2)
+    return step.value(taken)[..., None] - step.each(taken[..., None, :] - step.delta)
+
+
+COUNTERFACTUAL = Credit("counterfactual", counterfactual, counterfactual_fast, reads_order=False)
+
+
 def independent(
     q_fn: QFn,
     probs: Float[Array, "agents actions"],
@@ -42,3 +54,14 @@ def independent(
     del key, order  # Deterministic, and the same for all orders.
     own = jnp.eye(probs.shape[0], dtype=bool)[..., None]
     return jax.vmap(q_fn)(jnp.where(own, one_hot(action, probs)[None], probs[None])) - q_fn(probs)
+
+
+def independent_fast(
+    step: Mixed, order: Int[Array, "*rows agents"] | None = None, keys: Key[Array, "*rows"] | None = None
+) -> Float[Array, "*rows agents"]:
+    """`independent` of many steps, from the hidden layer."""
+    del order, keys
+    return step.each(step.policy[..., None, :] + step.delta) - step.value(step.policy)[..., None]
+
+
+INDEPENDENT = Credit("independent", independent, independent_fast, reads_order=False)

@@ -1,14 +1,15 @@
 """Shapley values of the agents' actions: the sequential advantage, averaged over orders."""
 
+import functools
 import itertools
 import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from seca.credit.base import QFn
-from seca.credit.sequential import swept
+from seca.credit.base import Credit, Mixed, QFn
+from seca.credit.sequential import swept, swept_fast
 
 
 def enumerates(n_agents: int, orders: int) -> bool:
@@ -59,3 +60,23 @@ def shapley(
     del order  # The mean is over many.
     each = jax.vmap(lambda o: swept(q_fn, probs, action, o, key))(drawn_orders(key, probs.shape[0], orders))
     return each.mean(axis=0)
+
+
+def shapley_fast(
+    step: Mixed, order: Int[Array, "rows agents"], keys: Key[Array, " rows"], orders: int = 8
+) -> Float[Array, "rows agents"]:
+    """`shapley` of many steps, from the hidden layer."""
+    drawn = jax.vmap(functools.partial(drawn_orders, n_agents=order.shape[-1], orders=orders))(keys)
+    return jax.vmap(functools.partial(swept_fast, step), in_axes=1)(drawn).mean(axis=0)
+
+
+def averaged(orders: int = 8) -> Credit:
+    """`shapley` over so many orders per step, which are evaluated side by side."""
+    return Credit(
+        "shapley",
+        functools.partial(shapley, orders=orders),
+        functools.partial(shapley_fast, orders=orders),
+        reads_order=False,
+        floats=lambda n_agents, n_actions, embed: 3 * min(orders, math.factorial(n_agents)) * embed,
+        check=lambda n_agents, n_actions: check_pairs(n_agents, orders),
+    )

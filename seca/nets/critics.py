@@ -1,65 +1,13 @@
 """The mixing critic: a small network over the joint action whose weights a hypernetwork makes from the state."""
 
-import functools
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from seca.credit.base import Mixed
 from seca.nets.linear import MLP, Linear
 from seca.nets.mixers import Choice, Deep, MonotoneMixer
-
-
-class Mixed(eqx.Module):
-    """One step's joint action, carried as far as the hidden layer: all that any advantage needs.
-
-    The hidden layer is linear in the agents' rows, so exchanging agent i's policy for its action adds `delta[i]`
-    whatever the others do. Every mixed input then costs one ReLU and one dot product, with no further pass of the
-    hypernetwork: all n advantages of a sweep are O(n).
-    """
-
-    policy: Float[Array, "*rows embed"]
-    """Hidden layer before its ReLU with every agent's row a policy."""
-    delta: Float[Array, "*rows agents embed"]
-    """What agent i's row adds when it changes from policy to the taken action."""
-    w2: Float[Array, "*rows embed"]
-    b2: Float[Array, "*rows"]
-
-    def value(self, hidden: Float[Array, "... embed"]) -> Float[Array, "..."]:
-        """Critic value from the hidden layer before its ReLU; leading axes broadcast against the rows'."""
-        return (jax.nn.relu(hidden) * self.w2).sum(axis=-1) + self.b2
-
-    def sequential(self, order: Int[Array, "*rows agents"]) -> Float[Array, "*rows agents"]:
-        """Advantages of `credit.swept` in agent slots. Zang et al. 2023, Eq. 5 and section 3.2."""
-        before = self.value(self.policy)
-        # One agent after the other: no copy of `delta` in the order, no parallel prefix sum: both are slow on CPU.
-        _, gains = jax.lax.scan(functools.partial(_judge, self), (self.policy, before), jnp.moveaxis(order, -1, 0))
-        judged = jax.nn.one_hot(order, order.shape[-1], dtype=bool)
-        return jnp.where(judged, jnp.moveaxis(gains, 0, -1)[..., None], 0).sum(axis=-2)
-
-    def counterfactual(self) -> Float[Array, "*rows agents"]:
-        """Advantages of `credit.counterfactual`. Zang et al. 2023, Eq. 3."""
-        taken = self.policy + self.delta.sum(axis=-2)
-        without = taken[..., None, :] - self.delta
-        values = (jax.nn.relu(without) * self.w2[..., None, :]).sum(axis=-1) + self.b2[..., None]
-        return self.value(taken)[..., None] - values
-
-    def independent(self) -> Float[Array, "*rows agents"]:
-        """Advantages of `credit.independent`. Zang et al. 2023, Eq. 4."""
-        alone = self.policy[..., None, :] + self.delta
-        values = (jax.nn.relu(alone) * self.w2[..., None, :]).sum(axis=-1) + self.b2[..., None]
-        return values - self.value(self.policy)[..., None]
-
-
-def _judge(
-    step: Mixed, judged: tuple[Array, Array], agent: Int[Array, "*rows"]
-) -> tuple[tuple[Array, Array], Float[Array, "*rows"]]:
-    """Add one agent to the hidden layer of those judged before: that layer, its value, and what it gained."""
-    hidden, before = judged
-    hidden = hidden + jnp.take_along_axis(step.delta, agent[..., None, None], axis=-2)[..., 0, :]
-    value = step.value(hidden)
-    return (hidden, value), value - before
 
 
 class MixingWeights(eqx.Module):
@@ -216,5 +164,4 @@ class CoalitionCritic(eqx.Module):
         self, features: Float[Array, "*rows features"], inputs: Float[Array, "*rows agents actions"]
     ) -> Float[Array, "*rows"]:
         """Joint value of one-hot rows, or rows of zeros for agents left out."""
-        mixed = self.mix(features, inputs)
-        return mixed.value(mixed.policy + mixed.delta.sum(axis=-2))
+        return self.mix(features, inputs).taken()

@@ -1,40 +1,30 @@
 """Order by contribution: integrated gradients of the critic along the episode's own path."""
 
-import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Literal
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from seca.order.base import CriticAt, GradientOrder, Order
 from seca.order.simple import descending
+from seca.types import Episodes, PyTree
 
 
-@dataclasses.dataclass(frozen=True)
-class GradientOrder:
-    """Descending contribution to the value earned along the path (section 3.3, Eq. 17 and 18)."""
+class Weights(Protocol):
+    """A critic at some states, as far as contributions need it (`nets.critics.MixingWeights`)."""
 
-    points: int = 5
-    """K, points of the path per transition."""
-    rule: Literal["left", "midpoint"] = "left"
-    """Where on each of its K pieces a transition is sampled."""
-    stage: int | None = None
-    """Steps judged in one order; None is the whole episode."""
-    window: Literal["block", "sliding"] = "block"
-    """Whether stages are disjoint blocks or, at each step, the `stage` steps to come."""
-    sign: Literal["earned", "eq18"] = "earned"
-    """`earned`: contribution to f(start) - f(end), as the authors' code has it; `eq18`: Eq. 18 as printed."""
-    end: Literal["final", "last_step"] = "final"
-    """Whether the path ends at the final observation (row L) or at the last step (row L - 1)."""
-    reduce: Literal["episode", "batch_mean"] = "episode"
-    """Whether each episode has its own contributions or all share the batch's mean."""
-    source: Literal["same", "previous"] = "same"
-    """Whether the order comes from the batch it is applied to or from the batch before."""
+    b1: Float[Array, "*rows embed"]
 
+    def project(self, inputs: Array) -> Array:
+        """Each agent's own addition to the hidden layer, `[*rows, agents, embed]`."""
+        ...
 
-CriticAt = Callable[[Float[Array, " state"], Float[Array, "agents actions"]], Float[Array, ""]]
-"""f(s, v): the critic with everything else closed over."""
+    def slope(self, hidden: Array) -> Array:
+        """df/d(hidden before its ReLU), `[*rows, embed]`."""
+        ...
 
 
 def sample_points(options: GradientOrder) -> tuple[float, ...]:
@@ -67,6 +57,39 @@ def transition_contribution(
 
     points = jnp.asarray(sample_points(options), probs_t.dtype)
     return (jax.vmap(slope)(points).mean(axis=0) * step).sum(axis=-1)
+
+
+def transition_contribution_fast(
+    weights_at: Callable[[Float[Array, "rows state"]], Weights],
+    at_step: Weights,
+    state_t: Float[Array, "rows state"],
+    state_tp1: Float[Array, "rows state"],
+    probs_t: Float[Array, "rows agents actions"],
+    probs_tp1: Float[Array, "rows agents actions"],
+    options: GradientOrder,
+) -> Float[Array, "rows agents"]:
+    """`transition_contribution` of many steps, with the critic's gradient in closed form.
+
+    `at_step` are the weights at `state_t`, which the left rule's first point needs.
+    """
+    step = (probs_t - probs_tp1) if options.sign == "earned" else (probs_tp1 - probs_t)
+    points = jnp.asarray(sample_points(options), step.dtype)
+
+    def earned(weights: Weights, probs: Array) -> Array:
+        # Two contractions of W1, the largest array here, each a batched product (one stacked product is 2x slower).
+        hidden = weights.project(probs).sum(axis=-2) + weights.b1
+        return (weights.project(step) * weights.slope(hidden)[:, None, :]).sum(axis=-1)
+
+    def at_point(number: Int[Array, ""], total: Array) -> Array:
+        alpha = points[number]
+        weights = weights_at(state_t + alpha * (state_tp1 - state_t))
+        return total + earned(weights, probs_t + alpha * (probs_tp1 - probs_t))
+
+    # The left rule's first point is the step itself, whose weights are at hand.
+    shared = options.rule == "left"
+    first = earned(at_step, probs_t) if shared else jnp.zeros(step.shape[:-1], step.dtype)
+    # A loop, not an unrolled sum: the points then share one buffer for W1, which stays in cache.
+    return jax.lax.fori_loop(int(shared), options.points, at_point, first) / options.points
 
 
 def on_path(valid: Bool[Array, " time"], options: GradientOrder) -> Bool[Array, " time"]:
@@ -106,11 +129,45 @@ def by_contribution(
 ) -> tuple[Int[Array, "time agents"], Float[Array, "time agents"]]:
     """Order of each step of one episode, and the contributions it follows from.
 
-    This is the plain form; training computes the same from one packed pass (`algos.credit_pass`). `reduce` and
-    `source` concern several episodes and are the caller's.
+    This is the plain form; training computes the same from one packed pass (`learning.judging`). `reduce` and `source`
+    concern several episodes and are the caller's.
     """
     per_step = jax.vmap(lambda s0, s1, p0, p1: transition_contribution(critic, s0, s1, p0, p1, options))(
         state[:-1], state[1:], probs[:-1], probs[1:]
     )
     contribution = by_stage(per_step, valid, options)
     return jax.vmap(descending)(contribution), contribution
+
+
+def first_contributions(key: PRNGKeyArray, n_agents: int) -> Float[Array, " agents"]:
+    """What stands for the mean contributions of the batch before the first: random numbers."""
+    return jax.random.normal(key, (n_agents,), jnp.float32)
+
+
+def by_gradients(options: GradientOrder) -> Order:
+    """Who contributed most along the episode is judged first.
+
+    Raises:
+        ValueError: options contradict each other.
+    """
+    if options.reduce == "batch_mean" and options.stage is not None:
+        raise ValueError(f"`path.reduce` batch_mean orders whole episodes; `path.stage` is {options.stage}, not None")
+    if options.source == "previous" and options.reduce != "batch_mean":
+        raise ValueError("`path.source` previous needs `path.reduce` batch_mean; it is episode")
+    return Order("gradients", functools.partial(_of_episode, options), first_contributions, options, reads_critic=True)
+
+
+def _of_episode(
+    options: GradientOrder,
+    critic: CriticAt,
+    episode: Episodes,
+    probs: Float[Array, "time1 agents actions"],
+    key: PRNGKeyArray,
+    state: PyTree,
+) -> Int[Array, "time agents"]:
+    del key, state  # Deterministic, and of this episode alone.
+    return by_contribution(critic, episode.state, probs, episode.valid, options)[0]
+
+
+BY_GRADIENTS = by_gradients(GradientOrder())
+"""By contribution along the whole episode."""

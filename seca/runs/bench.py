@@ -88,7 +88,7 @@ def bench_training(env_id: str, preset: str, runners: int, seconds: float) -> di
 
 def estimated_memory(algorithm: Algorithm, runners: int, devices: int) -> int:
     """Bytes that training is estimated to take on all devices together: each holds the whole replay buffer."""
-    return algorithm.memory(runners) + (devices - 1) * algorithm.buffer
+    return algorithm.memory(runners) + devices * algorithm.buffer_bytes
 
 
 def bench_each(env_id: str, presets: Sequence[str], runners: int, seconds: float) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,6 @@ from jaxtyping import Array, Int
 
 from seca import numerics
 from seca.algos.base import Algorithm
-from seca.algos.replay import take_out
 from seca.config import RunConfig, decisive, to_dict
 from seca.envs import registry
 from seca.envs.base import Env
@@ -188,7 +187,7 @@ def newest_valid(folder: RunFolder, kind: Kind, built: Built) -> tuple[TrainStat
             check_fits(path, metadata, built)
             template = jax.eval_shape(functools.partial(init_state, built.algorithm, built.config.seed))
             if kind == "best":
-                template = take_out(template)[0]
+                template = template.without_replay()
             return checkpoint.load(path, template), position
         except (checkpoint.CheckpointError, FileNotFoundError) as error:
             if not path.exists():  # The run goes on and has just replaced it.

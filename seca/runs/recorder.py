@@ -9,7 +9,6 @@ import time
 from typing import Any
 
 from seca import files
-from seca.algos.replay import take_out
 from seca.config import RunConfig, to_dict
 from seca.envs.base import Env
 from seca.runs.display import Display
@@ -123,7 +122,7 @@ class Recorder:
             if self._position.best is None or score >= self._position.best:
                 self._position = dataclasses.replace(self._position, best=score)
                 # Without a replay buffer, which the next iteration overwrites and only `latest` goes on from.
-                self._best = (take_out(state)[0], self._metadata(state))
+                self._best = (state.without_replay(), self._metadata(state))
         if self._due() or self._stop or int(state.iteration) == 0:
             self.save(state)
         return bool(self._stop)

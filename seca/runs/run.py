@@ -12,9 +12,9 @@ import jax
 import seca
 from seca import files
 from seca.algos.base import Algorithm
-from seca.algos.replay import put_back, take_out
 from seca.config import RunConfig
 from seca.errors import RunError, UsageError
+from seca.learning.buffer import Buffer
 from seca.runs import folder as folders
 from seca.runs import machine, sources, stats
 from seca.runs.display import Display
@@ -52,8 +52,11 @@ def prepare(config: RunConfig, home: RunFolder | None = None) -> Prepared:
     """
     check_installed(config.loggers)
     built = build_run(config, home=home)
-    devices = machine.choose_devices(config.devices, config.loop.runners, *built.algorithm.drawn.values())
-    _check_replay(built.algorithm, config, len(devices))
+    buffer = built.algorithm.buffer
+    drawn = () if buffer is None else buffer.drawn.values()
+    devices = machine.choose_devices(config.devices, config.loop.runners, *drawn)
+    if buffer is not None:
+        _check_replay(buffer, config, len(devices))
     prepared = Prepared(
         built, devices, _needed(built.algorithm, config.loop.runners, devices), machine.free_memory(devices[0])
     )
@@ -61,14 +64,14 @@ def prepare(config: RunConfig, home: RunFolder | None = None) -> Prepared:
     return prepared
 
 
-def _check_replay(algorithm: Algorithm, config: RunConfig, devices: int) -> None:
-    if algorithm.room is not None and algorithm.room < config.loop.runners:
+def _check_replay(buffer: Buffer, config: RunConfig, devices: int) -> None:
+    if buffer.episodes < config.loop.runners:
         raise UsageError(
             f"`runners` is {config.loop.runners}: their episodes of one iteration do not fit in the replay buffer, "
-            f"which holds {algorithm.room} on {config.env}; choose fewer runners, or larger `buffer_episodes` or "
+            f"which holds {buffer.episodes} on {config.env}; choose fewer runners, or larger `buffer_episodes` or "
             "`buffer_gib`"
         )
-    for option, count in algorithm.drawn.items():
+    for option, count in buffer.drawn.items():
         if count % devices:
             raise UsageError(
                 f"`{option}` is {count} and `devices` is {devices}: replayed episodes are split evenly, so `devices` "
@@ -77,7 +80,7 @@ def _check_replay(algorithm: Algorithm, config: RunConfig, devices: int) -> None
 
 
 def _needed(algorithm: Algorithm, runners: int, devices: list[jax.Device]) -> int:
-    shared, whole = algorithm.memory(runners) - algorithm.buffer, algorithm.buffer
+    shared, whole = algorithm.memory(runners), algorithm.buffer_bytes
     # Host devices share one memory; accelerators have one each, and the runners are split.
     return shared + len(devices) * whole if devices[0].platform == "cpu" else shared // len(devices) + whole
 
@@ -90,8 +93,9 @@ def _check_memory(prepared: Prepared) -> None:
         f"training {config.preset} on {config.env} needs about {prepared.needed / 2**30:.1f} GiB and "
         f"{free / 2**30:.1f} GiB are free"
     )
-    smaller = f", or `buffer_gib` below {algorithm.buffer / 2**30:.1f}" if algorithm.buffer else ""
-    if algorithm.buffer and len(prepared.devices) > 1 and prepared.devices[0].platform == "cpu":
+    buffer = algorithm.buffer_bytes
+    smaller = f", or `buffer_gib` below {buffer / 2**30:.1f}" if buffer else ""
+    if buffer and len(prepared.devices) > 1 and prepared.devices[0].platform == "cpu":
         smaller += f", or fewer `devices` than {len(prepared.devices)}, each of which holds the buffer"
     least = _needed(algorithm, len(prepared.devices), prepared.devices)
     if least > free:
@@ -133,8 +137,8 @@ def resume(path: pathlib.Path, kind: Kind, display: Display) -> int:
         found = newest_valid(folder, kind, prepared.built)
         if found is not None:
             # The best checkpoint has no replay buffer: it starts empty again.
-            fresh = take_out(state)[1]
-            state, position = found[0] if kind == "latest" else put_back(found[0], fresh), found[1]
+            replay = found[0].replay if kind == "latest" else state.replay
+            state, position = dataclasses.replace(found[0], replay=replay), found[1]
         elif folder.metrics.is_file() and len(folders.read_metrics(folder)) > 1:
             raise UsageError(f"`run` is {path}: it has metrics but no {kind} checkpoint to go on from")
         warnings = session_changes(folder, prepared)
@@ -198,7 +202,7 @@ def _train(
             raise RunError(f"{error}, see {folder.checkpoints}") from None
         recorder.save(state)
     if not stop:
-        state, _ = take_out(state)  # Room for the untrained policy's.
+        state = state.without_replay()  # Room for the untrained policy's.
         report_result(prepared, folder, state, display)
     return _ended(folder, stop, display)
 
@@ -210,7 +214,7 @@ def _introduce(prepared: Prepared, folder: RunFolder, display: Display) -> None:
         f"seca {seca.__version__}, jax {jax.__version__}, {len(devices)} x {devices[0].device_kind} "
         f"({devices[0].platform}); {config.preset} on {config.env}, seed {config.seed}, run folder {folder.path}"
     )
-    buffer = prepared.built.algorithm.buffer
+    buffer = prepared.built.algorithm.buffer_bytes
     free = "" if prepared.free is None else f" of {prepared.free / 2**30:.1f} GiB free"
     replay = f", {buffer / 2**30:.2f} GiB of it for replayed episodes" if buffer else ""
     display.note(f"memory: about {prepared.needed / 2**30:.2f} GiB{free}{replay}")

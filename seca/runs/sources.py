@@ -9,7 +9,6 @@ import pathlib
 from typing import Any
 
 from seca import files
-from seca.algos.replay import take_out
 from seca.config import RunConfig
 from seca.errors import RunError
 from seca.runs import folder as folders
@@ -38,7 +37,7 @@ def _keep_policy(enemy: RunFolder, copy: RunFolder) -> None:
     with files.writing(copy.path):
         copy.path.mkdir(parents=True, exist_ok=True)
     # The best checkpoint is the one without a buffer.
-    checkpoint.save(copy.checkpoints, "best", take_out(state)[0], metadata)
+    checkpoint.save(copy.checkpoints, "best", state.without_replay(), metadata)
     scenario, theirs = copy.scenario(config.env), enemy.found_scenario(config.env)
     if scenario is not None and theirs is not None:
         files.write(scenario, theirs.read_text(encoding="utf-8"))

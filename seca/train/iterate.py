@@ -11,12 +11,12 @@ from jaxtyping import Array
 
 from seca import numerics
 from seca.algos.base import Algorithm
-from seca.algos.optim import global_sum
-from seca.algos.replay import put_back, take_out
 from seca.envs.base import Env
+from seca.learning import buffer
+from seca.learning.buffer import Replay
+from seca.learning.devices import global_sum
 from seca.train.rollout import collect
 from seca.train.state import TrainState, iteration_keys
-from seca.types import PyTree
 
 AXIS = "runners"
 """Name of the device axis over which runners are spread."""
@@ -37,13 +37,13 @@ class Iteration:
     @numerics.own()
     def __call__(self, state: TrainState) -> tuple[TrainState, dict[str, Array]]:
         """The next state, and measures."""
-        return self.program(*take_out(state))
+        return self.program(state.without_replay(), state.replay)
 
     @numerics.own()
     def compile(self, state: TrainState) -> "Iteration":
         """The same, compiled for states like `state`, which is not touched."""
         assert isinstance(self.program, jax.stages.Wrapped)
-        return Iteration(self.program.lower(*take_out(state)).compile())
+        return Iteration(self.program.lower(state.without_replay(), state.replay).compile())
 
 
 def make_iterate(env: Env, algorithm: Algorithm, runners: int, devices: list[jax.Device]) -> Iteration:
@@ -67,14 +67,14 @@ def make_iterate(env: Env, algorithm: Algorithm, runners: int, devices: list[jax
     return Iteration(jax.jit(shared, donate_argnums=1))
 
 
-def spread(state: PyTree, devices: list[jax.Device]) -> PyTree:
+def spread(state: TrainState, devices: list[jax.Device]) -> TrainState:
     """A copy of `state` on every device, as an iteration returns it, so that the second iteration compiles nothing.
 
     A replay buffer is moved there, not copied: it is gone from the state given.
     """
     place = placement(devices)
-    rest, replay = take_out(state)
-    return put_back(jax.device_put(rest, place), jax.device_put(replay, place, donate=True))
+    rest = jax.device_put(state.without_replay(), place)
+    return dataclasses.replace(rest, replay=jax.device_put(state.replay, place, donate=True))
 
 
 def placement(devices: list[jax.Device]) -> jax.sharding.Sharding:
@@ -97,13 +97,15 @@ def device_keys(key: Array, per_device: int, axis: str | None) -> Array:
 
 
 def _iterate(
-    env: Env, algorithm: Algorithm, per_device: int, rest: TrainState, replay: PyTree, axis: str | None
+    env: Env, algorithm: Algorithm, per_device: int, state: TrainState, replay: Replay | None, axis: str | None
 ) -> tuple[TrainState, dict[str, Array]]:
-    state = put_back(rest, replay)
     collect_key, update_key, _ = iteration_keys(state)
     keys = device_keys(collect_key, per_device, axis)
     episodes, played = collect(env, algorithm, algorithm.policy(state.learner), keys, state.env_steps)
-    learner, metrics = algorithm.update(state.learner, episodes, update_key, axis)
+    replay = None if replay is None else buffer.add(replay, episodes, axis)
+    learner, metrics = algorithm.update(state.learner, episodes, replay, update_key, axis)
+    if replay is not None:
+        metrics["buffer_episodes"] = buffer.filled(replay)
     sums = (played.episode_return.sum(), played.won.sum(), played.length.sum(), jnp.asarray(per_device))
     returns, wins, steps, count = global_sum(sums, axis)
     outcome = {
@@ -113,6 +115,7 @@ def _iterate(
     }
     following = TrainState(
         learner=learner,
+        replay=replay,
         seed_key=state.seed_key,
         iteration=state.iteration + 1,
         episodes=state.episodes + count.astype(state.episodes.dtype),

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from seca.algos.base import Acted, Algorithm
+from seca.algos.base import Algorithm
 from seca.envs.base import Env
-from seca.types import Episodes, PyTree, TimeStep
+from seca.types import Acted, Episodes, PyTree, TimeStep
 
 
 class Played(eqx.Module):

@@ -1,5 +1,7 @@
 """Everything that a run needs to go on from where it is."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,6 +9,7 @@ from jaxtyping import Array, Int, UInt32
 
 from seca import numerics
 from seca.algos.base import Algorithm
+from seca.learning.buffer import Replay
 from seca.types import PyTree
 
 
@@ -18,6 +21,8 @@ class TrainState(eqx.Module):
     """
 
     learner: PyTree
+    replay: Replay | None
+    """The replay buffer of an algorithm that has one. Checkpoints of the best policy are without."""
     seed_key: UInt32[Array, " key"]
     """Key data of the run's root key, fixed for the whole run."""
     iteration: Int[Array, ""]
@@ -27,6 +32,10 @@ class TrainState(eqx.Module):
     env_steps: UInt32[Array, ""]
     """Training env steps so far: one step of one unfinished episode counts one; evaluation never counts."""
 
+    def without_replay(self) -> "TrainState":
+        """All but the buffer."""
+        return dataclasses.replace(self, replay=None)
+
 
 @numerics.own()
 def init_state(algorithm: Algorithm, seed: int | Int[Array, ""]) -> TrainState:
@@ -35,6 +44,7 @@ def init_state(algorithm: Algorithm, seed: int | Int[Array, ""]) -> TrainState:
     init_key, run_key = jax.random.split(root)
     return TrainState(
         learner=algorithm.init(init_key),
+        replay=None if algorithm.buffer is None else algorithm.buffer.init(),
         seed_key=jax.random.key_data(run_key),
         iteration=jnp.zeros((), jnp.int32),
         episodes=jnp.zeros((), jnp.int32),

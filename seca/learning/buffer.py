@@ -1,6 +1,6 @@
 """A buffer of whole episodes, by flashbax: what was collected lately, drawn from at random.
 
-The buffer is by far the largest part of a learner's state. It is written in place, which takes that the caller donates
+The buffer is by far the largest part of a training state. It is written in place, which takes that the caller donates
 it (see `train.iterate`), and every device holds all of it, so that any number of devices draws the same episodes.
 """
 
@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
+from seca.learning.devices import first_of_share
 from seca.types import EnvSpec, Episodes, PyTree
 
 
@@ -20,22 +21,29 @@ class Replay(eqx.Module):
     state: PyTree
 
 
-def take_out(tree: PyTree) -> tuple[PyTree, PyTree]:
-    """A tree without its replay buffer, and the buffer in its place in an otherwise empty tree.
+@dataclasses.dataclass(frozen=True)
+class Buffer:
+    """What a replay buffer is to be: asked before compiling, and by the training loop."""
 
-    `eqx.combine(*take_out(tree), is_leaf=is_replay)` puts it back. Trees without a buffer are returned whole.
-    """
-    return eqx.partition(tree, lambda leaf: not is_replay(leaf), is_leaf=is_replay)
+    spec: EnvSpec
+    episodes: int
+    """Episodes that it holds; those of an iteration must fit in it."""
+    drawn: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Episodes taken from it at a time, by the option that says so: each is split evenly over the devices."""
+    record: PyTree = None
+    """Shapes of what it keeps of what acting recorded of each row (arrays `[...]` without batch and time), such as the
+    probabilities of the policy that acted, for corrections of what is off-policy; None keeps nothing."""
 
+    @property
+    def size(self) -> int:
+        """Bytes; every device holds all of it."""
+        return self.episodes * episode_bytes(self.spec, self.record)
 
-def put_back(rest: PyTree, replay: PyTree) -> PyTree:
-    """The tree that `take_out` took apart."""
-    return eqx.combine(rest, replay, is_leaf=is_replay)
-
-
-def is_replay(node: PyTree) -> bool:
-    """Whether a node of a tree is a replay buffer."""
-    return isinstance(node, Replay)
+    def init(self) -> Replay:
+        """With nothing in it."""
+        state = _flashbax(self.episodes, 1).init(_empty(self.spec, self.record))
+        # flashbax's counters are weakly typed, what a checkpoint gives back is not: the same types, the same program.
+        return Replay(jax.tree.map(lambda x: jnp.asarray(x, x.dtype), state))
 
 
 def capacity(spec: EnvSpec, episodes: int, gib: float) -> int:
@@ -54,16 +62,10 @@ def check_room(spec: EnvSpec, episodes: int, gib: float, **needed: int) -> None:
             )
 
 
-def episode_bytes(spec: EnvSpec) -> int:
+def episode_bytes(spec: EnvSpec, record: PyTree = None) -> int:
     """Size of one padded episode in the buffer."""
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(lambda: _empty(spec))))
-
-
-def init(spec: EnvSpec, size: int) -> Replay:
-    """An empty buffer for `size` episodes."""
-    state = _flashbax(size, 1).init(_empty(spec))
-    # flashbax's counters are weakly typed, what a checkpoint gives back is not: the same types, the same program.
-    return Replay(jax.tree.map(lambda x: jnp.asarray(x, x.dtype), state))
+    shapes = jax.eval_shape(lambda: _empty(spec, record))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
 
 
 def size(replay: Replay) -> int:
@@ -78,7 +80,8 @@ def filled(replay: Replay) -> Int[Array, ""]:
 
 def add(replay: Replay, episodes: Episodes, axis: str | None) -> Replay:
     """Store new episodes of all devices over the oldest ones."""
-    new = dataclasses.replace(episodes, record=None)
+    record = episodes.record if replay.state.experience.record is not None else None
+    new = dataclasses.replace(episodes, record=record)
     new = jax.tree.map(lambda x, room: x.astype(room.dtype), new, replay.state.experience)
     if axis is not None:
         new = jax.lax.all_gather(new, axis, tiled=True)
@@ -115,7 +118,7 @@ def _share(everywhere: Episodes, field: str, axis: str | None) -> Episodes:
     if batch % devices:
         raise ValueError(f"`{field}` is {batch}; it must be a multiple of the {devices} devices in use")
     share = batch // devices
-    first = 0 if axis is None else jax.lax.axis_index(axis) * share
+    first = first_of_share(share, axis)
     own = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, share), everywhere)
     return dataclasses.replace(own, actions=own.actions.astype(jnp.int32))
 
@@ -132,7 +135,7 @@ def _flashbax(max_length: int, batch: int) -> PyTree:
     return flashbax.make_item_buffer(max_length, min_length=1, sample_batch_size=batch, add_batches=True)
 
 
-def _empty(spec: EnvSpec) -> Episodes:
+def _empty(spec: EnvSpec, record: PyTree) -> Episodes:
     """One episode of zeros without a batch axis, in the types that it is stored in."""
     time, agents, actions = spec.episode_limit, spec.n_agents, spec.n_actions
     small = jnp.int8 if actions <= 128 else jnp.int16
@@ -146,5 +149,6 @@ def _empty(spec: EnvSpec) -> Episodes:
         state=jnp.zeros((1, time + 1, spec.state_size), jnp.float32),
         avail=jnp.zeros((1, time + 1, agents, actions), bool),
         actions=jnp.zeros((1, time + 1, agents), small),
+        record=jax.tree.map(lambda x: jnp.zeros((1, time + 1, *x.shape), x.dtype), record),
     )
     return jax.tree.map(lambda x: x[0], shapes)

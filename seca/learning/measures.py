@@ -1,14 +1,19 @@
 """What an update reports: numbers that tell why learning goes as it goes. Means are over valid steps, all devices."""
 
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float
 
-from seca.algos.actor_step import Acting, ActorGradient
-from seca.algos.credit_pass import Judged
-from seca.algos.critic_step import CriticStep, Regression
-from seca.algos.optim import global_sum
+from seca.learning.acting import Acting
+from seca.learning.devices import global_sum
+from seca.learning.policy_gradient import ActorGradient
+from seca.learning.trained import norm
+from seca.policies import of_taken
 from seca.types import Episodes
+
+
+def count_steps(episodes: Episodes, axis: str | None) -> Float[Array, ""]:
+    """Steps of all episodes on all devices, as a real number."""
+    return global_sum(episodes.valid.sum(), axis).astype(episodes.reward.dtype)
 
 
 def mean_over_steps(values: Float[Array, "batch time ..."], episodes: Episodes, axis: str | None) -> Array:
@@ -48,12 +53,12 @@ def measure_critic(
 
 def measure_actor(episodes: Episodes, acting: Acting, slope: ActorGradient, axis: str | None) -> dict[str, Array]:
     """Losses and gradient norm of the actor, and how decided it is."""
-    taken = jnp.take_along_axis(acting.probs[:, :-1], episodes.actions[:, :-1, :, None], axis=-1)[..., 0]
+    taken = of_taken(acting.probs[:, :-1], episodes.actions[:, :-1])
     choices = (episodes.avail[:, :-1].sum(axis=-1) > 1).astype(taken.dtype)
     return {
         "actor_loss": slope.loss,
         "actor_policy_loss": slope.policy_part,
-        "actor_gradient_norm": optax.tree.norm(slope.gradient),
+        "actor_gradient_norm": norm(slope.gradient),
         "entropy": slope.entropy,
         "probability_taken": mean_over_steps(taken, episodes, axis).mean(),
         "alive_share": mean_over_steps(choices, episodes, axis).mean(),
@@ -70,30 +75,3 @@ def measure_advantage(
         "advantage_abs": by_agent.mean(),
         "advantage_agent_abs": by_agent,
     }
-
-
-def measure(
-    episodes: Episodes,
-    acting: Acting,
-    goal: Regression,
-    regressed: CriticStep,
-    judged: Judged,
-    slope: ActorGradient,
-    ordered: bool,
-    by_path: bool,
-    axis: str | None,
-) -> dict[str, Array]:
-    """All of the above for the methods that judge agents in an order, with each agent's place and contribution.
-
-    `rank_mean` is each agent's mean position (0 is judged first), `contribution_mean` its mean contribution per
-    episode.
-    """
-    found = measure_critic(episodes, regressed.taken, goal.targets, regressed.loss, regressed.gradient_norm, axis)
-    found |= measure_actor(episodes, acting, slope, axis) | measure_advantage(episodes, judged.advantage, axis)
-    # Only what was really computed: no ranks without an order, no contributions without integrated gradients.
-    if ordered:
-        rank = jnp.argsort(judged.order, axis=-1).astype(goal.targets.dtype)
-        found["rank_mean"] = mean_over_steps(rank, episodes, axis)
-        if by_path:
-            found["contribution_mean"] = judged.team_mean
-    return found

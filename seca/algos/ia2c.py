@@ -7,21 +7,23 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from seca.algos.acting import act, initial_carry, n_agent_inputs
-from seca.algos.actor_step import actor_gradient, unroll
-from seca.algos.agent_critic import Seen, first_output, outputs_of, regress_all, rows_at_once, seen_in, targets_of
 from seca.algos.base import Algorithm
-from seca.algos.config import check_numbers
-from seca.algos.measures import measure_actor, measure_advantage, measure_critic
-from seca.algos.optim import clipped_adam, global_sum, optimiser_state
-from seca.algos.packing import pack
+from seca.learning.acting import act, acting_over, initial_carry, n_agent_inputs
+from seca.learning.agent_critic import Seen, outputs_of, regress_all, rows_at_once, seen_in, targets_of
+from seca.learning.buffer import Replay
+from seca.learning.devices import global_sum
+from seca.learning.measures import count_steps, measure_actor, measure_advantage, measure_critic
+from seca.learning.memory import training_bytes
+from seca.learning.options import check_numbers
+from seca.learning.policy_gradient import PolicyLoss, actor_gradient
+from seca.learning.rows import pack
+from seca.learning.trained import Trained, clipped_adam, fresh, norm
 from seca.nets.agents import RecurrentAgent
 from seca.nets.mixers import Deep
 from seca.returns import n_step
-from seca.types import EnvSpec, Episodes, PyTree
+from seca.types import EnvSpec, Episodes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,13 +67,9 @@ class RewardScale(eqx.Module):
 class Learner(eqx.Module):
     """Everything that IA2C learns or counts. Arrays only."""
 
-    actor: RecurrentAgent
-    critic: Deep
-    target: Deep
-    actor_opt: PyTree
-    critic_opt: PyTree
+    actor: Trained
+    critic: Trained
     rewards: RewardScale
-    updates: Int[Array, ""]
 
 
 def ia2c(name: str, spec: EnvSpec, config: Ia2cConfig) -> Algorithm:
@@ -88,7 +86,7 @@ def ia2c(name: str, spec: EnvSpec, config: Ia2cConfig) -> Algorithm:
     return Algorithm(
         name=name,
         init=functools.partial(init, **bind),
-        policy=lambda learner: learner.actor,
+        policy=lambda learner: learner.actor.params,
         initial_carry=functools.partial(initial_carry, spec=spec, hidden=config.actor_hidden),
         act=act,
         update=functools.partial(update, config=config),
@@ -110,13 +108,9 @@ def init(key: PRNGKeyArray, spec: EnvSpec, config: Ia2cConfig) -> Learner:
     critic = Deep.init(critic_key, (spec.obs_size + spec.n_agents, config.critic_hidden, config.critic_hidden, 1))
     zero = jnp.zeros((), jnp.float32)
     return Learner(
-        actor=actor,
-        critic=critic,
-        target=jax.tree.map(jnp.copy, critic),
-        actor_opt=optimiser_state(clipped_adam(config.actor_lr, config.clip_norm), actor),
-        critic_opt=optimiser_state(clipped_adam(config.critic_lr, config.clip_norm), critic),
+        actor=fresh(actor, clipped_adam(config.actor_lr, config.clip_norm)),
+        critic=fresh(critic, clipped_adam(config.critic_lr, config.clip_norm), target=True),
         rewards=RewardScale(zero, zero, zero),
-        updates=jnp.zeros((), jnp.int32),
     )
 
 
@@ -141,54 +135,44 @@ def standardised(episodes: Episodes, scale: RewardScale) -> Episodes:
 
 
 def update(
-    learner: Learner, episodes: Episodes, key: PRNGKeyArray, axis: str | None, config: Ia2cConfig
+    learner: Learner,
+    episodes: Episodes,
+    replay: Replay | None,
+    key: PRNGKeyArray,
+    axis: str | None,
+    config: Ia2cConfig,
 ) -> tuple[Learner, dict[str, Array]]:
     """One critic step, one actor step on the advantages before it, and a step of the target.
 
     L = - sum m (log pi_i(u_i | tau_i) A_i + xi H_i) / (n sum m),    A_i = y_i - V(o_i),    y n-step
     """
-    del key  # Deterministic.
-    rewards = with_rewards(learner.rewards, episodes, axis)
+    del replay, key  # On policy, deterministic.
+    rewards, count = with_rewards(learner.rewards, episodes, axis), count_steps(episodes, axis)
     if config.standardise_rewards:
         episodes = standardised(episodes, rewards)
-    seen, n_agents = seen_in(episodes), episodes.actions.shape[2]
-    chunk = rows_at_once(n_agents, learner.critic.layers[0].weight.shape[1])
-    packed = pack(episodes.valid, chunk)
-    values = outputs_of(learner.target, critic_inputs, seen, packed, chunk)[..., 0]
+    actor, critic, seen = learner.actor, learner.critic, seen_in(episodes)
+    packed = pack(episodes.valid, rows_at_once(episodes.actions.shape[2], critic.params.layers[0].weight.shape[1]))
+    values = outputs_of(critic.target, critic_inputs, seen, packed)[..., 0]
     returns = functools.partial(n_step, gamma=config.gamma, n=config.n_step)
     targets = targets_of(values, episodes, config.time_limit, returns)
-    found = regress_all(learner.critic, critic_inputs, first_output, seen, targets, episodes.valid, packed, chunk, axis)
+    found = regress_all(critic.params, critic_inputs, seen, targets, packed, count, axis)
     own = found.outputs[..., 0]
     advantage = jnp.where(episodes.valid[..., None], targets - own, 0)
-    acting = unroll(learner.actor, episodes) if episodes.record is None else episodes.record
-    slope = actor_gradient(learner.actor, episodes, acting, advantage, config.entropy_coef, "plain", axis)
-
-    actor_moves, actor_opt = clipped_adam(config.actor_lr, config.clip_norm).update(slope.gradient, learner.actor_opt)
-    critic_moves, critic_opt = clipped_adam(config.critic_lr, config.clip_norm).update(
-        found.gradient, learner.critic_opt
+    acting = acting_over(actor.params, episodes)
+    slope = actor_gradient(
+        actor.params, PolicyLoss(entropy_coef=config.entropy_coef), episodes, acting, advantage, axis
     )
-    critic = eqx.apply_updates(learner.critic, critic_moves)
-    share = config.target_share
-    following = Learner(
-        actor=eqx.apply_updates(learner.actor, actor_moves),
-        critic=critic,
-        target=jax.tree.map(lambda old, new: (1 - share) * old + share * new, learner.target, critic),
-        actor_opt=actor_opt,
-        critic_opt=critic_opt,
-        rewards=rewards,
-        updates=learner.updates + 1,
-    )
-    metrics = {"gradient_steps": 2 * following.updates}
-    metrics |= measure_critic(episodes, own, targets, found.loss, optax.tree.norm(found.gradient), axis)
+    actor = actor.step(slope.gradient, clipped_adam(config.actor_lr, config.clip_norm))
+    critic = critic.step(found.gradient, clipped_adam(config.critic_lr, config.clip_norm)).mix(config.target_share)
+    metrics = {"gradient_steps": actor.steps + critic.steps}
+    metrics |= measure_critic(episodes, own, targets, found.loss, norm(found.gradient), axis)
     metrics |= measure_actor(episodes, acting, slope, axis) | measure_advantage(episodes, advantage, axis)
-    return following, metrics
+    return Learner(actor, critic, rewards), metrics
 
 
 def memory(batch: int, spec: EnvSpec, config: Ia2cConfig) -> int:
-    """Estimated peak bytes of training: parameters, episodes, a chunk of the critic."""
+    """Estimated peak bytes of training."""
+    learner = jax.eval_shape(functools.partial(init, spec=spec, config=config), jax.random.key(0))
     inputs = spec.obs_size + spec.n_agents
-    critic = config.critic_hidden * (inputs + config.critic_hidden)
-    per_row = spec.n_agents * (spec.obs_size + 4 * spec.n_actions + 4 * config.actor_hidden) + spec.state_size
-    rows = batch * (spec.episode_limit + 1)
     working = rows_at_once(spec.n_agents, inputs) * spec.n_agents * (3 * inputs + 6 * config.critic_hidden)
-    return 4 * (6 * critic + 3 * rows * per_row + working)
+    return training_bytes(learner, spec, batch, 3 * spec.n_actions + 4 * config.actor_hidden, working)

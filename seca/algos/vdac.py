@@ -7,20 +7,22 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from seca.algos.acting import act, initial_carry, n_agent_inputs
-from seca.algos.actor_step import ActorGradient, Rows, actor_gradient, score_function, unroll
 from seca.algos.base import Algorithm
-from seca.algos.config import check_numbers
-from seca.algos.floor import FloorConfig, check_floor, floored_policy
-from seca.algos.measures import mean_over_steps, measure_actor, measure_advantage, measure_critic
-from seca.algos.optim import clipped_rmsprop, global_sum, optimiser_state
-from seca.algos.packing import Chunk, flat, over_chunks, pack, room_for, unpack, write
+from seca.learning.acting import act, acting_over, initial_carry, n_agent_inputs
+from seca.learning.buffer import Replay
+from seca.learning.devices import global_sum
+from seca.learning.measures import count_steps, mean_over_steps, measure_actor, measure_advantage, measure_critic
+from seca.learning.memory import training_bytes
+from seca.learning.options import check_numbers
+from seca.learning.policy_gradient import ActorGradient, PolicyLoss, Rows, actor_gradient, score_function
+from seca.learning.rows import map_rows, pack, sum_value_and_grad, to_rows, unpack
+from seca.learning.trained import Trained, clipped_rmsprop, fresh, norm
 from seca.nets.agents import RecurrentAgent
 from seca.nets.mixers import Choice, MonotoneMixer, SumMixer
-from seca.returns import td_lambda
+from seca.policies import FloorConfig, floored_policy, of_taken
+from seca.returns import lambda_returns
 from seca.types import EnvSpec, Episodes, PyTree
 
 CHUNK = 1024
@@ -28,7 +30,7 @@ CHUNK = 1024
 
 
 @dataclasses.dataclass(frozen=True)
-class ValueMixingConfig:
+class VdacConfig:
     """Options of VDAC; the defaults are the authors'."""
 
     mixing: Literal["sum", "monotone"] = "monotone"
@@ -68,9 +70,7 @@ class Networks(eqx.Module):
 class Learner(eqx.Module):
     """Everything that VDAC learns or counts. Arrays only."""
 
-    networks: Networks
-    opt: PyTree
-    updates: Int[Array, ""]
+    networks: Trained
     env_steps: Array
     """Env steps before the next batch, from which the floor of its policies follows."""
 
@@ -96,7 +96,7 @@ class Signal(eqx.Module):
     slope: Float[Array, "batch time1 agents"]
 
 
-def value_mixing(name: str, spec: EnvSpec, config: ValueMixingConfig) -> Algorithm:
+def vdac(name: str, spec: EnvSpec, config: VdacConfig) -> Algorithm:
     """Build VDAC-sum or VMIX for one environment. Su, Adams and Beling 2021 (VDAC).
 
     Each update takes one batch of whole episodes, makes one step, and drops the batch.
@@ -104,13 +104,12 @@ def value_mixing(name: str, spec: EnvSpec, config: ValueMixingConfig) -> Algorit
     Raises:
         ValueError: an option is out of range.
     """
-    check_floor(config.floor)
     check_numbers(config)
     bind = {"spec": spec, "config": config}
     return Algorithm(
         name=name,
         init=functools.partial(init, **bind),
-        policy=lambda learner: learner.networks.agent,
+        policy=lambda learner: learner.networks.params.agent,
         initial_carry=functools.partial(initial_carry, spec=spec, hidden=config.actor_hidden),
         act=functools.partial(act, policy_at=functools.partial(floored_policy, floor=config.floor)),
         update=functools.partial(update, config=config),
@@ -118,15 +117,14 @@ def value_mixing(name: str, spec: EnvSpec, config: ValueMixingConfig) -> Algorit
     )
 
 
-def init(key: PRNGKeyArray, spec: EnvSpec, config: ValueMixingConfig) -> Learner:
+def init(key: PRNGKeyArray, spec: EnvSpec, config: VdacConfig) -> Learner:
     """Fresh networks."""
     agent_key, mixer_key = jax.random.split(key)
     agent = RecurrentAgent.init(agent_key, n_agent_inputs(spec), config.actor_hidden, spec.n_actions + 1)
     monotone = config.mixing == "monotone"
     make = functools.partial(MonotoneMixer.init, mixer_key, spec.n_agents, spec.state_size)
     networks = Networks(agent, make(config.embed, config.width) if monotone else SumMixer())
-    opt = optimiser_state(clipped_rmsprop(config.lr, config.clip_norm), networks)
-    return Learner(networks, opt, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.uint32))
+    return Learner(fresh(networks, clipped_rmsprop(config.lr, config.clip_norm)), jnp.zeros((), jnp.uint32))
 
 
 def team_value(
@@ -141,43 +139,30 @@ def valued(
     mixer: MonotoneMixer | SumMixer,
     episodes: Episodes,
     values: Float[Array, "batch time1 agents"],
-    config: ValueMixingConfig,
+    config: VdacConfig,
     axis: str | None,
 ) -> Valued:
     """Team values, their TD(lambda) targets by the same networks, and both gradients of the squared error.
 
     L = sum m (V_tot - y)^2 / sum m
     """
-    packed = pack(episodes.valid, CHUNK)
-    final = ((0, 0), (0, 1))
-    state, own, counted = flat(episodes.state), flat(values), flat(jnp.pad(episodes.valid, final))
+    packed, count = pack(episodes.valid, CHUNK), count_steps(episodes, axis)
+    team = unpack(map_rows(functools.partial(team_value, mixer), packed, episodes.state, values), packed)
+    returns = functools.partial(lambda_returns, gamma=config.gamma, lam=config.td_lambda)
+    targets = jax.vmap(returns)(episodes.reward, episodes.ended(config.time_limit), episodes.valid, team)
+    found = sum_value_and_grad(squared_error, packed, mixer, values, episodes.state, to_rows(targets), axis=axis)
+    gradient = jax.tree.map(lambda g: g / count, found.gradient)
+    return Valued(team, targets, found.value / count, gradient, unpack(found.slopes, packed)[:, :-1])
 
-    def evaluate(buffer: Array, rows: Chunk) -> Array:
-        return write(buffer, team_value(mixer, state[rows.index], own[rows.index]), rows)
 
-    team = unpack(over_chunks(packed, CHUNK, evaluate, room_for(packed, (), own.dtype)), packed)
-    ended = episodes.terminated | episodes.truncated if config.time_limit == "terminal" else episodes.terminated
-    returns = functools.partial(td_lambda, gamma=config.gamma, lam=config.td_lambda)
-    targets = jax.vmap(returns)(episodes.reward, ended, episodes.valid, team)
-    goal = flat(jnp.pad(targets, final))
-
-    def accumulate(carry: PyTree, rows: Chunk) -> PyTree:
-        total, loss, buffer = carry
-        counts = rows.real & counted[rows.index]
-
-        def error(params: MonotoneMixer | SumMixer, part: Array) -> Array:
-            return jnp.where(counts, (team_value(params, state[rows.index], part) - goal[rows.index]) ** 2, 0).sum()
-
-        found, (gradient, slope) = jax.value_and_grad(error, argnums=(0, 1))(mixer, own[rows.index])
-        return jax.tree.map(jnp.add, total, gradient), loss + found, write(buffer, slope, rows)
-
-    zeros = jax.tree.map(jnp.zeros_like, mixer)
-    init = (zeros, jnp.zeros((), own.dtype), room_for(packed, own.shape[1:], own.dtype))
-    gradient, loss, slope = over_chunks(packed, CHUNK, accumulate, init)
-    gradient, loss, count = global_sum((gradient, loss, episodes.valid.sum()), axis)
-    count = count.astype(loss.dtype)
-    gradient = jax.tree.map(lambda g: g / count, gradient)
-    return Valued(team, targets, loss / count, gradient, unpack(slope, packed)[:, :-1])
+def squared_error(
+    mixer: MonotoneMixer | SumMixer,
+    values: Float[Array, "rows agents"],
+    state: Float[Array, "rows state"],
+    targets: Float[Array, " rows"],
+) -> tuple[Float[Array, " rows"], tuple[()]]:
+    """(V_tot - y)^2 of some rows; a loss for `sum_value_and_grad`."""
+    return (team_value(mixer, state, values) - targets) ** 2, ()
 
 
 def both_heads(outputs: Array, log_probs: Array, rows: Rows) -> Float[Array, "batch block agents"]:
@@ -187,7 +172,12 @@ def both_heads(outputs: Array, log_probs: Array, rows: Rows) -> Float[Array, "ba
 
 
 def update(
-    learner: Learner, episodes: Episodes, key: PRNGKeyArray, axis: str | None, config: ValueMixingConfig
+    learner: Learner,
+    episodes: Episodes,
+    replay: Replay | None,
+    key: PRNGKeyArray,
+    axis: str | None,
+    config: VdacConfig,
 ) -> tuple[Learner, dict[str, Array]]:
     """One step of agents and mixer. Su et al. 2021, section 4.
 
@@ -195,31 +185,27 @@ def update(
 
     The advantage is the same for all agents; y is held constant and comes from the same networks.
     """
-    del key  # Deterministic.
-    networks, n_agents = learner.networks, episodes.actions.shape[2]
+    del replay, key  # On policy, deterministic.
+    networks, n_agents = learner.networks.params, episodes.actions.shape[2]
     policy = floored_policy(learner.env_steps, config.floor)
-    acting = unroll(networks.agent, episodes, policy) if episodes.record is None else episodes.record
+    acting = acting_over(networks.agent, episodes, policy)
     assert acting.value is not None  # The head has an output for it.
     found = valued(networks.mixer, episodes, acting.value, config, axis)
     error = jnp.where(episodes.valid, found.targets - found.team[:, :-1], 0)
     advantage = jnp.broadcast_to(error[..., None], (*error.shape, n_agents))
     # The policy loss is a mean over agents too, the value loss is one for all of them.
     signal = Signal(advantage, n_agents * config.value_coef * found.slope)
-    slope = actor_gradient(
-        networks.agent, episodes, acting, signal, config.entropy_coef, "plain", axis, both_heads, policy
-    )
-    gradient: PyTree = Networks(slope.gradient, jax.tree.map(lambda g: config.value_coef * g, found.gradient))
-    moves, opt = clipped_rmsprop(config.lr, config.clip_norm).update(gradient, learner.opt)
-    updates = learner.updates + 1
+    loss = PolicyLoss(both_heads, config.entropy_coef, policy=policy)
+    slope = actor_gradient(networks.agent, loss, episodes, acting, signal, axis)
+    gradient = Networks(slope.gradient, jax.tree.map(lambda g: config.value_coef * g, found.gradient))
+    trained = learner.networks.step(gradient, clipped_rmsprop(config.lr, config.clip_norm))
     steps = global_sum(episodes.valid.sum(), axis).astype(jnp.uint32)
-    metrics = {"gradient_steps": updates}
-    mixer_norm = optax.tree.norm(found.gradient)
-    metrics |= measure_critic(episodes, found.team[:, :-1], found.targets, found.loss, mixer_norm, axis)
+    metrics = {"gradient_steps": trained.steps}
+    metrics |= measure_critic(episodes, found.team[:, :-1], found.targets, found.loss, norm(found.gradient), axis)
     metrics |= measure_actor(
         episodes, acting, _in_value(slope, episodes, acting.probs, advantage, found, config, axis), axis
     )
-    metrics |= measure_advantage(episodes, advantage, axis)
-    return Learner(eqx.apply_updates(networks, moves), opt, updates, learner.env_steps + steps), metrics
+    return Learner(trained, learner.env_steps + steps), metrics | measure_advantage(episodes, advantage, axis)
 
 
 def _in_value(
@@ -228,20 +214,18 @@ def _in_value(
     probs: Array,
     advantage: Array,
     found: Valued,
-    config: ValueMixingConfig,
+    config: VdacConfig,
     axis: str | None,
 ) -> ActorGradient:
     """The gradient with its losses as they are: the linear part that was differentiated is not the error's value."""
-    taken = jnp.take_along_axis(probs[:, :-1], episodes.actions[:, :-1, :, None], axis=-1)[..., 0]
+    taken = of_taken(probs[:, :-1], episodes.actions[:, :-1])
     policy = -mean_over_steps(jnp.log(jnp.where(taken > 0, taken, 1)) * advantage, episodes, axis).mean()
     loss = policy + config.value_coef * found.loss - config.entropy_coef * slope.entropy
     return dataclasses.replace(slope, loss=loss, policy_part=policy)
 
 
-def memory(batch: int, spec: EnvSpec, config: ValueMixingConfig) -> int:
-    """Estimated peak bytes of training: parameters, episodes, a chunk of the mixer."""
-    outputs = config.embed * (spec.n_agents + 1)
-    mixer = config.width * (2 * spec.state_size + outputs) + 3 * config.embed * spec.state_size
-    per_row = spec.n_agents * (spec.obs_size + 4 * spec.n_actions + 4 * config.actor_hidden) + spec.state_size
-    rows = batch * (spec.episode_limit + 1)
-    return 4 * (5 * mixer + 3 * rows * per_row + 6 * CHUNK * (outputs + 2 * config.width))
+def memory(batch: int, spec: EnvSpec, config: VdacConfig) -> int:
+    """Estimated peak bytes of training."""
+    learner = jax.eval_shape(functools.partial(init, spec=spec, config=config), jax.random.key(0))
+    working = 6 * CHUNK * (config.embed * (spec.n_agents + 1) + 2 * config.width)
+    return training_bytes(learner, spec, batch, 3 * spec.n_actions + 4 * config.actor_hidden, working)

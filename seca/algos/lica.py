@@ -1,0 +1,125 @@
+"""LICA: the actor climbs the mixing critic's value of its own policies, with no advantage in between."""
+
+import dataclasses
+import functools
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from seca.algos.base import Algorithm
+from seca.learning.acting import act, acting_over, initial_carry, n_agent_inputs
+from seca.learning.buffer import Replay
+from seca.learning.climbing import climb, climbing_gradient
+from seca.learning.joint_critic import (
+    CRITIC_CHUNK,
+    MixingCriticConfig,
+    chunk_rows,
+    fresh_mixing_critic,
+    train_mixing_critic,
+    working_floats,
+)
+from seca.learning.measures import count_steps, measure_actor, measure_critic
+from seca.learning.memory import training_bytes
+from seca.learning.options import check_numbers
+from seca.learning.policy_gradient import EntropyForm
+from seca.learning.rows import pack
+from seca.learning.trained import Trained, clipped_adam, fresh
+from seca.nets.agents import RecurrentAgent
+from seca.nets.critics import MixingCritic
+from seca.types import EnvSpec, Episodes
+
+
+@dataclasses.dataclass(frozen=True)
+class LicaConfig(MixingCriticConfig):
+    """Options of LICA; the defaults are the published ones, with the compact critic."""
+
+    actor_lr: float = 2.5e-3
+    """Adam step size of the actor."""
+    entropy_coef: float = 0.06
+    """Xi, weight of the adaptive entropy term; the authors advise 0.06, and 0.03 on the hardest maps."""
+    entropy: EntropyForm = "batch_mean"
+    """Form of the adaptive entropy: xi * H / sg(H) of the batch mean, of each agent and step, or of the mean over
+    agents that have a choice."""
+    actor_hidden: int = 64
+    """Width of the actor's layers and of its recurrent state."""
+
+
+class Learner(eqx.Module):
+    """Everything that LICA learns or counts. Arrays only."""
+
+    actor: Trained
+    critic: Trained
+
+
+def lica(name: str, spec: EnvSpec, config: LicaConfig) -> Algorithm:
+    """Build LICA for one environment. Zhou et al. 2020.
+
+    Each update takes one batch of whole episodes: a critic step, as SeCA's, then one actor step up the critic just
+    stepped, then the batch is dropped.
+
+    Raises:
+        ValueError: an option is out of range.
+    """
+    check_numbers(config)
+    bind = {"spec": spec, "config": config}
+    return Algorithm(
+        name=name,
+        init=functools.partial(init, **bind),
+        policy=lambda learner: learner.actor.params,
+        initial_carry=functools.partial(initial_carry, spec=spec, hidden=config.actor_hidden),
+        act=act,
+        update=functools.partial(update, **bind),
+        memory=functools.partial(memory, **bind),
+    )
+
+
+def init(key: PRNGKeyArray, spec: EnvSpec, config: LicaConfig) -> Learner:
+    """Fresh networks; the target is a copy of the critic."""
+    actor_key, critic_key = jax.random.split(key)
+    actor = RecurrentAgent.init(actor_key, n_agent_inputs(spec), config.actor_hidden, spec.n_actions)
+    optimiser = clipped_adam(config.actor_lr, config.clip_norm)
+    return Learner(fresh(actor, optimiser), fresh_mixing_critic(critic_key, spec, config))
+
+
+def mixing_value_and_slope(
+    critic: MixingCritic, state: Float[Array, "rows state"], probs: Float[Array, "rows agents actions"]
+) -> tuple[Float[Array, " rows"], Float[Array, "rows agents actions"]]:
+    """f(s, pi) and df/dpi of the mixing critic, the gradient in closed form."""
+    weights = critic.weights(state, probs.shape[1])
+    return weights.value(probs), weights.input_gradient(probs)
+
+
+def update(
+    learner: Learner,
+    episodes: Episodes,
+    replay: Replay | None,
+    key: PRNGKeyArray,
+    axis: str | None,
+    spec: EnvSpec,
+    config: LicaConfig,
+) -> tuple[Learner, dict[str, Array]]:
+    """Critic steps, then one actor step. Zhou et al. 2020, section 4.
+
+    L = - sum m f(s, pi_1 .. pi_n) / sum m  -  xi Hbar / sg(Hbar),     the gradient through f into the policies.
+    """
+    del replay, key  # On policy, deterministic.
+    chunk, count = chunk_rows(spec, config), count_steps(episodes, axis)
+    packed = pack(episodes.valid, max(chunk, CRITIC_CHUNK))
+    critic, regressed = train_mixing_critic(learner.critic, episodes, packed, config, count, axis)
+    acting = acting_over(learner.actor.params, episodes)
+    up = climb(critic.params, mixing_value_and_slope, episodes.state, acting.probs, packed, chunk)
+    slope = climbing_gradient(learner.actor.params, episodes, acting, up, config.entropy_coef, config.entropy, axis)
+    actor = learner.actor.step(slope.gradient, clipped_adam(config.actor_lr, config.clip_norm))
+    metrics = {"gradient_steps": critic.steps + actor.steps}
+    metrics |= measure_critic(
+        episodes, regressed.taken, regressed.targets, regressed.loss, regressed.gradient_norm, axis
+    )
+    return Learner(actor, critic), metrics | measure_actor(episodes, acting, slope, axis)
+
+
+def memory(batch: int, spec: EnvSpec, config: LicaConfig) -> int:
+    """Estimated peak bytes of training."""
+    learner = jax.eval_shape(functools.partial(init, spec=spec, config=config), jax.random.key(0))
+    per_agent = 3 * spec.n_actions + 2 * config.critic_embed + 2 * config.actor_hidden
+    return training_bytes(learner, spec, batch, per_agent, working_floats(spec, config))

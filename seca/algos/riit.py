@@ -1,0 +1,220 @@
+"""RIIT: the actor climbs a critic that is monotone in the agents' own values, on new and replayed episodes."""
+
+import dataclasses
+import functools
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from seca.algos.base import Algorithm
+from seca.learning import buffer as buffers
+from seca.learning.acting import act, acting_over, initial_carry, n_agent_inputs
+from seca.learning.buffer import Buffer, Replay
+from seca.learning.climbing import climb, climbing_gradient
+from seca.learning.devices import global_sum
+from seca.learning.joint_critic import CRITIC_CHUNK, CriticStep, fit, regression_targets
+from seca.learning.measures import count_steps, measure_actor, measure_critic
+from seca.learning.memory import training_bytes
+from seca.learning.options import check_numbers
+from seca.learning.policy_gradient import EntropyForm
+from seca.learning.rows import pack
+from seca.learning.trained import Copied, Trained, clipped_adam, fresh, never_copied
+from seca.nets.agents import RecurrentAgent
+from seca.nets.critics import UtilityCritic
+from seca.types import EnvSpec, Episodes
+
+
+@dataclasses.dataclass(frozen=True)
+class RiitConfig:
+    """Options of RIIT; the defaults are its authors', with batches of the paper's comparison."""
+
+    actor_lr: float = 1e-3
+    """Adam step size of the actor."""
+    critic_lr: float = 1e-3
+    """Adam step size of the critic."""
+    gamma: float = 0.99
+    """Discount per env step."""
+    td_lambda: float = 0.6
+    """Lambda of the targets on new episodes; on replayed ones, which older policies played, it is 0."""
+    entropy_coef: float = 0.03
+    """Xi, weight of the adaptive entropy term."""
+    entropy: EntropyForm = "batch_mean"
+    """Form of the adaptive entropy: xi * H / sg(H) of the batch mean, of each agent and step, or of the mean over
+    agents that have a choice."""
+    off_policy: bool = True
+    """Whether the critic takes a step on replayed episodes before the one on new episodes."""
+    batch_episodes: int = 32
+    """Episodes drawn from the buffer for that step."""
+    start_episodes: int = 128
+    """Episodes that the buffer holds before the first of these steps."""
+    latest_episodes: int | None = None
+    """Episodes that the other step of the critic and the actor's are on: so many of those collected last, or fewer
+    until there are as many; None, the new ones alone. The older ones are from earlier policies, uncorrected."""
+    buffer_episodes: int = 5000
+    """Episodes the buffer holds."""
+    buffer_gib: float = 2.0
+    """Memory the buffer may take on each device; on large maps it holds fewer episodes for that."""
+    target_interval: int = 200
+    """Training episodes between two copies of the critic into its target."""
+    clip_norm: float = 10.0
+    """Global gradient norm above which the gradient is scaled down, actor and critic apart."""
+    actor_hidden: int = 64
+    """Width of the actor's layers and of its recurrent state."""
+    critic_hidden: int = 128
+    """Width of the two hidden layers that value an agent's own observation and action."""
+    embed: int = 32
+    """Width of the mixing network."""
+    time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
+    """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""
+
+
+class Learner(eqx.Module):
+    """Everything that RIIT learns or counts. Arrays only."""
+
+    actor: Trained
+    critic: Trained
+    episodes: Copied
+    """Training episodes collected, and how many there were when the critic was last copied into the target."""
+
+
+def riit(name: str, spec: EnvSpec, config: RiitConfig) -> Algorithm:
+    """Build RIIT, on and off policy or on policy alone, for one environment. Hu et al. 2021 (arXiv 2102.03479).
+
+    Each update takes one batch of whole episodes: a critic step on replayed episodes once there are enough, a critic
+    step and an actor step on the new ones, or on the latest.
+
+    Raises:
+        ValueError: an option is out of range, or the buffer cannot hold what it should.
+    """
+    check_numbers(config)
+    bind = {"spec": spec, "config": config}
+    return Algorithm(
+        name=name,
+        init=functools.partial(init, **bind),
+        policy=lambda learner: learner.actor.params,
+        initial_carry=functools.partial(initial_carry, spec=spec, hidden=config.actor_hidden),
+        act=act,
+        update=functools.partial(update, config=config),
+        memory=functools.partial(memory, **bind),
+        buffer=buffer(spec, config),
+    )
+
+
+def buffer(spec: EnvSpec, config: RiitConfig) -> Buffer | None:
+    """No more episodes than are ever looked at. Raises ValueError when it cannot hold them."""
+    drawn = {"batch_episodes": config.batch_episodes} if config.off_policy else {}
+    drawn |= {} if config.latest_episodes is None else {"latest_episodes": config.latest_episodes}
+    needed = drawn | ({"start_episodes": config.start_episodes} if config.off_policy else {})
+    buffers.check_room(spec, config.buffer_episodes, config.buffer_gib, **needed)
+    if config.off_policy:
+        return Buffer(spec, buffers.capacity(spec, config.buffer_episodes, config.buffer_gib), drawn)
+    return Buffer(spec, config.latest_episodes, drawn) if config.latest_episodes else None
+
+
+def adam(lr: float, config: RiitConfig) -> optax.GradientTransformation:
+    """Clip, then Adam with eps 1e-7."""
+    return clipped_adam(lr, config.clip_norm, eps=1e-7)
+
+
+def critic_optimiser(config: RiitConfig) -> optax.GradientTransformation:
+    """Of half the mean squared error, as the error itself is differentiated."""
+    return optax.chain(optax.scale(0.5), adam(config.critic_lr, config))
+
+
+def init(key: PRNGKeyArray, spec: EnvSpec, config: RiitConfig) -> Learner:
+    """Fresh networks; the target is a copy of the critic."""
+    actor_key, critic_key = jax.random.split(key)
+    n, a = spec.n_agents, spec.n_actions
+    actor = RecurrentAgent.init(actor_key, n_agent_inputs(spec), config.actor_hidden, a)
+    critic = UtilityCritic.init(critic_key, n, a, spec.obs_size, spec.state_size, config.critic_hidden, config.embed)
+    return Learner(
+        actor=fresh(actor, adam(config.actor_lr, config)),
+        critic=fresh(critic, critic_optimiser(config), target=True),
+        episodes=never_copied(),
+    )
+
+
+def with_observations(episodes: Episodes) -> Episodes:
+    """The batch with all observations beside the state in its place: all that the critic reads."""
+    obs = episodes.obs.reshape(*episodes.obs.shape[:2], -1)
+    return dataclasses.replace(episodes, state=jnp.concatenate([episodes.state, obs], axis=-1))
+
+
+def taken_value(
+    critic: UtilityCritic, features: Float[Array, "rows features"], actions: Int[Array, "rows agents"], n_actions: int
+) -> Float[Array, " rows"]:
+    """Q_tot at taken actions."""
+    return critic.value(features, jax.nn.one_hot(actions, n_actions, dtype=features.dtype))
+
+
+def value_and_slope(
+    critic: UtilityCritic, features: Float[Array, "rows features"], probs: Float[Array, "rows agents actions"]
+) -> tuple[Float[Array, " rows"], Float[Array, "rows agents actions"]]:
+    """Q_tot at policies and its gradient in them."""
+
+    def total(pi: Array) -> tuple[Array, Array]:
+        value = critic.value(features, pi)
+        return value.sum(), value
+
+    slope, value = jax.grad(total, has_aux=True)(probs)
+    return value, slope
+
+
+def critic_step(
+    critic: Trained, episodes: Episodes, lam: float, config: RiitConfig, axis: str | None
+) -> tuple[Trained, CriticStep]:
+    """One step on half the mean squared error, on episodes `with_observations`."""
+    packed, count = pack(episodes.valid, CRITIC_CHUNK), count_steps(episodes, axis)
+    value = functools.partial(taken_value, n_actions=episodes.avail.shape[-1])
+    targets = regression_targets(critic.target, episodes, packed, config.gamma, lam, config.time_limit, value)
+    return fit(critic, targets, episodes, packed, critic_optimiser(config), count, axis, value)
+
+
+def update(
+    learner: Learner,
+    episodes: Episodes,
+    replay: Replay | None,
+    key: PRNGKeyArray,
+    axis: str | None,
+    config: RiitConfig,
+) -> tuple[Learner, dict[str, Array]]:
+    """Critic on replayed, then on new episodes, then the actor on the new ones. Hu et al. 2021, section 4.
+
+    critic: 1/2 sum m (Q_tot - y)^2 / sum m;     actor: - sum m Q_tot(s, pi_1 .. pi_n) / sum m  -  xi Hbar / sg(Hbar)
+
+    With `latest_episodes` the latest take the place of the new ones, and all measures are of them.
+    """
+    critic, actor = learner.critic, learner.actor
+    collected = learner.episodes.sofar + global_sum(jnp.asarray(episodes.valid.shape[0], jnp.int32), axis)
+    if replay is not None and config.off_policy:
+        ready = buffers.has(replay, max(config.start_episodes, config.batch_episodes))
+        drawn = with_observations(buffers.sample(replay, config.batch_episodes, key, axis))
+        replayed = lambda before: critic_step(before, drawn, 0.0, config, axis)[0]  # noqa: E731
+        critic = jax.lax.cond(ready, replayed, lambda same: same, critic)
+    if replay is not None and config.latest_episodes is not None:
+        episodes = buffers.latest(replay, config.latest_episodes, axis)
+    acting, new = acting_over(actor.params, episodes), with_observations(episodes)
+    critic, found = critic_step(critic, new, config.td_lambda, config, axis)
+    packed = pack(episodes.valid, CRITIC_CHUNK)
+    up = climb(critic.params, value_and_slope, new.state, acting.probs, packed, CRITIC_CHUNK)
+    slope = climbing_gradient(actor.params, episodes, acting, up, config.entropy_coef, config.entropy, axis)
+    actor = actor.step(slope.gradient, adam(config.actor_lr, config))
+    copy_now = learner.episodes.due(collected, config.target_interval)
+    following = Learner(actor, critic.copy_when(copy_now), learner.episodes.after(collected, copy_now))
+    metrics = {"gradient_steps": critic.steps + actor.steps}
+    metrics |= measure_critic(episodes, found.taken, found.targets, found.loss, found.gradient_norm, axis)
+    return following, metrics | measure_actor(episodes, acting, slope, axis)
+
+
+def memory(batch: int, spec: EnvSpec, config: RiitConfig) -> int:
+    """Estimated peak bytes of training on one device: new and drawn episodes, a chunk of the critic."""
+    learner = jax.eval_shape(functools.partial(init, spec=spec, config=config), jax.random.key(0))
+    drawn = config.batch_episodes if config.off_policy else 0
+    inputs = spec.obs_size + spec.n_agents + spec.n_actions
+    working = CRITIC_CHUNK * spec.n_agents * (3 * inputs + 8 * config.critic_hidden)
+    episodes = max(batch, config.latest_episodes or 0) + drawn
+    return training_bytes(learner, spec, episodes, 2 * config.actor_hidden + 2 * spec.n_actions, working, kept=5)

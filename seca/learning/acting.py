@@ -1,0 +1,143 @@
+"""Acting with a recurrent network that all agents share, and unrolling it again over given episodes."""
+
+import functools
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from seca.nets.agents import AnyAgent, RecurrentAgent, agent_inputs
+from seca.policies import PolicyFn, always_masked, epsilon_greedy, linear, masked_log_probs, mode, sample
+from seca.types import Acted, EnvSpec, Episodes, TimeStep
+
+
+class Carry(eqx.Module):
+    """Recurrent state and last action of each agent."""
+
+    hidden: Float[Array, "batch agents hidden"]
+    last_action: Float[Array, "batch agents actions"]
+
+
+class Acting(eqx.Module):
+    """What acting recorded of each row, or a re-unroll computed; rows are `batch`, or `batch time1` once collected."""
+
+    hidden: Float[Array, "*rows agents hidden"]
+    """Recurrent state before the row (zeros at t = 0)."""
+    probs: Float[Array, "*rows agents actions"]
+    """Masked policy."""
+    value: Float[Array, "*rows agents"] | None = None
+    """V_i, of an agent whose head has one output more than there are actions."""
+
+
+class Unrolled(eqx.Module):
+    """A network's pass over whole episodes; rows after the longest one are zeros."""
+
+    hidden: Float[Array, "batch time1 agents hidden"]
+    """Recurrent state before each row."""
+    outputs: Float[Array, "batch time1 agents outputs"]
+
+
+def n_agent_inputs(spec: EnvSpec) -> int:
+    """Length of a row of `nets.agents.agent_inputs`."""
+    return spec.obs_size + spec.n_actions + spec.n_agents
+
+
+def initial_carry(batch: int, spec: EnvSpec, hidden: int) -> Carry:
+    """Zeros."""
+    return Carry(
+        jnp.zeros((batch, spec.n_agents, hidden), jnp.float32),
+        jnp.zeros((batch, spec.n_agents, spec.n_actions), jnp.float32),
+    )
+
+
+def act(
+    params: AnyAgent,
+    carry: Carry,
+    time_step: TimeStep,
+    keys: Key[Array, " batch"],
+    env_steps: Array,
+    greedy: bool,
+    policy_at: Callable[[Array], PolicyFn] = always_masked,
+) -> Acted:
+    """Sample from the policy, or take its most probable action.
+
+    Args:
+        params: the agent.
+        carry: its state.
+        time_step: what it sees.
+        keys: one per runner.
+        env_steps: training steps so far, for schedules.
+        greedy: whether to take the most probable action.
+        policy_at: how logits become a policy after so many env steps.
+    """
+    hidden, outputs = params(agent_inputs(time_step.obs, carry.last_action), carry.hidden)
+    seen, log_probs = observed(carry.hidden, outputs, time_step.avail, policy_at(env_steps))
+    actions = mode(log_probs, time_step.avail) if greedy else sample(log_probs, keys)
+    last_action = jax.nn.one_hot(actions, log_probs.shape[-1], dtype=log_probs.dtype)
+    return Acted(Carry(hidden, last_action), actions, None if greedy else seen)
+
+
+def act_on_values(
+    params: RecurrentAgent,
+    carry: Carry,
+    time_step: TimeStep,
+    keys: Key[Array, " batch"],
+    env_steps: Array,
+    greedy: bool,
+    start: float,
+    finish: float,
+    steps: int,
+) -> Acted:
+    """Each agent for itself: its best available action, or with probability epsilon any available one.
+
+    Epsilon falls linearly from `start` to `finish` over `steps` env steps.
+    """
+    hidden, q = params(agent_inputs(time_step.obs, carry.last_action), carry.hidden)
+    if greedy:
+        actions = mode(q, time_step.avail)
+    else:
+        choose = functools.partial(epsilon_greedy, share=linear(env_steps, start, finish, steps))
+        actions = jax.vmap(choose)(keys, q, time_step.avail)
+    last_action = jax.nn.one_hot(actions, q.shape[-1], dtype=q.dtype)
+    return Acted(Carry(hidden, last_action), actions)
+
+
+def observed(hidden: Array, outputs: Array, avail: Array, policy: PolicyFn = masked_log_probs) -> tuple[Acting, Array]:
+    """What one pass of the agent amounts to, and its log-probabilities."""
+    n_actions = avail.shape[-1]
+    log_probs = policy(outputs[..., :n_actions], avail)
+    value = outputs[..., n_actions] if outputs.shape[-1] > n_actions else None
+    return Acting(hidden, jnp.exp(log_probs), value), log_probs
+
+
+def last_actions(actions: Int[Array, "batch time1 agents"], n_actions: int, dtype: jnp.dtype) -> Array:
+    """One-hot of the action before each row; zeros at t = 0."""
+    taken = jax.nn.one_hot(actions[:, :-1], n_actions, dtype=dtype)
+    return jnp.concatenate([jnp.zeros_like(taken[:, :1]), taken], axis=1)
+
+
+def unroll(agent: AnyAgent, episodes: Episodes) -> Unrolled:
+    """Hidden states and outputs from zeros at t = 0 up to row L of the longest episode."""
+    batch, n_rows, n_agents, _ = episodes.obs.shape
+    previous = last_actions(episodes.actions, episodes.avail.shape[-1], episodes.obs.dtype)
+    hidden = jnp.zeros((batch, n_agents, agent.cell.weight_hh.shape[1]), agent.cell.weight_hh.dtype)
+    room = lambda size: jnp.zeros((n_rows, batch, n_agents, size), hidden.dtype)  # noqa: E731
+
+    def step(t: Int[Array, ""], carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        before, states, outputs = carry
+        after, output = agent(agent_inputs(episodes.obs[:, t], previous[:, t]), before)
+        return after, states.at[t].set(before), outputs.at[t].set(output)
+
+    carry = (hidden, room(hidden.shape[-1]), room(agent.head.bias.shape[0]))
+    _, states, outputs = jax.lax.fori_loop(0, episodes.length.max() + 1, step, carry)
+    return Unrolled(jnp.moveaxis(states, 0, 1), jnp.moveaxis(outputs, 0, 1))
+
+
+def acting_over(agent: AnyAgent, episodes: Episodes, policy: PolicyFn = masked_log_probs) -> Acting:
+    """Hidden states and policies of an actor: as acting recorded them, else unrolled again over the episodes."""
+    if episodes.record is not None:
+        return episodes.record
+    again = unroll(agent, episodes)
+    return observed(again.hidden, again.outputs, episodes.avail, policy)[0]

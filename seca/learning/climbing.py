@@ -1,0 +1,59 @@
+"""Direct gradients: an actor that climbs a joint critic's value of its own policies."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import equinox as eqx
+from jaxtyping import Array, Float
+
+from seca.learning.acting import Acting
+from seca.learning.measures import mean_over_steps
+from seca.learning.policy_gradient import ActorGradient, EntropyForm, PolicyLoss, actor_gradient, direct
+from seca.learning.rows import Packed, map_rows, unpack
+from seca.nets.agents import RecurrentAgent
+from seca.types import Episodes, PyTree
+
+ValueAndSlope = Callable[[PyTree, Array, Array], tuple[Array, Array]]
+"""`(critic, features, probs) -> (f, df/dprobs)` of many rows."""
+
+
+class Climb(eqx.Module):
+    """The critic at the actor's policies, and which way is up."""
+
+    value: Float[Array, "batch time1"]
+    """f(s, pi_1 .. pi_n); meaningless on padding."""
+    slope: Float[Array, "batch time1 agents actions"]
+    """df/dpi; meaningless on padding."""
+
+
+def climb(
+    critic: PyTree,
+    value_and_slope: ValueAndSlope,
+    features: Float[Array, "batch time1 features"],
+    probs: Float[Array, "batch time1 agents actions"],
+    packed: Packed,
+    chunk: int,
+) -> Climb:
+    """f and df/dpi of every step."""
+    return Climb(
+        *unpack(map_rows(functools.partial(value_and_slope, critic), packed, features, probs, chunk=chunk), packed)
+    )
+
+
+def climbing_gradient(
+    actor: RecurrentAgent,
+    episodes: Episodes,
+    acting: Acting,
+    up: Climb,
+    entropy_coef: float,
+    entropy: EntropyForm,
+    axis: str | None,
+) -> ActorGradient:
+    """Gradient of -mean f(s, pi) with the entropy bonus, and these losses in value."""
+    # The loss is a mean over agents too; the value is one for all of them.
+    signal = episodes.actions.shape[2] * up.slope[:, :-1]
+    slope = actor_gradient(actor, PolicyLoss(direct, entropy_coef, entropy), episodes, acting, signal, axis)
+    # In value, the linear part that was differentiated is not the loss.
+    policy_part = -mean_over_steps(up.value[:, :-1], episodes, axis)
+    return dataclasses.replace(slope, loss=slope.loss - slope.policy_part + policy_part, policy_part=policy_part)

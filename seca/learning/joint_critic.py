@@ -1,0 +1,218 @@
+"""The joint critic's half of an update: TD(lambda) regression of the taken joint actions."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import equinox as eqx
+import jax
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from seca.learning.rows import Packed, map_rows, sum_value_and_grad, to_rows, unpack
+from seca.learning.trained import Trained, clipped_adam, fresh, norm
+from seca.nets.critics import MixingCritic
+from seca.nets.grouped import taken_value as grouped_taken_value
+from seca.returns import lambda_returns
+from seca.types import EnvSpec, Episodes, PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class MixingCriticConfig:
+    """Options of the mixing critic and of its training."""
+
+    critic_lr: float = 5e-4
+    """Adam step size of the critic."""
+    gamma: float = 0.99
+    """Discount per env step."""
+    td_lambda: float = 0.8
+    """Lambda of the TD(lambda) targets (Eq. 12)."""
+    target_interval: int = 200
+    """Critic steps between two copies of the critic into its target."""
+    critic_epochs: int = 1
+    """Gradient steps of the critic on each batch, all towards the same targets."""
+    clip_norm: float = 10.0
+    """Global gradient norm above which the gradient is scaled down, actor and critic apart."""
+    critic_embed: int = 64
+    """Width of the mixing critic's hidden layer."""
+    critic_width: int | None = 64
+    """Width of the hypernetwork's hidden layer for W1; None is the authors' wide one, embed * agents * actions."""
+    time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
+    """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""
+
+
+TakenValue = Callable[[PyTree, Float[Array, "rows state"], Int[Array, "rows agents"]], Float[Array, " rows"]]
+"""`f(critic, state, actions)` of many rows: `plain_taken_value`, or `nets.grouped.taken_value`, faster and equal."""
+
+CRITIC_CHUNK = 1024
+"""Rows visited at once by the critic's regression, which groups them by taken action."""
+
+
+def plain_taken_value(
+    critic: MixingCritic, state: Float[Array, "rows state"], actions: Int[Array, "rows agents"]
+) -> Float[Array, " rows"]:
+    """f(s, u) of each row from the whole W1(s)."""
+    return critic.weights(state, actions.shape[-1]).taken_value(actions)
+
+
+def regression_targets(
+    target: PyTree,
+    episodes: Episodes,
+    packed: Packed,
+    gamma: float,
+    lam: float,
+    time_limit: str,
+    taken_value: TakenValue = plain_taken_value,
+) -> Float[Array, "batch time"]:
+    """y_t, TD(lambda) targets by the target critic at the taken actions; 0 on padding. Zang et al. 2023, Eq. 12.
+
+    Args:
+        target: target critic, used for y alone.
+        episodes: whole episodes.
+        packed: their real rows.
+        gamma: discount.
+        lam: lambda of the targets.
+        time_limit: whether an episode cut by the time limit counts as ended.
+        taken_value: how f(s, u) is computed.
+    """
+    of_rows = functools.partial(taken_value, target)
+    values = unpack(map_rows(of_rows, packed, episodes.state, episodes.actions, chunk=CRITIC_CHUNK), packed)
+    returns = functools.partial(lambda_returns, gamma=gamma, lam=lam)
+    return jax.vmap(returns)(episodes.reward, episodes.ended(time_limit), episodes.valid, values)
+
+
+class CriticGradient(eqx.Module):
+    """The critic's loss and gradient over a batch."""
+
+    gradient: PyTree
+    loss: Float[Array, ""]
+    taken: Float[Array, "batch time"]
+    """f(s_t, u_t) before the step."""
+
+
+def critic_gradient(
+    critic: PyTree,
+    targets: Float[Array, "batch time"],
+    episodes: Episodes,
+    packed: Packed,
+    count: Float[Array, ""],
+    axis: str | None,
+    taken_value: TakenValue = plain_taken_value,
+) -> CriticGradient:
+    """Gradient of the masked mean squared error, L = sum_{b,t} m (f(s_t, u_t) - y_t)^2 / sum m.
+
+    Zang et al. 2023, Eq. 12.
+
+    Args:
+        critic: online critic f.
+        targets: y.
+        episodes: whole episodes.
+        packed: their real rows.
+        count: steps of all devices.
+        axis: mapped axis of devices, or None.
+        taken_value: how f(s, u) is computed.
+    """
+
+    def error(params: PyTree, _: tuple[()], state: Array, actions: Array, y: Array) -> tuple[Array, Array]:
+        taken = taken_value(params, state, actions)
+        return (taken - y) ** 2, taken
+
+    rows = episodes.state, episodes.actions, to_rows(targets)
+    found = sum_value_and_grad(error, packed, critic, (), *rows, axis=axis, chunk=CRITIC_CHUNK)
+    gradient = jax.tree.map(lambda g: g / count.astype(g.dtype), found.gradient)
+    return CriticGradient(gradient, found.value / count.astype(found.value.dtype), unpack(found.kept, packed)[:, :-1])
+
+
+class CriticStep(eqx.Module):
+    """What one or more gradient steps were made of; measures are of the first, before it."""
+
+    targets: Float[Array, "batch time"]
+    loss: Float[Array, ""]
+    gradient_norm: Float[Array, ""]
+    """Before clipping."""
+    taken: Float[Array, "batch time"]
+    """f(s_t, u_t)."""
+
+
+def fit(
+    critic: Trained,
+    targets: Float[Array, "batch time"],
+    episodes: Episodes,
+    packed: Packed,
+    optimiser: optax.GradientTransformation,
+    count: Float[Array, ""],
+    axis: str | None,
+    taken_value: TakenValue,
+    epochs: int = 1,
+) -> tuple[Trained, CriticStep]:
+    """Gradient steps of a joint critic towards given targets, all on the same batch."""
+
+    def step(before: Trained, _: None) -> tuple[Trained, CriticStep]:
+        found = critic_gradient(before.params, targets, episodes, packed, count, axis, taken_value)
+        measured = CriticStep(targets, found.loss, norm(found.gradient), found.taken)
+        return before.step(found.gradient, optimiser), measured
+
+    if epochs == 1:
+        return step(critic, None)
+    trained, measured = jax.lax.scan(step, critic, length=epochs)
+    return trained, jax.tree.map(lambda x: x[0], measured)
+
+
+def fresh_mixing_critic(key: PRNGKeyArray, spec: EnvSpec, config: MixingCriticConfig) -> Trained:
+    """An untrained mixing critic; its target is a copy of it."""
+    critic = MixingCritic.init(
+        key, spec.n_agents, spec.n_actions, spec.state_size, config.critic_embed, config.critic_width
+    )
+    return fresh(critic, clipped_adam(config.critic_lr, config.clip_norm), target=True)
+
+
+def train_mixing_critic(
+    critic: Trained,
+    episodes: Episodes,
+    packed: Packed,
+    config: MixingCriticConfig,
+    count: Float[Array, ""],
+    axis: str | None,
+) -> tuple[Trained, CriticStep]:
+    """All gradient steps of the mixing critic on one batch.
+
+    Targets come from the target critic once; every `target_interval` critic steps the critic just stepped is copied
+    into the target.
+    """
+    values = plain_taken_value if is_wide(config) else grouped_taken_value
+    targets = regression_targets(
+        critic.target, episodes, packed, config.gamma, config.td_lambda, config.time_limit, values
+    )
+    optimiser = clipped_adam(config.critic_lr, config.clip_norm)
+    after, found = fit(critic, targets, episodes, packed, optimiser, count, axis, values, config.critic_epochs)
+    # Counted in critic updates, of which each batch makes `critic_epochs`.
+    interval = config.target_interval
+    return after.copy_when(after.steps // interval > critic.steps // interval), found
+
+
+def is_wide(config: MixingCriticConfig) -> bool:
+    """Whether the hypernetwork of W1 is too wide to be handled slice by slice."""
+    return config.critic_width is None or config.critic_width > 512
+
+
+def chunk_rows(spec: EnvSpec, config: MixingCriticConfig) -> int:
+    """Rows per chunk: as many as keep the chunk's W1 in cache on a CPU, in 256 MiB on an accelerator.
+
+    The wide hypernetwork reads tens of MB of weights per chunk, so there a chunk has at least 512 rows.
+    """
+    row_bytes = 4 * spec.n_agents * spec.n_actions * config.critic_embed
+    on_cpu = jax.default_backend() == "cpu"
+    rows = max(16, (2**21 if on_cpu else 2**28) // row_bytes)
+    if is_wide(config):
+        rows = max(rows, 512)
+    # A power of two, and no more than the rows a batch can have.
+    return 2 ** min(int(math.log2(rows)), 14)
+
+
+def working_floats(spec: EnvSpec, config: MixingCriticConfig) -> int:
+    """Numbers held at once by a visit of the hypernetwork; an estimate."""
+    n_outputs = config.critic_embed * spec.n_agents * spec.n_actions
+    width = n_outputs if config.critic_width is None else config.critic_width
+    return 8 * chunk_rows(spec, config) * max(n_outputs, width)

@@ -1,0 +1,186 @@
+"""Proximal policy optimisation over stretches of episodes: what MAPPO and IPPO differentiate."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from seca.learning.acting import last_actions
+from seca.learning.devices import global_sum
+from seca.nets.agents import NormalisedAgent, agent_inputs
+from seca.policies import entropy, masked_log_probs, of_taken
+from seca.types import Episodes, PyTree
+
+GROUP = 16
+"""Stretches of episodes handled at once: their activations stay in a core's cache (64 take up to 1.5 times as long).
+Results do not depend on it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PpoLoss:
+    """Coefficients of the loss."""
+
+    clip: float
+    """How far the ratio of new to old probability may leave 1, and the value its old one, before the loss is flat."""
+    entropy_coef: float
+    huber_delta: float
+
+
+class Networks(eqx.Module):
+    """Actor and critic."""
+
+    actor: NormalisedAgent
+    critic: NormalisedAgent
+
+
+class ReturnScale(eqx.Module):
+    """Running moments of returns, decaying from 0 and rid of that bias by `weight`."""
+
+    mean: Float[Array, ""]
+    square: Float[Array, ""]
+    weight: Float[Array, ""]
+
+    def moments(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """Mean and standard deviation; the variance is at least 0.01."""
+        weight = jnp.maximum(self.weight, 1e-5)
+        mean = self.mean / weight
+        return mean, jnp.sqrt(jnp.maximum(self.square / weight - mean**2, 0.01))
+
+
+class Stretch(eqx.Module):
+    """Some steps of an episode in a row, time before batch, and the recurrent states that they start from."""
+
+    actor_inputs: Float[Array, "*batch time agents inputs"]
+    critic_inputs: Float[Array, "*batch time judges features"]
+    actor_hidden: Float[Array, "*batch agents hidden"]
+    critic_hidden: Float[Array, "*batch judges width"]
+    avail: Bool[Array, "*batch time agents actions"]
+    actions: Int[Array, "*batch time agents"]
+    old_log_prob: Float[Array, "*batch time agents"]
+    advantage: Float[Array, "*batch time agents"]
+    old_value: Float[Array, "*batch time judges"]
+    returns: Float[Array, "*batch time judges"]
+    active: Float[Array, "*batch time agents"]
+    """1 where the step is real and the agent has a choice."""
+    valid: Bool[Array, "*batch time"]
+    """Whether the step is real."""
+
+
+class Counts(eqx.Module):
+    """What means are over, in the whole batch."""
+
+    choices: Float[Array, ""]
+    """Active agents, over all steps."""
+    values: Float[Array, ""]
+    """Values of real steps: one for the state, else one for each agent, the dead among them."""
+
+
+class Terms(eqx.Module):
+    """The three means, or what some stretches add to them."""
+
+    policy: Float[Array, ""]
+    entropy: Float[Array, ""]
+    value: Float[Array, ""]
+
+
+def normalised(
+    advantage: Float[Array, "batch time agents"], active: Float[Array, "batch time agents"], axis: str | None
+) -> Float[Array, "batch time agents"]:
+    """Advantages of mean 0 and deviation 1 over the active ones of all devices; 0 elsewhere."""
+    count, total = global_sum((active.sum(), (active * advantage).sum()), axis)
+    count = jnp.maximum(count, 1)
+    apart = active * (advantage - total / count)
+    return apart / (jnp.sqrt(global_sum((apart**2).sum(), axis) / count) + 1e-5)
+
+
+def huber(error: Float[Array, "..."], delta: float) -> Float[Array, "..."]:
+    """e^2 / 2 up to `delta`, linear beyond."""
+    size = jnp.abs(error)
+    return jnp.where(size <= delta, error**2 / 2, delta * (size - delta / 2))
+
+
+def terms(networks: Networks, part: Stretch, scale: ReturnScale, counts: Counts, loss: PpoLoss) -> Terms:
+    """What some stretches add to the three means. Yu et al. 2022, appendix A.
+
+    policy: min(r A, clip(r, 1 - c, 1 + c) A),   r = pi(u) / pi_old(u);      entropy: H;
+    value: max(huber(y - v), huber(y - v_old - clip(v - v_old, -c, c))),    y the normalised return
+
+    Policy and entropy are means over active agents; the value is one over all values of real steps. That of the state
+    counts once for each step, as it does where n agents share it and none is masked.
+    """
+    _, logits = networks.actor.through_time(part.actor_inputs, part.actor_hidden)
+    _, values = networks.critic.through_time(part.critic_inputs, part.critic_hidden)
+    log_probs = masked_log_probs(logits, part.avail)
+    ratio = jnp.exp(of_taken(log_probs, part.actions) - part.old_log_prob)
+    flat = jnp.clip(ratio, 1 - loss.clip, 1 + loss.clip)
+    gain = jnp.minimum(ratio * part.advantage, flat * part.advantage)
+    mean, deviation = scale.moments()
+    goal, value = (part.returns - mean) / deviation, values[..., 0]
+    near = part.old_value + jnp.clip(value - part.old_value, -loss.clip, loss.clip)
+    error = jnp.maximum(huber(goal - value, loss.huber_delta), huber(goal - near, loss.huber_delta))
+    return Terms(
+        jnp.where(part.active > 0, gain, 0).sum() / counts.choices,
+        jnp.where(part.active > 0, entropy(jnp.exp(log_probs)), 0).sum() / counts.choices,
+        jnp.where(part.valid[..., None], error, 0).sum() / counts.values,
+    )
+
+
+def stretches(
+    episodes: Episodes, hidden: tuple[Array, Array], per_step: dict[str, Array], critic_inputs: Array, length: int
+) -> Stretch:
+    """Episodes cut into pieces of `length` steps, `[batch * pieces, length, ...]`."""
+    time = episodes.valid.shape[1]
+    pieces = -(-time // length)
+
+    def cut(array: Array) -> Array:
+        array = array[:, :time]
+        padded = jnp.pad(array, ((0, 0), (0, pieces * length - time)) + ((0, 0),) * (array.ndim - 2))
+        return padded.reshape(-1, length, *array.shape[2:])
+
+    previous = last_actions(episodes.actions, episodes.avail.shape[-1], episodes.obs.dtype)
+    return Stretch(
+        actor_inputs=cut(agent_inputs(episodes.obs, previous)),
+        critic_inputs=cut(critic_inputs),
+        actor_hidden=cut(hidden[0])[:, 0],
+        critic_hidden=cut(hidden[1])[:, 0],
+        avail=cut(episodes.avail),
+        actions=cut(episodes.actions),
+        **{name: cut(array) for name, array in per_step.items()},
+    )
+
+
+def ppo_gradient(
+    networks: Networks,
+    everything: Stretch,
+    scale: ReturnScale,
+    counts: Counts,
+    ppo: PpoLoss,
+    axis: str | None,
+) -> tuple[PyTree, Terms]:
+    """Gradient of -policy - xi entropy + value, each a mean, and those means.
+
+    The work follows the stretches that hold real steps, whether or not anybody has a choice in them.
+    """
+    real = everything.valid.any(axis=1)
+    number = real.shape[0]
+    group = min(GROUP, number)
+    first = jnp.pad(jnp.argsort(~real, stable=True), (0, group))
+
+    def loss(params: Networks, part: Stretch) -> tuple[Array, Terms]:
+        found = terms(params, part, scale, counts, ppo)
+        return -found.policy - ppo.entropy_coef * found.entropy + found.value, found
+
+    def add(turn: Int[Array, ""], sofar: tuple[PyTree, Terms]) -> tuple[PyTree, Terms]:
+        chosen = jax.lax.dynamic_slice_in_dim(first, turn * group, group)
+        part = jax.tree.map(lambda array: array[chosen], everything)
+        inside = (turn * group + jnp.arange(group) < number)[:, None]
+        active = jnp.where(inside[..., None], part.active, 0)
+        part = dataclasses.replace(part, active=active, valid=inside & part.valid)
+        slope, found = jax.grad(loss, has_aux=True)(networks, part)
+        return jax.tree.map(jnp.add, sofar, (slope, found))
+
+    zero = jnp.zeros((), counts.choices.dtype)
+    init = (jax.tree.map(jnp.zeros_like, networks), Terms(zero, zero, zero))
+    return global_sum(jax.lax.fori_loop(0, (real.sum() + group - 1) // group, add, init), axis)

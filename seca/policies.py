@@ -1,0 +1,114 @@
+"""Policies over discrete actions, once for acting and learning: masks, a floor, epsilon-greedy, entropy."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
+
+MASKED = -1e9
+"""Logit of an unavailable action: its probability is exactly 0 and nothing becomes infinite."""
+
+PolicyFn = Callable[[Float[Array, "*rows actions"], Bool[Array, "*rows actions"]], Float[Array, "*rows actions"]]
+"""`policy(logits, avail) -> log-probabilities`: `masked_log_probs`, or one with a floor under it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FloorConfig:
+    """The least probability of every action, a share of the uniform policy that falls linearly with env steps."""
+
+    start: float = 0.5
+    """Share of the uniform policy at first."""
+    finish: float = 0.01
+    """Share of the uniform policy at last."""
+    steps: int = 100_000
+    """Env steps from first to last."""
+    masked: bool = False
+    """Whether softmax and floor are over the available actions alone (PyMARL2), or over all, of which the available
+    ones are then kept (PyMARL)."""
+
+
+def masked_log_probs(
+    logits: Float[Array, "*rows actions"], avail: Bool[Array, "*rows actions"]
+) -> Float[Array, "*rows actions"]:
+    """log softmax over the available actions; about -1e9 at the others."""
+    return jax.nn.log_softmax(jnp.where(avail, logits, MASKED))
+
+
+def floored_log_probs(
+    logits: Float[Array, "*rows actions"],
+    avail: Bool[Array, "*rows actions"],
+    epsilon: Float[Array, ""],
+    masked: bool = False,
+) -> Float[Array, "*rows actions"]:
+    """Log-probabilities with a floor under every action; about -1e9 at actions that are not available.
+
+        p = (1 - eps) softmax(logits) + eps / A over all actions, then 0 where unavailable, then rescaled to sum 1;
+        masked: over the available actions alone, A their number, which sums to 1 as it is.
+
+    The first is PyMARL's order of things (`mask_before_softmax` False): what the softmax gives to impossible actions is
+    lost. The second is PyMARL2's.
+    """
+    share, counted = epsilon.astype(logits.dtype), avail | (not masked)
+    soft = jax.nn.softmax(jnp.where(counted, logits, MASKED))
+    number = counted.sum(axis=-1, keepdims=True, dtype=logits.dtype)
+    possible = jnp.where(avail, (1 - share) * soft + share / jnp.maximum(number, 1), 0)
+    total = possible.sum(axis=-1, keepdims=True)
+    positive = possible > 0
+    return jnp.where(positive, jnp.log(jnp.where(positive, possible / jnp.where(total > 0, total, 1), 1)), MASKED)
+
+
+def floored_policy(env_steps: Array, floor: FloorConfig) -> PolicyFn:
+    """The policy's form after so many env steps."""
+    epsilon = linear(env_steps, floor.start, floor.finish, floor.steps)
+    return functools.partial(floored_log_probs, epsilon=epsilon, masked=floor.masked)
+
+
+def always_masked(env_steps: Array) -> PolicyFn:
+    """The masked softmax, however long training has gone on."""
+    del env_steps  # No schedule.
+    return masked_log_probs
+
+
+def linear(env_steps: Array, start: float, finish: float, steps: int) -> Float[Array, ""]:
+    """From `start` to `finish` over `steps` env steps, then constant."""
+    return start + (finish - start) * jnp.minimum(env_steps.astype(jnp.float32) / steps, 1)
+
+
+def sample(log_probs: Float[Array, "batch agents actions"], keys: Key[Array, " batch"]) -> Int[Array, "batch agents"]:
+    """An action of each agent, drawn from its policy."""
+    return jax.vmap(functools.partial(jax.random.categorical, mode="low"))(keys, log_probs).astype(jnp.int32)
+
+
+def mode(
+    values: Float[Array, "*rows agents actions"], avail: Bool[Array, "*rows agents actions"]
+) -> Int[Array, "*rows agents"]:
+    """Each agent's best available action, by log-probability or by value."""
+    return jnp.where(avail, values, MASKED).argmax(axis=-1).astype(jnp.int32)
+
+
+def epsilon_greedy(
+    key: PRNGKeyArray,
+    values: Float[Array, "agents actions"],
+    avail: Bool[Array, "agents actions"],
+    share: Float[Array, ""],
+) -> Int[Array, " agents"]:
+    """Each agent's best available action, or with probability `share` any available one."""
+    whether_key, which_key = jax.random.split(key)
+    best = mode(values, avail)
+    explores = jax.random.uniform(whether_key, best.shape, jnp.float32) < share
+    anything = jax.random.categorical(which_key, jnp.where(avail, 0.0, MASKED), mode="low").astype(best.dtype)
+    return jnp.where(explores, anything, best)
+
+
+def of_taken(values: Float[Array, "*rows actions"], actions: Int[Array, "*rows"]) -> Float[Array, "*rows"]:
+    """What the last axis holds for the taken actions: log-probabilities, or values."""
+    return jnp.take_along_axis(values, actions[..., None], axis=-1)[..., 0]
+
+
+def entropy(probs: Float[Array, "*rows actions"]) -> Float[Array, "*rows"]:
+    """H(pi) = -sum p log p in nats, with 0 log 0 = 0 and a finite gradient there."""
+    positive = probs > 0
+    return -jnp.where(positive, probs * jnp.log(jnp.where(positive, probs, 1)), 0).sum(axis=-1)
