@@ -7,24 +7,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seca.algos.base import Algorithm
+from seca.learning import buffer
+from seca.learning.acting import n_agent_inputs
+from seca.nets.agents import RecurrentAgent, agent_inputs
+from seca.policies import entropy, masked_log_probs, of_taken
 from seca.types import EnvSpec, Episodes
 
 SPEC = EnvSpec("test", "1", n_agents=3, n_actions=4, obs_size=5, state_size=6, episode_limit=7)
 LENGTHS = (7, 3, 1, 5, 7, 2, 6, 4)
 
 
-def random_episodes(seed: int = 0, garbage: float = 0.0) -> Episodes:
+def random_episodes(
+    seed: int = 0, garbage: float = 0.0, lengths: tuple[int, ...] = LENGTHS, spec: EnvSpec = SPEC
+) -> Episodes:
     """Episodes of unequal lengths: some terminated, some truncated short of the padding; dead agents at the end."""
     rng = np.random.default_rng(seed)
-    batch, time = len(LENGTHS), SPEC.episode_limit
-    length = np.array(LENGTHS)
+    batch, time = len(lengths), spec.episode_limit
+    length = np.array(lengths)
     valid = np.arange(time) < length[:, None]
     last = np.arange(time) == length[:, None] - 1
     terminated = last & (np.arange(batch) % 2 == 0)[:, None]
-    avail = rng.random((batch, time + 1, SPEC.n_agents, SPEC.n_actions)) < 0.6
+    avail = rng.random((batch, time + 1, spec.n_agents, spec.n_actions)) < 0.6
     avail[..., 0], avail[..., 1] = False, True
-    dead = (np.arange(time + 1) > length[:, None] // 2)[..., None] & (np.arange(SPEC.n_agents) == 1)
-    avail[dead] = np.arange(SPEC.n_actions) == 0
+    dead = (np.arange(time + 1) > length[:, None] // 2)[..., None] & (np.arange(spec.n_agents) == 1)
+    avail[dead] = np.arange(spec.n_actions) == 0
     weights = avail * rng.random(avail.shape)
     filled = np.arange(time + 1) <= length[:, None]
 
@@ -39,8 +46,8 @@ def random_episodes(seed: int = 0, garbage: float = 0.0) -> Episodes:
         terminated=jnp.asarray(terminated),
         truncated=jnp.asarray(last & ~terminated),
         valid=jnp.asarray(valid),
-        obs=pad(rng.normal(size=(batch, time + 1, SPEC.n_agents, SPEC.obs_size))),
-        state=pad(rng.normal(size=(batch, time + 1, SPEC.state_size))),
+        obs=pad(rng.normal(size=(batch, time + 1, spec.n_agents, spec.obs_size))),
+        state=pad(rng.normal(size=(batch, time + 1, spec.state_size))),
         avail=jnp.asarray(avail),
         actions=jnp.asarray(weights.argmax(axis=-1)),
     )
@@ -75,3 +82,47 @@ def widened(episodes: Episodes, extra: int) -> Episodes:
     return dataclasses.replace(
         episodes, **{f.name: pad(getattr(episodes, f.name)) for f in dataclasses.fields(episodes) if f.name != "record"}
     )
+
+
+def agent_of(hidden: int, spec: EnvSpec = SPEC, outputs: int | None = None) -> RecurrentAgent:
+    """A random agent in double precision."""
+    agent = RecurrentAgent.init(jax.random.key(1), n_agent_inputs(spec), hidden, outputs or spec.n_actions)
+    return in_float64(agent)
+
+
+def updated(
+    algorithm: Algorithm, learner: Any, episodes: Episodes, key: jax.Array, axis: str | None = None
+) -> tuple[Any, dict[str, jax.Array]]:
+    """One update as the training loop makes it, from an empty buffer where there is one."""
+    replay = None if algorithm.buffer is None else buffer.add(algorithm.buffer.init(), episodes, axis)
+    return algorithm.update(learner, episodes, replay, key, axis)
+
+
+def plain_outputs(agent: RecurrentAgent, episodes: Episodes) -> jax.Array:
+    """Of a network unrolled step by step over whole padded episodes, `[batch, time + 1, agents, outputs]`."""
+    batch, rows, n_agents = episodes.actions.shape
+    taken = jax.nn.one_hot(episodes.actions, episodes.avail.shape[-1])
+    hidden, last = jnp.zeros((batch, n_agents, agent.cell.weight_hh.shape[1])), jnp.zeros_like(taken[:, 0])
+    outputs = []
+    for t in range(rows):
+        hidden, row = agent(agent_inputs(episodes.obs[:, t], last), hidden)
+        outputs.append(row)
+        last = taken[:, t]
+    return jnp.stack(outputs, axis=1)
+
+
+def plain_actor_loss(
+    agent: RecurrentAgent, episodes: Episodes, advantage: jax.Array, coef: float, form: str
+) -> jax.Array:
+    """Eq. 13 to 16 over the whole padded batch, differentiated through the unrolled network."""
+    log_probs = masked_log_probs(plain_outputs(agent, episodes), episodes.avail)[:, :-1]
+    mask = episodes.valid[..., None]
+    samples = episodes.valid.sum() * episodes.actions.shape[2]
+    policy = -jnp.where(mask, of_taken(log_probs, episodes.actions[:, :-1]) * advantage, 0).sum() / samples
+    entropies = entropy(jnp.exp(log_probs))
+    choice = mask & (episodes.avail[:, :-1].sum(axis=-1) > 1)
+    if form == "per_sample":  # xi log H has the gradient of Eq. 14.
+        return policy - coef * jnp.where(choice, jnp.log(jnp.where(choice, entropies, 1)), 0).sum() / samples
+    counted = choice if form == "alive_only" else jnp.broadcast_to(mask, entropies.shape)
+    mean = jnp.where(counted, entropies, 0).sum() / counted.sum()
+    return policy - coef * mean / jax.lax.stop_gradient(mean)

@@ -104,11 +104,12 @@ def update(
     L = - sum m f(s, pi_1 .. pi_n) / sum m  -  xi Hbar / sg(Hbar),     the gradient through f into the policies.
     """
     del replay, key  # On policy, deterministic.
-    chunk, count = chunk_rows(spec, config), count_steps(episodes, axis)
-    packed = pack(episodes.valid, max(chunk, CRITIC_CHUNK))
+    count = count_steps(episodes, axis)
+    packed = pack(episodes.valid, CRITIC_CHUNK)
     critic, regressed = train_mixing_critic(learner.critic, episodes, packed, config, count, axis)
     acting = acting_over(learner.actor.params, episodes)
-    up = climb(critic.params, mixing_value_and_slope, episodes.state, acting.probs, packed, chunk)
+    packed = pack(episodes.valid, chunk_rows(spec, config))
+    up = climb(critic.params, mixing_value_and_slope, episodes.state, acting.probs, packed)
     slope = climbing_gradient(learner.actor.params, episodes, acting, up, config.entropy_coef, config.entropy, axis)
     actor = learner.actor.step(slope.gradient, clipped_adam(config.actor_lr, config.clip_norm))
     metrics = {"gradient_steps": critic.steps + actor.steps}

@@ -200,7 +200,7 @@ def update(
     acting, new = acting_over(actor.params, episodes), with_observations(episodes)
     critic, found = critic_step(critic, new, config.td_lambda, config, axis)
     packed = pack(episodes.valid, CRITIC_CHUNK)
-    up = climb(critic.params, value_and_slope, new.state, acting.probs, packed, CRITIC_CHUNK)
+    up = climb(critic.params, value_and_slope, new.state, acting.probs, packed)
     slope = climbing_gradient(actor.params, episodes, acting, up, config.entropy_coef, config.entropy, axis)
     actor = actor.step(slope.gradient, adam(config.actor_lr, config))
     copy_now = learner.episodes.due(collected, config.target_interval)

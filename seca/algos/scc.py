@@ -193,7 +193,7 @@ def credits_of(
     """
     rows = batch.state, batch.actions, step_keys(keys, batch.actions.shape[1])
     shares = functools.partial(_shares, critic, config, batch.avail.shape[-1])
-    found = unpack(map_rows(shares, packed, *rows, chunk=CHUNK), packed)
+    found = unpack(map_rows(shares, packed, *rows), packed)
     return jax.lax.stop_gradient(jnp.where(batch.valid[..., None], found[:, :-1], 0))
 
 
@@ -260,13 +260,13 @@ def train(
     """
     actor, critic = before
     batch, count = of_observations(drawn), count_steps(drawn, axis)
-    packed = pack(batch.valid, max(CHUNK, CRITIC_CHUNK))
+    packed = pack(batch.valid, CRITIC_CHUNK)
     actor_rule, critic_rule = make_optimisers(config)
     value = functools.partial(taken_value, n_actions=drawn.avail.shape[-1])
     targets = regression_targets(critic.target, batch, packed, config.gamma, 0.0, config.time_limit, value)
     critic, regressed = fit(critic, targets, batch, packed, critic_rule, count, axis, value)
     keys = episode_keys(key, batch.valid.shape[0], axis)
-    share = credits_of(critic.params, batch, packed, keys, config)
+    share = credits_of(critic.params, batch, pack(batch.valid, CHUNK), keys, config)
     told = drawn.actions, to_rows(share)
     swept = through_time(actor.params, drawn, unroll(actor.params, drawn).hidden, told, to_credit)
     gradient, loss = global_sum((swept.gradient, swept.loss), axis)

@@ -164,12 +164,13 @@ def update(
        whose mean gradient for w = 1 and exact expectations over the agents yet to be judged is that of y, whatever f.
     """
     del replay  # On policy.
-    chunk, count = chunk_rows(spec, config), count_steps(episodes, axis)
-    packed = pack(episodes.valid, max(chunk, CRITIC_CHUNK))
+    count = count_steps(episodes, axis)
+    packed = pack(episodes.valid, CRITIC_CHUNK)
     critic, regressed = train_mixing_critic(learner.critic, episodes, packed, config, count, axis)
     acting = acting_over(learner.actor.params, episodes)
     keys = episode_keys(key, episodes.valid.shape[0], axis)
-    judged = judge(critic.params, episodes, acting.probs, packed, chunk, credit, order, learner.order, keys, axis)
+    packed = pack(episodes.valid, chunk_rows(spec, config))
+    judged = judge(critic.params, episodes, acting.probs, packed, credit, order, learner.order, keys, axis)
     correction = config.td_correction * jnp.where(episodes.valid, regressed.targets - judged.taken, 0)
     advantage = judged.advantage + correction[..., None]
     actor, slope = train_actor(learner.actor, episodes, acting, advantage, config, axis)

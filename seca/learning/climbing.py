@@ -33,12 +33,9 @@ def climb(
     features: Float[Array, "batch time1 features"],
     probs: Float[Array, "batch time1 agents actions"],
     packed: Packed,
-    chunk: int,
 ) -> Climb:
     """f and df/dpi of every step."""
-    return Climb(
-        *unpack(map_rows(functools.partial(value_and_slope, critic), packed, features, probs, chunk=chunk), packed)
-    )
+    return Climb(*unpack(map_rows(functools.partial(value_and_slope, critic), packed, features, probs), packed))
 
 
 def climbing_gradient(

@@ -57,6 +57,14 @@ def plain_taken_value(
     return critic.weights(state, actions.shape[-1]).taken_value(actions)
 
 
+def taken_values(
+    critic: PyTree, episodes: Episodes, packed: Packed, taken_value: TakenValue = plain_taken_value
+) -> Float[Array, "batch time1"]:
+    """f(s_t, u_t) of all real rows; meaningless on padding."""
+    of_rows = functools.partial(taken_value, critic)
+    return unpack(map_rows(of_rows, packed, episodes.state, episodes.actions), packed)
+
+
 def regression_targets(
     target: PyTree,
     episodes: Episodes,
@@ -77,8 +85,7 @@ def regression_targets(
         time_limit: whether an episode cut by the time limit counts as ended.
         taken_value: how f(s, u) is computed.
     """
-    of_rows = functools.partial(taken_value, target)
-    values = unpack(map_rows(of_rows, packed, episodes.state, episodes.actions, chunk=CRITIC_CHUNK), packed)
+    values = taken_values(target, episodes, packed, taken_value)
     returns = functools.partial(lambda_returns, gamma=gamma, lam=lam)
     return jax.vmap(returns)(episodes.reward, episodes.ended(time_limit), episodes.valid, values)
 
@@ -120,7 +127,7 @@ def critic_gradient(
         return (taken - y) ** 2, taken
 
     rows = episodes.state, episodes.actions, to_rows(targets)
-    found = sum_value_and_grad(error, packed, critic, (), *rows, axis=axis, chunk=CRITIC_CHUNK)
+    found = sum_value_and_grad(error, packed, critic, (), *rows, axis=axis)
     gradient = jax.tree.map(lambda g: g / count.astype(g.dtype), found.gradient)
     return CriticGradient(gradient, found.value / count.astype(found.value.dtype), unpack(found.kept, packed)[:, :-1])
 

@@ -50,7 +50,6 @@ def judge(
     episodes: Episodes,
     probs: Float[Array, "batch time1 agents actions"],
     packed: Packed,
-    chunk: int,
     credit: Credit,
     order: Order,
     state: PyTree,
@@ -64,7 +63,6 @@ def judge(
         episodes: whole episodes.
         probs: masked policies of the actor, not yet stepped.
         packed: the real rows.
-        chunk: rows visited at once.
         credit: how an action is valued.
         order: who is judged first.
         state: what the order remembers.
@@ -73,7 +71,7 @@ def judge(
     """
     path = order.path if follows_path(credit, order) else None
     rows = episodes.state, next_row(episodes.state), probs, next_row(probs), episodes.actions
-    seen = map_rows(functools.partial(_first_visit, critic, path), packed, *rows, chunk=chunk)
+    seen = map_rows(functools.partial(_first_visit, critic, path), packed, *rows)
     mixed, earned = InRows(seen.arrays[0]), InRows(seen.arrays[1])
     order_keys, credit_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
     contribution = team_mean = None
@@ -85,7 +83,7 @@ def judge(
         ranks = _orders(critic, episodes, probs, order, order_keys, state)
     told = to_rows(ranks), step_keys(credit_keys, probs.shape[1])
     value = functools.partial(_second_visit, critic, credit)
-    found = map_rows(value, packed, mixed, episodes.state, probs, episodes.actions, *told, chunk=chunk)
+    found = map_rows(value, packed, mixed, episodes.state, probs, episodes.actions, *told)
     advantage = jnp.where(episodes.valid[..., None], unpack(found, packed)[:, :-1], 0)
     taken = unpack(InRows(mixed.arrays.taken()), packed)[:, :-1]
     stop = jax.lax.stop_gradient

@@ -30,7 +30,7 @@ class Packed(eqx.Module):
     row_of: Int[Array, "batch time1"]
     """Row of each step; meaningless on padding."""
     chunk: int = eqx.field(static=True)
-    """The most rows that a visit takes at once, and what it takes unless it says so."""
+    """Rows that a visit takes at once."""
 
 
 class InRows(eqx.Module):
@@ -64,19 +64,17 @@ def pack(valid: Bool[Array, "batch time"], chunk: int) -> Packed:
     return Packed(index, is_step, count, row_of.reshape(batch, time + 1), chunk)
 
 
-def map_rows(fn: Callable[..., PyTree], packed: Packed, *of: PyTree, chunk: int | None = None) -> InRows:
+def map_rows(fn: Callable[..., PyTree], packed: Packed, *of: PyTree) -> InRows:
     """`fn` of every real row.
 
     Args:
         fn: takes trees of arrays `[chunk, ...]` and returns one; a row of it depends on that row alone.
         packed: the real rows.
         of: trees of arrays `[batch, time + 1, ...]`, or `InRows`.
-        chunk: rows visited at once, where not `packed.chunk`.
     """
-    chunk = chunk or packed.chunk
-    body = functools.partial(_write_rows, fn, packed, chunk, of)
-    rooms = _rooms(packed, jax.eval_shape(lambda: fn(*_rows_at(packed, jnp.zeros((), jnp.int32), chunk, of))))
-    return InRows(jax.lax.fori_loop(0, _visits(packed, chunk), body, rooms))
+    rooms = _rooms(packed, jax.eval_shape(lambda: fn(*_rows_at(packed, jnp.zeros((), jnp.int32), of))))
+    body = functools.partial(_write_rows, fn, packed, of)
+    return InRows(jax.lax.fori_loop(0, _visits(packed), body, rooms))
 
 
 def sum_value_and_grad(
@@ -86,7 +84,6 @@ def sum_value_and_grad(
     inputs: PyTree,
     *of: PyTree,
     axis: str | None,
-    chunk: int | None = None,
 ) -> Summed:
     """Sum of a loss over all steps t < L of all devices, with its gradient in parameters and in inputs.
 
@@ -99,12 +96,10 @@ def sum_value_and_grad(
         inputs: differentiated row by row: `[batch, time + 1, ...]`, `InRows`, or () for none.
         of: constants of the rows, likewise.
         axis: mapped axis of devices, or None.
-        chunk: rows visited at once, where not `packed.chunk`.
     """
-    chunk = chunk or packed.chunk
     value_and_grad = jax.value_and_grad(_masked(loss), argnums=(0, 1), has_aux=True)
-    body = functools.partial(_add_rows, value_and_grad, packed, chunk, params, (inputs, *of))
-    some = functools.partial(_rows_at, packed, jnp.zeros((), jnp.int32), chunk)
+    body = functools.partial(_add_rows, value_and_grad, packed, params, (inputs, *of))
+    some = functools.partial(_rows_at, packed, jnp.zeros((), jnp.int32))
     losses, keep = jax.eval_shape(lambda: loss(params, *some((inputs, *of))))
     slopes = jax.eval_shape(lambda: some((inputs,))[0])
     nothing = Summed(
@@ -113,7 +108,7 @@ def sum_value_and_grad(
         InRows(_rooms(packed, slopes)),
         InRows(_rooms(packed, keep)),
     )
-    found = jax.lax.fori_loop(0, _visits(packed, chunk), body, nothing)
+    found = jax.lax.fori_loop(0, _visits(packed), body, nothing)
     value, gradient = global_sum((found.value, found.gradient), axis)
     return Summed(value, gradient, found.slopes, found.kept)
 
@@ -133,17 +128,17 @@ def next_row(rows: PyTree) -> PyTree:
     return jax.tree.map(lambda x: jnp.concatenate([x[:, 1:], x[:, -1:]], axis=1), rows)
 
 
-def _visits(packed: Packed, chunk: int) -> Int[Array, ""]:
-    return (packed.count + chunk - 1) // chunk
+def _visits(packed: Packed) -> Int[Array, ""]:
+    return (packed.count + packed.chunk - 1) // packed.chunk
 
 
-def _rows_at(packed: Packed, start: Int[Array, ""], chunk: int, of: PyTree) -> PyTree:
+def _rows_at(packed: Packed, start: Int[Array, ""], of: PyTree) -> PyTree:
     """A chunk of each tree."""
-    index = jax.lax.dynamic_slice_in_dim(packed.index, start, chunk)
+    index = jax.lax.dynamic_slice_in_dim(packed.index, start, packed.chunk)
 
     def cut(node: PyTree) -> PyTree:
         if isinstance(node, InRows):
-            return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, chunk), node.arrays)
+            return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, packed.chunk), node.arrays)
         return node.reshape(-1, *node.shape[2:])[index]
 
     return jax.tree.map(cut, of, is_leaf=lambda node: isinstance(node, InRows))
@@ -159,11 +154,9 @@ def _write(rooms: PyTree, rows: PyTree, start: Int[Array, ""]) -> PyTree:
     return jax.tree.map(put, rooms, rows)
 
 
-def _write_rows(
-    fn: Callable[..., PyTree], packed: Packed, chunk: int, of: PyTree, visit: Int[Array, ""], rooms: PyTree
-) -> PyTree:
-    start = visit * chunk
-    return _write(rooms, fn(*_rows_at(packed, start, chunk, of)), start)
+def _write_rows(fn: Callable[..., PyTree], packed: Packed, of: PyTree, visit: Int[Array, ""], rooms: PyTree) -> PyTree:
+    start = visit * packed.chunk
+    return _write(rooms, fn(*_rows_at(packed, start, of)), start)
 
 
 def _masked(loss: Callable[..., tuple[Array, PyTree]]) -> Callable[..., tuple[Array, PyTree]]:
@@ -180,15 +173,14 @@ def _masked(loss: Callable[..., tuple[Array, PyTree]]) -> Callable[..., tuple[Ar
 def _add_rows(
     value_and_grad: Callable[..., PyTree],
     packed: Packed,
-    chunk: int,
     params: PyTree,
     of: PyTree,
     visit: Int[Array, ""],
     sofar: Summed,
 ) -> Summed:
-    start = visit * chunk
-    counts = jax.lax.dynamic_slice_in_dim(packed.is_step, start, chunk)
-    inputs, *rest = _rows_at(packed, start, chunk, of)
+    start = visit * packed.chunk
+    counts = jax.lax.dynamic_slice_in_dim(packed.is_step, start, packed.chunk)
+    inputs, *rest = _rows_at(packed, start, of)
     (value, keep), (gradient, slopes) = value_and_grad(params, inputs, counts, *rest)
     return Summed(
         sofar.value + value,

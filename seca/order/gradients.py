@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from seca.order.simple import descending
 from seca.types import Episodes, PyTree
 
 
+@runtime_checkable
 class Weights(Protocol):
     """A critic at some states, as far as contributions need it (`nets.critics.MixingWeights`)."""
 

@@ -11,16 +11,19 @@ import numpy as np
 import pytest
 from reference import Numbers, actor, assert_close, assert_trees_close, at, critic, episodes, float64_fixture, load
 
-from seca.algos.actor_critic import Learner, actor_critic
-from seca.algos.actor_step import actor_gradient, unroll
-from seca.algos.config import ActorCriticConfig
-from seca.algos.credit_pass import judge
-from seca.algos.critic_step import critic_gradient, plain_taken_value, regression
-from seca.algos.grouped import taken_value
-from seca.algos.optim import clipped_adam, optimiser_state
-from seca.algos.packing import pack
-from seca.order.gradients import GradientOrder
-from seca.order.simple import entropy
+from seca.algos.seca import Learner, SecaConfig, named
+from seca.credit.sequential import SWEPT
+from seca.learning.acting import acting_over
+from seca.learning.joint_critic import critic_gradient, plain_taken_value, regression_targets, taken_values
+from seca.learning.judging import Judged, judge
+from seca.learning.policy_gradient import PolicyLoss, actor_gradient
+from seca.learning.rows import pack
+from seca.learning.trained import clipped_adam, fresh
+from seca.nets.grouped import taken_value
+from seca.order.base import GradientOrder
+from seca.order.gradients import by_gradients
+from seca.order.named import ORDERS
+from seca.policies import entropy, of_taken
 from seca.types import EnvSpec
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
@@ -29,8 +32,8 @@ _ = float64_fixture
 CHUNK = 5  # Smaller than a batch and no divisor of it, so that chunks meet episode ends everywhere.
 
 
-def config_of(numbers: Numbers, **changes: Any) -> ActorCriticConfig:
-    config = ActorCriticConfig(
+def config_of(numbers: Numbers, **changes: Any) -> SecaConfig:
+    config = SecaConfig(
         gamma=float(numbers["gamma"]),
         td_lambda=float(numbers["td_lambda"]),
         entropy_coef=float(numbers["entropy_coef"]),
@@ -44,19 +47,17 @@ def numbers_fixture(request: pytest.FixtureRequest, golden_dir: pathlib.Path) ->
     return load(golden_dir, request.param)
 
 
-def judged_by(numbers: Numbers, order: str, credit: str = "swept"):
-    batch, online = episodes(numbers), critic(numbers)
-    acting = unroll(actor(numbers), batch)
+def judged_by(numbers: Numbers, order: str) -> Judged:
+    batch = episodes(numbers)
     n_agents = batch.actions.shape[2]
     return judge(
-        online,
+        critic(numbers),
         batch,
-        acting.probs,
+        acting_over(actor(numbers), batch).probs,
         pack(batch.valid, CHUNK),
-        CHUNK,
-        config_of(numbers, order=order, credit=credit),
+        SWEPT,
+        ORDERS[order](config_of(numbers).path),
         jnp.arange(n_agents),
-        jnp.zeros(n_agents),
         jax.random.split(jax.random.key(0), batch.valid.shape[0]),
         None,
     )
@@ -65,10 +66,10 @@ def judged_by(numbers: Numbers, order: str, credit: str = "swept"):
 def test_policies(numbers: Numbers, float64: None) -> None:
     batch = episodes(numbers)
     filled = numbers["filled"] > 0
-    probs = unroll(actor(numbers), batch).probs
+    probs = acting_over(actor(numbers), batch).probs
     assert_close(probs, numbers["action_probs"], filled)
     mask = numbers["mask"] > 0
-    taken = jnp.take_along_axis(probs[:, :-1], batch.actions[:, :-1, :, None], axis=-1)[..., 0]
+    taken = of_taken(probs[:, :-1], batch.actions[:, :-1])
     assert_close(jnp.log(jnp.where(mask[..., None], taken, 1)), numbers["log_prob_taken"], mask)
     assert_close(entropy(probs), numbers["entropy_per_agent"], filled)
 
@@ -90,11 +91,13 @@ def test_critic_gradient(numbers: Numbers, values, float64: None) -> None:
     batch = episodes(numbers)
     packed = pack(batch.valid, CHUNK)
     gamma, lam = float(numbers["gamma"]), float(numbers["td_lambda"])
-    goal = regression(critic(numbers, "target_critic_"), batch, packed, CHUNK, gamma, lam, False, values)
-    found = critic_gradient(critic(numbers), goal, batch, packed, CHUNK, None, values)
+    target = critic(numbers, "target_critic_")
+    targets = regression_targets(target, batch, packed, gamma, lam, "bootstrap", values)
+    count = batch.valid.sum().astype(float)
+    found = critic_gradient(critic(numbers), targets, batch, packed, count, None, values)
     mask = numbers["mask"] > 0
-    assert_close(goal.target_values, numbers["target_critic_values"], numbers["filled"] > 0)
-    assert_close(goal.targets, numbers["td_lambda_targets"], mask)
+    assert_close(taken_values(target, batch, packed, values), numbers["target_critic_values"], numbers["filled"] > 0)
+    assert_close(targets, numbers["td_lambda_targets"], mask)
     assert_close(found.taken, numbers["critic_values_taken"], mask)
     assert_close(found.loss, numbers["critic_loss"])
     assert_trees_close(found.gradient, critic(numbers, "critic_gradient_"))
@@ -102,6 +105,7 @@ def test_critic_gradient(numbers: Numbers, values, float64: None) -> None:
 
 def test_order_and_contributions(numbers: Numbers, float64: None) -> None:
     judged = judged_by(numbers, "gradients")
+    assert judged.contribution is not None
     np.testing.assert_array_equal(np.asarray(judged.order)[:, 0], numbers["ig_order"])
     np.testing.assert_array_equal(judged.order, np.broadcast_to(judged.order[:, :1], judged.order.shape))
     assert_close(judged.contribution[:, 0], numbers["ig_contributions"])
@@ -114,16 +118,17 @@ def test_advantages_and_actor_gradient(numbers: Numbers, order: str, name: str, 
     judged = judged_by(numbers, order)
     assert_close(judged.advantage, numbers[f"advantage_{name}"], mask)
     batch, agent = episodes(numbers), actor(numbers)
-    values = prefix_values(critic(numbers), batch, unroll(agent, batch).probs, judged.order)
+    values = prefix_values(critic(numbers), batch, acting_over(agent, batch).probs, judged.order)
     assert_close(values, numbers[f"prefix_values_{name}"], mask)
-    gradient_of = functools.partial(actor_gradient, agent, batch, unroll(agent, batch), judged.advantage)
-    whole = gradient_of(float(numbers["entropy_coef"]), "batch_mean", None)
+    acted = acting_over(agent, batch)
+    loss = PolicyLoss(entropy_coef=float(numbers["entropy_coef"]), entropy="batch_mean")
+    whole = actor_gradient(agent, loss, batch, acted, judged.advantage, None)
     assert_close(whole.entropy, numbers["entropy_batch_mean"])
     assert_close(whole.loss, numbers[f"actor_loss_{name}"])
     assert_close(whole.policy_part, numbers[f"actor_loss_policy_part_{name}"])
     assert_close(whole.loss - whole.policy_part, numbers[f"actor_loss_entropy_part_{name}"])
     assert_trees_close(whole.gradient, actor(numbers, f"actor_gradient_{name}_"))
-    policy_only = gradient_of(0.0, "batch_mean", None)
+    policy_only = actor_gradient(agent, PolicyLoss(), batch, acted, judged.advantage, None)
     assert_trees_close(policy_only.gradient, actor(numbers, f"actor_gradient_policy_part_{name}_"))
 
 
@@ -134,22 +139,15 @@ def spec_of(numbers: Numbers) -> EnvSpec:
     )
 
 
-def learner_of(numbers: Numbers, config: ActorCriticConfig) -> Learner:
-    agent, online = actor(numbers), critic(numbers)
-    n_agents = numbers["obs"].shape[3]
+def learner_of(numbers: Numbers, config: SecaConfig) -> Learner:
     return Learner(
-        actor=agent,
-        critic=online,
-        target=online,
-        actor_opt=optimiser_state(clipped_adam(config.actor_lr, config.clip_norm), agent),
-        critic_opt=optimiser_state(clipped_adam(config.critic_lr, config.clip_norm), online),
-        critic_steps=jnp.zeros((), jnp.int32),
-        fixed_order=jnp.arange(n_agents),
-        contributions=jnp.zeros(n_agents),
+        actor=fresh(actor(numbers), clipped_adam(config.actor_lr, config.clip_norm)),
+        critic=fresh(critic(numbers), clipped_adam(config.critic_lr, config.clip_norm), target=True),
+        order=jnp.zeros(numbers["obs"].shape[3]),
     )
 
 
-def consecutive_config(numbers: Numbers) -> ActorCriticConfig:
+def consecutive_config(numbers: Numbers) -> SecaConfig:
     return config_of(
         numbers,
         actor_lr=float(numbers["actor_learning_rate"]),
@@ -165,7 +163,7 @@ def consecutive_config(numbers: Numbers) -> ActorCriticConfig:
 def replay(numbers: Numbers, tolerance: float) -> None:
     """Run all updates through the shipped `update` and compare everything that the file holds."""
     config = consecutive_config(numbers)
-    algorithm = actor_critic("seca", spec_of(numbers), config)
+    algorithm = named("seca", spec_of(numbers), config)
     learner = learner_of(numbers, config)
     update = jax.jit(functools.partial(algorithm.update, axis=None))
     for k in range(numbers["rewards"].shape[0]):
@@ -174,18 +172,18 @@ def replay(numbers: Numbers, tolerance: float) -> None:
         expected = (
             critic(numbers) if version == 0 else critic(at(numbers, "critic_after_", version - 1), "critic_after_")
         )
-        assert_trees_close(learner.target, expected, tolerance)
-        probs = unroll(learner.actor, batch).probs
+        assert_trees_close(learner.critic.target, expected, tolerance)
+        probs = acting_over(learner.actor.params, batch).probs
         assert_close(probs, numbers["action_probs"][k], tolerance=tolerance)
-        learner, metrics = update(learner, batch, jax.random.key(k))
+        learner, metrics = update(learner, batch, None, jax.random.key(k))
         assert_close(metrics["critic_loss"], numbers["critic_loss"][k], tolerance=tolerance)
         assert_close(metrics["critic_gradient_norm"], numbers["critic_gradient_norm"][k], tolerance=tolerance)
         assert_close(metrics["entropy"], numbers["entropy_batch_mean"][k], tolerance=tolerance)
         assert_close(metrics["actor_loss"], numbers["actor_loss_ig_order"][k], tolerance=tolerance)
         assert_close(metrics["actor_gradient_norm"], numbers["actor_gradient_norm_ig_order"][k], tolerance=tolerance)
         assert_close(metrics["contribution_mean"], numbers["ig_contributions"][k].mean(axis=0), tolerance=tolerance)
-        assert_trees_close(learner.critic, critic(at(numbers, "critic_after_", k), "critic_after_"), tolerance)
-        assert_trees_close(learner.actor, actor(at(numbers, "actor_after_", k), "actor_after_"), tolerance)
+        assert_trees_close(learner.critic.params, critic(at(numbers, "critic_after_", k), "critic_after_"), tolerance)
+        assert_trees_close(learner.actor.params, actor(at(numbers, "actor_after_", k), "actor_after_"), tolerance)
 
 
 @pytest.mark.slow
@@ -216,27 +214,27 @@ def test_consecutive_orders_and_advantages(golden_dir: pathlib.Path, float64: No
         packed = pack(batch.valid, CHUNK)
         filled = np.arange(batch.valid.shape[1] + 1) <= numbers["episode_lengths"][k][:, None]
         target = versions[int(numbers["target_critic_version_before"][k])]
-        goal = regression(target, batch, packed, CHUNK, config.gamma, config.td_lambda, False)
-        found = critic_gradient(versions[k], goal, batch, packed, CHUNK, None)
+        targets = regression_targets(target, batch, packed, config.gamma, config.td_lambda, "bootstrap")
+        found = critic_gradient(versions[k], targets, batch, packed, batch.valid.sum().astype(float), None)
         stepped, mask = versions[k + 1], numbers["mask"][k] > 0
-        assert_close(goal.target_values, numbers["target_critic_values"][k], filled)
-        assert_close(goal.targets, numbers["td_lambda_targets"][k], mask)
+        assert_close(taken_values(target, batch, packed), numbers["target_critic_values"][k], filled)
+        assert_close(targets, numbers["td_lambda_targets"][k], mask)
         assert_close(found.taken, numbers["critic_values_taken"][k], mask)
         n_agents = batch.actions.shape[2]
         judged = judge(
             stepped,
             batch,
-            unroll(agent, batch).probs,
+            acting_over(agent, batch).probs,
             pack(batch.valid, CHUNK),
-            CHUNK,
-            config,
-            jnp.arange(n_agents),
+            SWEPT,
+            by_gradients(config.path),
             jnp.zeros(n_agents),
             jax.random.split(jax.random.key(0), batch.valid.shape[0]),
             None,
         )
-        values = prefix_values(stepped, batch, unroll(agent, batch).probs, judged.order)
+        values = prefix_values(stepped, batch, acting_over(agent, batch).probs, judged.order)
         assert_close(values, numbers["prefix_values_ig_order"][k], mask)
+        assert judged.contribution is not None
         assert_close(judged.contribution[:, 0], numbers["ig_contributions"][k])
         np.testing.assert_array_equal(np.asarray(judged.order)[:, 0], numbers["ig_order"][k])
         assert_close(judged.advantage, numbers["advantage_ig_order"][k], mask)

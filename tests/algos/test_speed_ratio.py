@@ -8,18 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seca.algos.actor_critic import actor_critic, init
-from seca.algos.actor_step import masked_log_probs, unroll
-from seca.algos.config import ActorCriticConfig
+from seca.algos.seca import SecaConfig, seca
 from seca.credit.sequential import swept
+from seca.learning.acting import acting_over
 from seca.nets.agents import agent_inputs
 from seca.order.gradients import by_contribution
-from seca.order.simple import entropy
-from seca.returns import td_lambda
+from seca.policies import entropy, masked_log_probs
+from seca.returns import lambda_returns
 from seca.types import EnvSpec, Episodes
 
 SPEC = EnvSpec("2s3z-sizes", "1", n_agents=5, n_actions=11, obs_size=80, state_size=120, episode_limit=120)
-CONFIG = ActorCriticConfig()
+CONFIG = SecaConfig()
 RUNNERS = 8
 
 
@@ -51,20 +50,20 @@ def plain_gradients(learner, episodes: Episodes):
         jax.vmap(lambda critic, s, v: critic.weights(s, SPEC.n_agents).value(v), (None, 0, 0)), (None, 0, 0)
     )
     taken = jax.nn.one_hot(episodes.actions, SPEC.n_actions)
-    returns = functools.partial(td_lambda, gamma=CONFIG.gamma, lam=CONFIG.td_lambda)
+    returns = functools.partial(lambda_returns, gamma=CONFIG.gamma, lam=CONFIG.td_lambda)
     y = jax.vmap(returns)(
-        episodes.reward, episodes.terminated, episodes.valid, critic_of(learner.target, episodes.state, taken)
+        episodes.reward, episodes.terminated, episodes.valid, critic_of(learner.critic.target, episodes.state, taken)
     )
 
     def regression(critic):
         error = critic_of(critic, episodes.state, taken)[:, :-1] - y
         return jnp.where(episodes.valid, error**2, 0).sum() / episodes.valid.sum()
 
-    critic_slope = jax.grad(regression)(learner.critic)
-    probs = unroll(learner.actor, episodes).probs
+    critic_slope = jax.grad(regression)(learner.critic.params)
+    probs = acting_over(learner.actor.params, episodes).probs
 
     def value(state, inputs):
-        return learner.critic.weights(state, SPEC.n_agents).value(inputs)
+        return learner.critic.params.weights(state, SPEC.n_agents).value(inputs)
 
     order, _ = jax.vmap(lambda s, p, m: by_contribution(value, s, p, m, CONFIG.path))(
         episodes.state, probs, episodes.valid
@@ -86,18 +85,19 @@ def plain_gradients(learner, episodes: Episodes):
         policy = -jnp.where(mask, chosen * advantage, 0).sum() / samples
         return policy - CONFIG.entropy_coef * mean / jax.lax.stop_gradient(mean)
 
-    return critic_slope, jax.grad(policy_loss)(learner.actor)
+    return critic_slope, jax.grad(policy_loss)(learner.actor.params)
 
 
 @pytest.mark.slow
 def test_packed_update_is_several_times_faster_than_the_plain_one() -> None:
     """Interleaved in one process, best of several: at least twice as fast."""
     device = jax.devices()[0]
-    learner, episodes = jax.device_put((init(jax.random.key(0), SPEC, CONFIG), played(0)), device)
-    fast = jax.jit(functools.partial(actor_critic("test", SPEC, CONFIG).update, axis=None))
+    algorithm = seca("test", SPEC, CONFIG)
+    learner, episodes = jax.device_put((algorithm.init(jax.random.key(0)), played(0)), device)
+    fast = jax.jit(functools.partial(algorithm.update, axis=None))
     plain = jax.jit(plain_gradients)
     key = jax.random.key(0)
-    programs = {"fast": lambda: fast(learner, episodes, key), "plain": lambda: plain(learner, episodes)}
+    programs = {"fast": lambda: fast(learner, episodes, None, key), "plain": lambda: plain(learner, episodes)}
     best = dict.fromkeys(programs, np.inf)
     for repeat in range(6):
         for name, program in programs.items():

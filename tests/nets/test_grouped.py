@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from reference import assert_trees_close, float64_fixture
 
-from seca.algos.critic_step import plain_taken_value
-from seca.algos.grouped import TILE, taken_value, tile
+from seca.learning.joint_critic import plain_taken_value
 from seca.nets.critics import MixingCritic
+from seca.nets.grouped import TILE, taken_value, tile
 
 pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
 
