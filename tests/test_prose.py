@@ -1,4 +1,4 @@
-"""Pages can be read in any window: no line of prose is over 100 characters."""
+"""Pages can be read in any window, no line of prose over 100 characters, and their links lead somewhere."""
 
 import pathlib
 import re
@@ -54,6 +54,44 @@ def test_no_line_of_prose_is_long(page: pathlib.Path) -> None:
 def test_all_pages_are_looked_at() -> None:
     named = {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/results.md", "tests/golden/smac_frames/README.md"}
     assert named <= {page.as_posix() for page in pages()}
+
+
+def dead_links(page: pathlib.Path, text: str) -> list[str]:
+    """Targets of links and images to files of the repository, and to headings in them, that are not there."""
+    dead: list[str] = []
+    prose = re.sub(r"^```.*?^```|`[^`\n]*`", "", text, flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose):
+        if "://" in target:
+            continue
+        name, _, heading = target.partition("#")
+        path = (page.parent / name) if name else page
+        if not path.exists() or (heading and heading not in anchors(path.read_text())):
+            dead.append(target)
+    return dead
+
+
+def anchors(text: str) -> set[str]:
+    """What headings are called in addresses: lower case, without punctuation, hyphens for spaces."""
+    headings = re.findall(
+        r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), flags=re.MULTILINE
+    )
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", pages(), ids=str)
+def test_links_lead_somewhere(page: pathlib.Path) -> None:
+    assert dead_links(ROOT / page, (ROOT / page).read_text()) == []
+
+
+def test_dead_links_are_found(tmp_path: pathlib.Path) -> None:
+    page, other = tmp_path / "page.md", tmp_path / "other.md"
+    other.write_text("# Two `words`: here\n")
+    page.write_text(
+        "[a](other.md#two-words-here) [b](other.md) [c](https://example.org) `[d](code.md)`\n## Own\n[e](#own)\n"
+    )
+    assert dead_links(page, page.read_text()) == []
+    page.write_text("[a](other.md#three-words) ![b](picture.png) [c](#own)\n")
+    assert dead_links(page, page.read_text()) == ["other.md#three-words", "picture.png", "#own"]
 
 
 LONG = "word " * 25
