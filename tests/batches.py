@@ -99,16 +99,14 @@ def updated(
 
 
 def plain_outputs(agent: RecurrentAgent, episodes: Episodes) -> jax.Array:
-    """Of a network unrolled step by step over whole padded episodes, `[batch, time + 1, agents, outputs]`."""
-    batch, rows, n_agents = episodes.actions.shape
+    """Of a network unrolled over whole padded episodes, `[batch, time + 1, agents, outputs]`."""
+    batch, _, n_agents = episodes.actions.shape
     taken = jax.nn.one_hot(episodes.actions, episodes.avail.shape[-1])
-    hidden, last = jnp.zeros((batch, n_agents, agent.cell.weight_hh.shape[1])), jnp.zeros_like(taken[:, 0])
-    outputs = []
-    for t in range(rows):
-        hidden, row = agent(agent_inputs(episodes.obs[:, t], last), hidden)
-        outputs.append(row)
-        last = taken[:, t]
-    return jnp.stack(outputs, axis=1)
+    previous = jnp.concatenate([jnp.zeros_like(taken[:, :1]), taken[:, :-1]], axis=1)
+    inputs = jnp.moveaxis(agent_inputs(episodes.obs, previous), 1, 0)
+    hidden = jnp.zeros((batch, n_agents, agent.cell.weight_hh.shape[1]), inputs.dtype)
+    _, outputs = jax.lax.scan(lambda h, x: agent(x, h), hidden, inputs)
+    return jnp.moveaxis(outputs, 0, 1)
 
 
 def plain_actor_loss(

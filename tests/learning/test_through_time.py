@@ -12,7 +12,7 @@ from reference import assert_trees_close, float64_fixture
 from seca.learning.acting import acting_over, unroll
 from seca.learning.policy_gradient import PolicyLoss, actor_gradient
 from seca.learning.rows import to_rows
-from seca.learning.through_time import BLOCK, GROUP, through_time
+from seca.learning.through_time import GROUP, through_time
 from seca.types import EnvSpec, Episodes
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
@@ -25,10 +25,11 @@ def sized(n_agents: int, longest: int, lengths: tuple[int, ...], seed: int = 0) 
     return spec, random_episodes(seed, 3.0, lengths, spec)
 
 
-@pytest.mark.parametrize("block", [1, 3, 8, 16])
-@pytest.mark.parametrize("length", [1, 7, 8, 9, 13, 16])
-@pytest.mark.parametrize("n_agents", [3, 7])
-def test_sums_are_those_of_the_unrolled_network(block: int, length: int, n_agents: int, float64: None) -> None:
+@pytest.mark.parametrize(
+    ("length", "block", "n_agents"),
+    [(1, 8, 3), (7, 8, 7), (8, 8, 3), (9, 8, 7), (13, 8, 3), (16, 8, 7), (9, 1, 3), (13, 3, 7), (9, 16, 3)],
+)
+def test_sums_are_those_of_the_unrolled_network(length: int, block: int, n_agents: int, float64: None) -> None:
     """Lengths below, at, above and between multiples of the block; with rows of garbage after the longest episode."""
     lengths = (length, max(length - 3, 1), 1)
     spec, episodes = sized(n_agents, length + 1, lengths, seed=length)
@@ -44,7 +45,7 @@ def test_sums_are_those_of_the_unrolled_network(block: int, length: int, n_agent
         mask = episodes.valid[..., None]
         return jnp.where(mask, terms, 0).sum(), jnp.where(mask, part, 0).sum()
 
-    hidden = unroll(agent, episodes).hidden
+    hidden = jax.jit(unroll)(agent, episodes).hidden
     found = jax.jit(lambda a: through_time(a, episodes, hidden, weights, loss, block, group=2))(agent)
     (total, part), gradient = jax.jit(jax.value_and_grad(plain, has_aux=True))(agent)
     assert_trees_close(found.gradient, gradient, 1e-10)
@@ -52,14 +53,14 @@ def test_sums_are_those_of_the_unrolled_network(block: int, length: int, n_agent
     np.testing.assert_allclose(found.part, part, atol=1e-10)
 
 
-@pytest.mark.parametrize("rows", [7, BLOCK, 9, 13, 2 * BLOCK])
+@pytest.mark.parametrize("rows", [7, 9, 13])
 def test_the_reported_loss_counts_each_row_once(rows: int, float64: None) -> None:
     """Nine steps and blocks of eight once gave 0.1144 where the loss is 0.0522, with the right gradient."""
     spec, episodes = sized(3, rows, (rows,) * (GROUP + 1))
     agent = agent_of(5, spec)
     advantage = jnp.asarray(np.random.default_rng(rows).normal(size=(*episodes.valid.shape, 3)))
-    acted = acting_over(agent, episodes)
-    found = actor_gradient(agent, PolicyLoss(), episodes, acted, advantage, None)
+    acted = jax.jit(acting_over)(agent, episodes)
+    found = jax.jit(lambda a: actor_gradient(a, PolicyLoss(), episodes, acted, advantage, None))(agent)
     taken = jnp.take_along_axis(acted.probs[:, :-1], episodes.actions[:, :-1, :, None], axis=-1)[..., 0]
     np.testing.assert_allclose(found.loss, -(jnp.log(taken) * advantage).mean(), atol=1e-12)
     np.testing.assert_allclose(found.policy_part, found.loss, atol=1e-12)
