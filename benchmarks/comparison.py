@@ -26,7 +26,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from seca.algos.actor_critic import actor_critic
+from seca.algos.seca import named
 from seca.presets import PRESETS
 from seca.report import curves
 from seca.runs import folder as folders
@@ -49,7 +49,7 @@ SETTINGS = {
 }
 """The study's own, that of the method's own reference, and single changes that ask why a method does not learn: the
 line in the figure, and the options."""
-TUNED = {name for name in METHODS if PRESETS[name].make is actor_critic}
+TUNED = {name for name in METHODS if PRESETS[name].make is named}
 """SeCA and what differs from it in one option: step sizes and critic steps of our choice, not the published ones."""
 ORDERS = [name for name in METHODS if name.startswith("seca-") and name not in ("seca-shapley", "seca-uncorrected")]
 COLUMNS = {

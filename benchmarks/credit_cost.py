@@ -40,16 +40,19 @@ from jaxtyping import Array
 from order_agreement import mean_tau, options_of, orders, played
 
 import seca
-from seca.algos.actor_critic import Learner, actor_critic
-from seca.algos.actor_step import unroll
-from seca.algos.config import ActorCriticConfig
-from seca.algos.credit_pass import judge
-from seca.algos.critic_step import CRITIC_CHUNK, chunk_rows
-from seca.algos.packing import pack
+from seca.algos.seca import Learner, SecaConfig, named
 from seca.config import from_preset
+from seca.credit.base import Mixed
+from seca.credit.counterfactual import counterfactual_fast
+from seca.credit.named import CREDITS
+from seca.credit.sequential import swept_fast
 from seca.envs import registry
-from seca.nets.critics import Mixed
-from seca.order.gradients import GradientOrder
+from seca.learning.acting import acting_over
+from seca.learning.joint_critic import chunk_rows
+from seca.learning.judging import judge
+from seca.learning.rows import pack
+from seca.order.base import GradientOrder
+from seca.order.simple import FIXED
 from seca.runs import bench, machine
 from seca.train.iterate import AXIS
 from seca.train.state import init_state
@@ -111,7 +114,7 @@ def made_up(spec: EnvSpec, batch: int, learner: Learner) -> Episodes:
         avail=jnp.asarray(avail),
         actions=jnp.asarray(weights.argmax(axis=-1), jnp.int32),
     )
-    return dataclasses.replace(episodes, record=jax.jit(unroll)(learner.actor, episodes))
+    return dataclasses.replace(episodes, record=jax.jit(acting_over)(learner.actor.params, episodes))
 
 
 def everywhere(function: Callable[..., Any], devices: list[jax.Device], whole: bool) -> Callable[..., Any]:
@@ -132,35 +135,34 @@ def everywhere(function: Callable[..., Any], devices: list[jax.Device], whole: b
 
 
 def update_call(
-    spec: EnvSpec, config: ActorCriticConfig, learner: Learner, episodes: Episodes, devices: list[jax.Device]
+    spec: EnvSpec, config: SecaConfig, learner: Learner, episodes: Episodes, devices: list[jax.Device]
 ) -> Call:
     """One whole update: targets, critic, credit, actor, measures."""
-    algorithm = actor_critic("timed", spec, config)
+    algorithm = named("timed", spec, config)
 
     def update(learner: Learner, episodes: Episodes, axis: str | None) -> Any:
-        return algorithm.update(learner, episodes, jax.random.key(0), axis)
+        return algorithm.update(learner, episodes, None, jax.random.key(0), axis)
 
     return functools.partial(everywhere(update, devices, whole=True), learner, episodes)
 
 
 def credit_call(
-    spec: EnvSpec, config: ActorCriticConfig, learner: Learner, episodes: Episodes, devices: list[jax.Device]
+    spec: EnvSpec, config: SecaConfig, learner: Learner, episodes: Episodes, devices: list[jax.Device]
 ) -> Call:
     """Advantages of all steps: one pass of the critic's hypernetwork and what follows from it."""
-    chunk = chunk_rows(spec, config)
+    chosen, rows = CREDITS[config.credit](config.credit_samples, config.credit_orders), chunk_rows(spec, config)
 
     def credit(learner: Learner, episodes: Episodes, axis: str | None) -> Array:
-        packed = pack(episodes.valid, max(chunk, CRITIC_CHUNK))
+        packed = pack(episodes.valid, rows)
         keys = jax.random.split(jax.random.key(0), episodes.valid.shape[0])
         judged = judge(
-            learner.critic,
+            learner.critic.params,
             episodes,
             episodes.record.probs,
             packed,
-            chunk,
-            config,
-            learner.fixed_order,
-            learner.contributions,
+            chosen,
+            FIXED,
+            learner.order,
             keys,
             axis,
         )
@@ -169,7 +171,7 @@ def credit_call(
     return functools.partial(everywhere(credit, devices, whole=False), learner, episodes)
 
 
-def advantage_calls(spec: EnvSpec, config: ActorCriticConfig, rows: int) -> dict[str, Call]:
+def advantage_calls(spec: EnvSpec, config: SecaConfig, rows: int) -> dict[str, Call]:
     """Advantages from the hidden layer on, on one device, in the chunks of training."""
     chunk, embed = chunk_rows(spec, config), config.critic_embed
     chunks, rng = -(-rows // chunk), np.random.default_rng(1)
@@ -179,8 +181,8 @@ def advantage_calls(spec: EnvSpec, config: ActorCriticConfig, rows: int) -> dict
 
     mixed = Mixed(noise(embed), noise(spec.n_agents, embed), noise(embed), noise())
     order = jnp.broadcast_to(jnp.asarray(rng.permutation(spec.n_agents)), (chunks, chunk, spec.n_agents))
-    sequential = jax.jit(lambda steps, order: jax.lax.map(lambda part: part[0].sequential(part[1]), (steps, order)))
-    counterfactual = jax.jit(lambda steps: jax.lax.map(lambda part: part.counterfactual(), steps))
+    sequential = jax.jit(lambda steps, order: jax.lax.map(lambda part: swept_fast(*part), (steps, order)))
+    counterfactual = jax.jit(lambda steps: jax.lax.map(counterfactual_fast, steps))
     return {
         "sequential": functools.partial(sequential, mixed, order),
         "counterfactual": functools.partial(counterfactual, mixed),
@@ -216,7 +218,7 @@ def sizes(spec: EnvSpec) -> Row:
 
 def prepared(spec: EnvSpec, runners: int) -> tuple[Learner, Episodes]:
     """An untrained learner, the same for both methods, and episodes to feed it."""
-    learner = actor_critic("timed", spec, SEQUENTIAL).init(jax.random.key(0))
+    learner = named("timed", spec, SEQUENTIAL).init(jax.random.key(0))
     return learner, made_up(spec, runners, learner)
 
 
@@ -254,18 +256,19 @@ def order_rows(
     """Part `order`: one line per policy and number of points."""
     env = registry.make(env_id, {})
     config = options_of(from_preset("seca"))
-    algorithm = actor_critic("seca", env.spec, config)
+    algorithm = named("seca", env.spec, config)
     policies = {"untrained": (env, algorithm, init_state(algorithm, 0), config)}
     if run_path is not None:
         run = seca.load(run_path)
         policies[run_path.name] = (run.env, run.algorithm, run.state, options_of(run.config))
     for policy, (env, algorithm, state, config) in policies.items():
         episodes, chunk = played(env, algorithm, state, runners), chunk_rows(env.spec, config)
-        learner = state.learner
+        # Of an order that is given; those that follow a path ask for none.
+        learner = dataclasses.replace(state.learner, order=jnp.arange(env.spec.n_agents))
 
         def ordered(learner: Learner, episodes: Episodes, axis: str | None, path: GradientOrder) -> Array:
             del axis  # Each episode has its own order.
-            return orders(learner, episodes, path, config, chunk)  # noqa: B023  (used within the turn of the loop)
+            return orders(learner, episodes, path, chunk)  # noqa: B023  (used within the turn of the loop)
 
         calls: dict[str, Call] = {}
         given = dataclasses.replace(config, order="fixed", credit="swept")

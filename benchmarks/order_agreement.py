@@ -7,7 +7,6 @@ policy and critic of the run's latest checkpoint. 1 is the same order, 0 is chan
 """
 
 import argparse
-import dataclasses
 import itertools
 
 import jax
@@ -16,14 +15,15 @@ import numpy as np
 from jaxtyping import Array, Int
 
 import seca
-from seca.algos.actor_critic import Learner
 from seca.algos.base import Algorithm
-from seca.algos.config import ActorCriticConfig
-from seca.algos.credit_pass import judge
-from seca.algos.packing import pack
+from seca.algos.seca import Learner, SecaConfig
 from seca.config import RunConfig
+from seca.credit.sequential import SWEPT
 from seca.envs.base import Env
-from seca.order.gradients import GradientOrder
+from seca.learning.judging import judge
+from seca.learning.rows import pack
+from seca.order.base import GradientOrder
+from seca.order.gradients import by_gradients
 from seca.train.rollout import collect
 from seca.train.state import TrainState
 from seca.types import Episodes
@@ -55,9 +55,9 @@ def mean_tau(left: np.ndarray, right: np.ndarray) -> float:
     return float(np.mean([kendall_tau(*pair) for pair in zip(left, right, strict=True)]))
 
 
-def options_of(config: RunConfig) -> ActorCriticConfig:
+def options_of(config: RunConfig) -> SecaConfig:
     """The algorithm's options; other methods judge in no order."""
-    assert isinstance(config.algorithm, ActorCriticConfig), f"{config.preset} judges in no order"
+    assert isinstance(config.algorithm, SecaConfig), f"{config.preset} judges in no order"
     return config.algorithm
 
 
@@ -68,20 +68,18 @@ def played(env: Env, algorithm: Algorithm, state: TrainState, count: int) -> Epi
 
 
 def orders(
-    learner: Learner, episodes: Episodes, options: GradientOrder, config: ActorCriticConfig, chunk: int = CHUNK
+    learner: Learner, episodes: Episodes, options: GradientOrder, chunk: int = CHUNK
 ) -> Int[Array, "batch agents"]:
     """Order of each whole episode under these options, by the learner's critic as it is."""
-    chosen = dataclasses.replace(config, order="gradients", credit="swept", path=options)
-    batch = episodes.valid.shape[0]
+    batch, n_agents = episodes.valid.shape[0], episodes.actions.shape[2]
     judged = judge(
-        learner.critic,
+        learner.critic.params,
         episodes,
         episodes.record.probs,
         pack(episodes.valid, chunk),
-        chunk,
-        chosen,
-        learner.fixed_order,
-        jnp.zeros_like(learner.contributions),
+        SWEPT,
+        by_gradients(options),
+        jnp.zeros(n_agents),
         jax.random.split(jax.random.key(0), batch),
         None,
     )
@@ -95,11 +93,11 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=32)
     arguments = parser.parse_args()
     run = seca.load(arguments.run)
-    config = options_of(run.config)
+    options_of(run.config)  # Refuses what judges in no order.
     episodes = played(run.env, run.algorithm, run.state, arguments.episodes)
 
     def ordered(options: GradientOrder) -> np.ndarray:
-        return np.asarray(jax.jit(lambda learner: orders(learner, episodes, options, config))(run.state.learner))
+        return np.asarray(jax.jit(lambda learner: orders(learner, episodes, options))(run.state.learner))
 
     reference = ordered(REFERENCE)
     print(f"{arguments.run}: {int(run.state.env_steps):,} env steps, {arguments.episodes} episodes")

@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seca.algos.actor_critic import actor_critic
-from seca.algos.config import ActorCriticConfig
-from seca.algos.value_based import value_based
-from seca.algos.value_config import TransformedMixing, ValueBasedConfig, WeightedMixing
+from seca.algos.mixing import TransformedMixing, WeightedMixing
+from seca.algos.q_learning import QLearningConfig, q_learning
+from seca.algos.seca import SecaConfig, seca
+from seca.credit.base import Credit
 from seca.envs.registry import make
 from seca.nets.mixers import Choice, FreeMixer
+from seca.order.base import Order
 from seca.presets import PRESETS
 from seca.train.iterate import make_iterate
 from seca.train.state import init_state
@@ -126,11 +127,11 @@ def test_the_order_is_one_and_finds_who_matters() -> None:
 @pytest.mark.slow
 def test_the_mixer_is_monotone_and_learns() -> None:
     names = run("A mixer")
-    mixer = names["state"].learner.online.mixers.main
+    mixer = names["state"].learner.networks.params.mixers.main
     choice = Choice(jnp.zeros(3), jnp.zeros(3), jnp.zeros((3, 3)))
     slope = jax.grad(lambda q: mixer(jnp.ones(1), dataclasses.replace(choice, q=q)))(choice.q)
     assert (np.asarray(slope) > 0).all()
-    target = names["state"].learner.target.mixers.main
+    target = names["state"].learner.networks.target.mixers.main
     assert jax.tree.structure(target) == jax.tree.structure(mixer)
     assert names["make_evaluate"](names["env"], names["algorithm"], 1, names["devices"])(names["state"])["return"] == 3
 
@@ -155,26 +156,35 @@ def test_a_mixer_takes_the_place_of_the_one_named() -> None:
     spec = make("matrix/additive").spec
     names: dict[str, Any] = {}
     exec(EXAMPLES["A mixer"].partition("env, devices")[0], names)
-    weighted, transformed = ValueBasedConfig(WeightedMixing()), ValueBasedConfig(TransformedMixing())
-    algorithm = value_based("mine", spec, weighted, names["weighted_sum"])
-    mixers = jax.eval_shape(algorithm.init, jax.random.key(0)).online.mixers
+    weighted, transformed = QLearningConfig(WeightedMixing()), QLearningConfig(TransformedMixing())
+    algorithm = q_learning("mine", spec, weighted, names["weighted_sum"])
+    mixers = jax.eval_shape(algorithm.init, jax.random.key(0)).networks.params.mixers
     assert isinstance(mixers.main, names["WeightedSum"]) and isinstance(mixers.central, FreeMixer)
     with pytest.raises(ValueError, match="make_mixer"):
-        value_based("mine", spec, transformed, names["weighted_sum"])
+        q_learning("mine", spec, transformed, names["weighted_sum"])
 
 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"credit_fn": lambda q_fn, probs, action, order, key: q_fn(probs)}, r"`credit_fn` returns shape \[\]"),
-        ({"order_fn": lambda critic, episode, probs, key: jnp.arange(3)}, r"`order_fn` returns int32\[3\]"),
-        ({"order_fn": lambda critic, episode, probs, key: probs[:-1, :, 0]}, r"`order_fn` returns float32\[1, 3\]"),
+        (
+            {"credit": Credit("one", lambda q_fn, probs, action, order, key: q_fn(probs))},
+            r"`credit` returns shape \[\]",
+        ),
+        (
+            {"order": Order("short", lambda critic, episode, probs, key, state: jnp.arange(3))},
+            r"`order` returns int32\[3\]",
+        ),
+        (
+            {"order": Order("real", lambda critic, episode, probs, key, state: probs[:-1, :, 0])},
+            r"`order` returns float32\[1, 3\]",
+        ),
     ],
     ids=["credit", "order-shape", "order-dtype"],
 )
 def test_functions_of_another_shape_are_refused(given: dict[str, Any], words: str) -> None:
     env = make("matrix/additive")
-    algorithm = actor_critic("mine", env.spec, ActorCriticConfig(), **given)
+    algorithm = seca("mine", env.spec, SecaConfig(), **given)
     with pytest.raises(ValueError, match=words):
         jax.eval_shape(make_iterate(env, algorithm, 4, jax.devices()[:1]), init_state(algorithm, 0))
 

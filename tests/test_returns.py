@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from reference import float64_fixture
 
-from seca.returns import q_lambda, td_lambda
+from seca.returns import lambda_returns
 
 _ = float64_fixture
 VALUE = np.arange(1.0, 8.0)
@@ -23,7 +23,7 @@ def targets(length: int, time: int, terminated: bool, gamma: float = 0.99, lam: 
     ended[length - 1] = terminated
     # Garbage in the padding: it must not matter.
     reward, value = np.where(valid, 1.0, 77.0), np.where(np.arange(time + 1) <= length, VALUE[: time + 1], -55.0)
-    found = td_lambda(*(jnp.asarray(x) for x in (reward, ended, valid, value)), gamma=gamma, lam=lam)
+    found = lambda_returns(*(jnp.asarray(x) for x in (reward, ended, valid, value)), gamma=gamma, lam=lam)
     return np.asarray(found)
 
 
@@ -44,7 +44,7 @@ def test_equals_the_mixture_of_n_step_returns(terminated: bool, lam: float, leng
     reward, value = rng.normal(size=6), rng.normal(size=7)
     valid = np.arange(6) < length
     ended = (np.arange(6) == length - 1) & terminated
-    found = td_lambda(*(jnp.asarray(x) for x in (reward, ended, valid, value)), gamma=0.9, lam=lam)
+    found = lambda_returns(*(jnp.asarray(x) for x in (reward, ended, valid, value)), gamma=0.9, lam=lam)
     np.testing.assert_allclose(found, naive.td_lambda(reward, terminated, length, value, 0.9, lam), atol=1e-12)
 
 
@@ -63,8 +63,8 @@ def test_corrected_q_lambda(terminated: bool, lam: float, length: int) -> None:
     valid = np.arange(6) < length
     ended = (np.arange(6) == length - 1) & terminated
     given = jnp.asarray(reward), jnp.asarray(ended), jnp.asarray(valid)
-    found = q_lambda(*given, jnp.asarray(best), jnp.asarray(taken), gamma=0.9, lam=lam)
+    found = lambda_returns(*given, jnp.asarray(best), jnp.asarray(taken), gamma=0.9, lam=lam)
     expected = naive.q_lambda(reward, terminated, length, best, taken, 0.9, lam)
     np.testing.assert_allclose(found, expected, atol=1e-12)
-    on_policy = q_lambda(*given, jnp.asarray(best), jnp.asarray(best), gamma=0.9, lam=lam)
-    np.testing.assert_allclose(on_policy, td_lambda(*given, jnp.asarray(best), gamma=0.9, lam=lam), atol=1e-12)
+    on_policy = lambda_returns(*given, jnp.asarray(best), jnp.asarray(best), gamma=0.9, lam=lam)
+    np.testing.assert_allclose(on_policy, lambda_returns(*given, jnp.asarray(best), gamma=0.9, lam=lam), atol=1e-12)

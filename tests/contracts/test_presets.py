@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from games import solved, unsolved_seed
 
-from seca.algos.actor_critic import actor_critic
+from seca.algos.seca import named
 from seca.envs.matrix import GAMES, Game
 from seca.envs.registry import make
 from seca.presets import PRESETS, build
@@ -17,7 +17,7 @@ from seca.train.iterate import make_iterate
 from seca.train.state import init_state
 
 ABLATIONS = sorted(
-    name for name, preset in PRESETS.items() if preset.make is actor_critic and name not in ("seca", "seca-paper")
+    name for name, preset in PRESETS.items() if preset.make is named and name not in ("seca", "seca-paper")
 )
 NAMES = {
     "seca", "seca-paper", "seca-fixed", "seca-random", "seca-prob", "seca-entropy", "seca-ig-1", "seca-ig-10",

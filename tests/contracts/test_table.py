@@ -13,11 +13,11 @@ from games import solved, unsolved_seed
 from sizes import small
 
 from seca.algos.base import Algorithm
-from seca.algos.replay import episode_bytes, put_back, take_out
 from seca.config import LoopConfig, from_preset
 from seca.envs.base import Env
 from seca.envs.registry import make
 from seca.errors import UsageError
+from seca.learning.buffer import episode_bytes
 from seca.presets import PRESETS, build
 from seca.runs import machine, run
 from seca.runs.display import PlainDisplay
@@ -57,25 +57,25 @@ def goes_on_from_its_checkpoints(
 ) -> TrainState:
     """Three updates; the third comes out the same bit for bit from a checkpoint, with all that was replayed."""
     state = init_state(algorithm, seed)
-    before = leaves(take_out(state.learner)[0])
+    before = leaves(state.learner)
     for _ in range(2):
         state, metrics = iterate(state)
         assert all(np.isfinite(np.asarray(value)).all() for value in metrics.values())
     checkpoint.save(path, "latest", state, {})
-    checkpoint.save(path, "best", take_out(state)[0], {})
+    checkpoint.save(path, "best", state.without_replay(), {})
     unbroken, _ = iterate(state)
     # From another seed: whatever a checkpoint left out would show.
     template = init_state(algorithm, seed + 1)
     resumed, _ = iterate(checkpoint.load(checkpoint.find(path, "latest")[0], template))
     for one, other in zip(leaves(unbroken), leaves(resumed), strict=True):
         np.testing.assert_array_equal(one, other)
-    after = leaves(take_out(unbroken.learner)[0])
+    after = leaves(unbroken.learner)
     assert any((one != other).any() for one, other in zip(before, after, strict=True))
     assert int(unbroken.episodes) == 3 * runners
 
-    rest, replay = take_out(init_state(algorithm, seed + 1))
-    stored = checkpoint.load(checkpoint.find(path, "best")[0], rest)
-    again, metrics = iterate(put_back(stored, replay))
+    fresh = init_state(algorithm, seed + 1)
+    stored = checkpoint.load(checkpoint.find(path, "best")[0], fresh.without_replay())
+    again, metrics = iterate(dataclasses.replace(stored, replay=fresh.replay))
     assert int(again.episodes) == 3 * runners and all(np.isfinite(np.asarray(v)).all() for v in metrics.values())
     return unbroken
 
@@ -169,7 +169,7 @@ def test_buffers_are_smaller_where_episodes_are_larger(name: str) -> None:
     held = {}
     for map_name in ("2s3z", "MMM2", "27m_vs_30m"):
         spec = make(f"smac/{map_name}").spec
-        size = build(name, spec, config).buffer
+        size = build(name, spec, config).buffer_bytes
         assert 0 < size <= config.buffer_gib * 2**30
         held[map_name] = size / episode_bytes(spec)
     # Those of the table in docs/choose.md.

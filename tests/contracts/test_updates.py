@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 from batches import SPEC, in_float64, random_episodes
+from batches import updated as update_of
 from jax.sharding import Mesh, PartitionSpec
 from reference import assert_trees_close, float64_fixture
 from sizes import small
 
-from seca.algos import replay as replays
 from seca.algos.base import Algorithm
 from seca.presets import PRESETS, build
 from seca.types import EnvSpec
@@ -32,7 +32,7 @@ def algorithm(name: str) -> Algorithm:
 
 @functools.lru_cache
 def compiled(name: str):
-    return jax.jit(functools.partial(algorithm(name).update, axis=None))
+    return jax.jit(functools.partial(update_of, algorithm(name)))
 
 
 def updated(name: str, garbage: float = 0.0):
@@ -43,8 +43,7 @@ def updated(name: str, garbage: float = 0.0):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_padding_changes_nothing(name: str, float64: None) -> None:
-    # A buffer keeps what it is given, padding and all.
-    found, expected = (replays.take_out(updated(name, garbage))[0] for garbage in (3.0, 0.0))
+    found, expected = (updated(name, garbage) for garbage in (3.0, 0.0))
     assert_trees_close(found, expected, 1e-12)
 
 
@@ -54,7 +53,7 @@ def test_two_devices_give_the_same_update(name: str, float64: None) -> None:
     split, everywhere = PartitionSpec("runners"), PartitionSpec()
     shared = jax.jit(
         jax.shard_map(
-            functools.partial(algorithm(name).update, axis="runners"),
+            functools.partial(update_of, algorithm(name), axis="runners"),
             mesh=Mesh(jax.devices()[:2], ("runners",)),
             in_specs=(everywhere, split, everywhere),
             out_specs=everywhere,
@@ -74,10 +73,9 @@ def test_a_time_limit_can_count_as_an_end(name: str, float64: None) -> None:
     )
     terminal = build(name, SPEC, small(name, clip_norm=0.01, time_limit="terminal"))
     learner = in_float64(algorithm(name).init(jax.random.key(0)))
-    by_option = jax.jit(functools.partial(terminal.update, axis=None))(learner, episodes, jax.random.key(1))
+    by_option = jax.jit(functools.partial(update_of, terminal))(learner, episodes, jax.random.key(1))
     by_flags = compiled(name)(learner, ended, jax.random.key(1))
-    # What is stored holds the flags themselves.
-    assert_trees_close(replays.take_out(by_option)[0], replays.take_out(by_flags)[0], 1e-12)
+    assert_trees_close(by_option, by_flags, 1e-12)
     apart = [
         float(jnp.abs(one - other).max())
         for one, other in zip(*(jax.tree.leaves(x[1]) for x in (by_option, updated(name))), strict=True)

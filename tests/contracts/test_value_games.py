@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 import seca as package
-from seca.algos.replay import take_out
-from seca.algos.value_config import DuplexMixing
+from seca.algos.mixing import DuplexMixing
 from seca.envs.base import Env
 from seca.envs.registry import make
 from seca.presets import PRESETS, build
@@ -79,7 +78,7 @@ def test_the_non_monotonic_game(name: str, iterations: int, changes: dict, expec
 
 def holds_to_its_joint_value(state: TrainState) -> None:
     """Q_jt is the payoff; sum_i Q_i(g_i) + V = Q_jt at the greedy joint action, and nowhere less. Son et al. 2019."""
-    networks = state.learner.online
+    networks = state.learner.networks.params
     inputs = jnp.concatenate([jnp.ones((2, 1)), jnp.zeros((2, 3)), jnp.eye(2)], axis=1)
     hidden, q = networks.agent(inputs, jnp.zeros((2, 64)))
     joints = np.array(list(np.ndindex(3, 3)))
@@ -98,7 +97,7 @@ def test_vdn_finds_the_best_sum() -> None:
     found, state = played("vdn", "qtran", 600, batch_episodes=512)
     assert found == 0.0
     inputs = jnp.concatenate([jnp.ones((2, 1)), jnp.zeros((2, 3)), jnp.eye(2)], axis=1)
-    _, q = state.learner.online.agent(inputs, jnp.zeros((2, 64)))
+    _, q = state.learner.networks.params.agent(inputs, jnp.zeros((2, 64)))
     # Drawn batches do not hold each joint action equally often; the fit's own entries are 1.33 apart.
     np.testing.assert_allclose(np.asarray(q)[0][:, None] + np.asarray(q)[1][None], fit, atol=0.9)
 
@@ -142,10 +141,10 @@ def test_two_devices_learn_the_same_on_battles(quick_programs: None) -> None:
     """Networks and counts; of the buffers what is not padding, which holds whatever was played on after an end."""
     alone, shared = (on_battles("vdn", count) for count in (1, 2))
     assert int(alone.env_steps) == int(shared.env_steps)
-    rest = [take_out(state.learner)[0] for state in (alone, shared)]
+    rest = [state.learner for state in (alone, shared)]
     for one, other in zip(*map(jax.tree.leaves, rest), strict=True):
         np.testing.assert_allclose(np.asarray(other), np.asarray(one), rtol=0, atol=2e-4)
-    stored = [state.learner.replay.state.experience for state in (alone, shared)]
+    stored = [state.replay.state.experience for state in (alone, shared)]
     for field in ("reward", "valid", "terminated", "truncated"):
         one, other = (np.asarray(getattr(episodes, field)) for episodes in stored)
         np.testing.assert_allclose(other, one, atol=1e-6)
@@ -167,7 +166,7 @@ def test_a_stopped_run_goes_on_exactly(seca, tmp_path: pathlib.Path) -> None:
     states = [package.load(tmp_path / name).state for name in ("whole", "broken")]
     for mine, other in zip(*(jax.tree.leaves(state) for state in states), strict=True):
         np.testing.assert_array_equal(np.asarray(mine), np.asarray(other))
-    assert int(states[0].learner.replay.state.current_index) == 16
-    assert package.load(tmp_path / "whole", "best").state.learner.replay is None
+    assert int(states[0].replay.state.current_index) == 16
+    assert package.load(tmp_path / "whole", "best").state.replay is None
     ended = seca("resume", tmp_path / "whole", "--checkpoint", "best")
     assert ended.returncode == 0, ended.stderr

@@ -9,8 +9,10 @@ import pytest
 from reference import float64_fixture
 
 from seca.nets.critics import MixingCritic
-from seca.order.gradients import GradientOrder, by_contribution, by_stage, on_path, transition_contribution
-from seca.order.simple import by_entropy, by_probability, descending, entropy, shuffled
+from seca.order.base import GradientOrder
+from seca.order.gradients import by_contribution, by_stage, on_path, transition_contribution
+from seca.order.simple import by_entropy, by_probability, descending, shuffled
+from seca.policies import entropy
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
 

@@ -8,10 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seca.algos.actor_critic import actor_critic
-from seca.algos.actor_step import last_actions, unroll
-from seca.algos.config import ActorCriticConfig
+from seca.algos.seca import SecaConfig, seca
 from seca.envs.base import Env
+from seca.learning.acting import acting_over, last_actions
 from seca.train.evaluate import make_evaluate
 from seca.train.iterate import make_iterate
 from seca.train.loop import LoopConfig, NonFiniteError, train
@@ -21,7 +20,7 @@ from seca.types import EnvSpec, TimeStep
 
 pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
 
-CONFIG = ActorCriticConfig(actor_hidden=8, critic_embed=8, critic_width=16)
+CONFIG = SecaConfig(actor_hidden=8, critic_embed=8, critic_width=16)
 LIMIT = 6
 
 
@@ -62,7 +61,7 @@ def counting_env() -> Env:
 
 
 ENV = counting_env()
-ALGORITHM = actor_critic("test", ENV.spec, CONFIG)
+ALGORITHM = seca("test", ENV.spec, CONFIG)
 
 
 @pytest.fixture(name="collected", scope="module")
@@ -70,7 +69,7 @@ def collected_fixture():
     state = init_state(ALGORITHM, 0)
     keys = jax.random.split(jax.random.key(3), 16)
     played = jax.jit(functools.partial(collect, ENV, ALGORITHM))
-    return state, *played(state.learner.actor, keys, state.env_steps)
+    return state, *played(state.learner.actor.params, keys, state.env_steps)
 
 
 def test_rows_of_collected_episodes(collected) -> None:
@@ -93,7 +92,7 @@ def test_rows_of_collected_episodes(collected) -> None:
 def test_record_is_the_forward_pass(collected) -> None:
     """Hidden states and policies kept while acting equal a re-unroll on the real rows."""
     state, episodes, _ = collected
-    again = unroll(state.learner.actor, dataclasses.replace(episodes, record=None))
+    again = acting_over(state.learner.actor.params, dataclasses.replace(episodes, record=None))
     filled = np.arange(LIMIT + 1) <= np.asarray(episodes.length)[:, None]
     for kept, fresh in zip(jax.tree.leaves(episodes.record), jax.tree.leaves(again), strict=True):
         np.testing.assert_allclose(np.asarray(kept)[filled], np.asarray(fresh)[filled], atol=1e-6)
@@ -104,7 +103,7 @@ def test_episodes_depend_on_their_own_key_only(collected) -> None:
     """A runner plays the same episode whoever plays beside it."""
     state, episodes, _ = collected
     keys = jax.random.split(jax.random.key(3), 16)[4:8]
-    few, _ = jax.jit(functools.partial(collect, ENV, ALGORITHM))(state.learner.actor, keys, state.env_steps)
+    few, _ = jax.jit(functools.partial(collect, ENV, ALGORITHM))(state.learner.actor.params, keys, state.env_steps)
     for b, steps in enumerate(np.asarray(few.length)):
         np.testing.assert_array_equal(few.actions[b, :steps], episodes.actions[4 + b, :steps])
 
@@ -129,7 +128,7 @@ def test_env_steps_are_steps_of_unfinished_episodes() -> None:
     for _ in range(3):
         collect_key = iteration_keys(state)[0]
         keys = jax.vmap(functools.partial(jax.random.fold_in, collect_key))(jnp.arange(16))
-        _, played = collect(ENV, ALGORITHM, state.learner.actor, keys, state.env_steps)
+        _, played = collect(ENV, ALGORITHM, state.learner.actor.params, keys, state.env_steps)
         expected += int(played.length.sum())
         state, metrics = iterate(state)
         assert int(state.env_steps) == expected
@@ -197,10 +196,9 @@ def test_evaluation_on_fewer_devices_than_training() -> None:
 
 def test_non_finite_losses_stop_the_run() -> None:
     state = init_state(ALGORITHM, 0)
-    broken = dataclasses.replace(
-        state,
-        learner=dataclasses.replace(state.learner, target=jax.tree.map(lambda x: x * jnp.nan, state.learner.target)),
-    )
+    critic = state.learner.critic
+    lost = dataclasses.replace(critic, target=jax.tree.map(lambda x: x * jnp.nan, critic.target))
+    broken = dataclasses.replace(state, learner=dataclasses.replace(state.learner, critic=lost))
     sink = Lines()
     loop = LoopConfig(steps=100, runners=16, eval_interval=1000, eval_episodes=8)
     with pytest.raises(NonFiniteError, match="is not finite at env step"):
