@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from seca.algos.floor import FloorConfig
 from seca.envs.registry import make
+from seca.policies import FloorConfig
 from seca.presets import PRESETS, build, settings
 from seca.types import EnvSpec
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import Numbers, float64_fixture, load
 
-from seca.credit.counterfactual import counterfactual, independent
-from seca.credit.sequential import exact, monte_carlo, swept
+from seca.credit.counterfactual import counterfactual, counterfactual_fast, independent, independent_fast
+from seca.credit.sequential import exact, monte_carlo, swept, swept_fast
 
 _ = float64_fixture
 KEY = jax.random.key(0)
@@ -220,9 +220,9 @@ def test_hidden_layer_forms_equal_the_plain_ones(seed: int) -> None:
     action, order = jnp.asarray(rng.integers(5, size=4)), jnp.asarray(rng.permutation(4))
     mixed = weights.mix(probs, action)
     for fast, plain in [
-        (mixed.sequential(order), swept),
-        (mixed.counterfactual(), counterfactual),
-        (mixed.independent(), independent),
+        (swept_fast(mixed, order), swept),
+        (counterfactual_fast(mixed), counterfactual),
+        (independent_fast(mixed), independent),
     ]:
         np.testing.assert_allclose(fast, plain(weights.value, probs, action, order, KEY), atol=1e-6)
 
@@ -234,7 +234,7 @@ def test_credits_go_back_to_their_agents() -> None:
         weights = random_weights(seed)
         probs, action = jnp.asarray(rng.dirichlet(np.ones(5), size=4)), jnp.asarray(rng.integers(5, size=4))
         order = rng.permutation(4)
-        found = np.asarray(weights.mix(probs, action).sequential(jnp.asarray(order)))
+        found = np.asarray(swept_fast(weights.mix(probs, action), jnp.asarray(order)))
         inputs, before = np.asarray(probs).copy(), float(weights.value(probs))
         for agent in order:
             inputs[agent] = np.eye(5)[action[agent]]

@@ -24,6 +24,7 @@ from seca.train.state import TrainState
 def _state(iteration: int) -> TrainState:
     return TrainState(
         learner={"weight": jnp.full((2,), float(iteration))},
+        replay=None,
         seed_key=jnp.zeros(2, jnp.uint32),
         iteration=jnp.int32(iteration),
         episodes=jnp.int32(iteration),
