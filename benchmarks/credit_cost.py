@@ -48,9 +48,10 @@ from seca.algos.critic_step import CRITIC_CHUNK, chunk_rows
 from seca.algos.packing import pack
 from seca.config import from_preset
 from seca.envs import registry
+from seca.host import machine
 from seca.nets.critics import Mixed
 from seca.order.gradients import GradientOrder
-from seca.runs import bench, machine
+from seca.runs import bench
 from seca.train.iterate import AXIS
 from seca.train.state import init_state
 from seca.types import EnvSpec, Episodes

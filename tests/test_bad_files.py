@@ -17,7 +17,7 @@ from recordings import battle
 from refusals import assert_one_line, assert_refused, snapshot
 
 from seca import cli
-from seca.runs import recording
+from seca.battles import recording
 
 Damage = Callable[[pathlib.Path], object]
 

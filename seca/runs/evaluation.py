@@ -3,8 +3,9 @@
 import pathlib
 from typing import Any
 
+from seca.host import machine
 from seca.runs import folder as folders
-from seca.runs import machine, stats
+from seca.runs import stats
 from seca.runs.load import Kind, build_run, load_state
 from seca.train.evaluate import make_evaluate
 

@@ -12,10 +12,10 @@ from seca import files
 from seca.algos.replay import take_out
 from seca.config import RunConfig, to_dict
 from seca.envs.base import Env
-from seca.runs.display import Display
+from seca.host.display import Display
+from seca.host.loggers import LineLogger
+from seca.host.signals import StopRequest
 from seca.runs.folder import RunFolder
-from seca.runs.loggers import LineLogger
-from seca.runs.signals import StopRequest
 from seca.train import checkpoint
 from seca.train.state import TrainState
 

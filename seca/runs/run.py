@@ -15,14 +15,15 @@ from seca.algos.base import Algorithm
 from seca.algos.replay import put_back, take_out
 from seca.config import RunConfig
 from seca.errors import RunError, UsageError
+from seca.host import machine
+from seca.host.display import Display
+from seca.host.loggers import check_installed, open_loggers
+from seca.host.signals import StopRequest, stop_on_signals
 from seca.runs import folder as folders
-from seca.runs import machine, sources, stats
-from seca.runs.display import Display
+from seca.runs import sources, stats
 from seca.runs.folder import RunFolder
 from seca.runs.load import Built, Kind, build_run, newest_valid
-from seca.runs.loggers import check_installed, open_loggers
 from seca.runs.recorder import Position, Recorder
-from seca.runs.signals import StopRequest, stop_on_signals
 from seca.train import checkpoint
 from seca.train.evaluate import make_evaluate
 from seca.train.iterate import Iterate

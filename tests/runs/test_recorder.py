@@ -12,11 +12,11 @@ import pytest
 
 from seca.config import RunConfig
 from seca.envs import registry
+from seca.host.display import PlainDisplay
+from seca.host.signals import StopRequest
 from seca.runs import recorder as recorders
-from seca.runs.display import PlainDisplay
 from seca.runs.folder import RunFolder, cut_metrics, read_metrics
 from seca.runs.recorder import Position, Recorder
-from seca.runs.signals import StopRequest
 from seca.train import checkpoint
 from seca.train.state import TrainState
 

@@ -14,6 +14,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 import seca
 from seca import files, numerics
+from seca.battles.recording import About, Recording
 from seca.config import EnvOption
 from seca.envs.base import Env
 from seca.errors import UsageError, refusing
@@ -21,7 +22,6 @@ from seca.runs import folder as folders
 from seca.runs import stats
 from seca.runs.folder import RunFolder
 from seca.runs.load import Kind, LoadedRun, load, make_env
-from seca.runs.recording import About, Recording
 from seca.smac import actions, custom, scenario, trace
 from seca.smac.scripts import SCRIPTS, Script
 from seca.smac.simulator import Simulator

@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from seca.battles import recording, watch
+from seca.battles.recording import Recording
 from seca.config import RunConfig
 from seca.envs import registry
 from seca.errors import UsageError
-from seca.runs import recording, stats, watch
+from seca.runs import stats
 from seca.runs.load import LoadedRun, build_run
-from seca.runs.recording import Recording
 from seca.smac import scenario, trace
 from seca.train import rollout
 from seca.train.state import init_state
