@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from seca import files
 from seca.config import RunConfig, decisive
+from seca.envs import registry
 from seca.errors import RunError, UsageError
 from seca.presets import PRESETS
 from seca.runs import folder as folders
@@ -115,8 +116,8 @@ def read_curve(path: pathlib.Path) -> Curve:
 
 def _env_name(config: RunConfig) -> str:
     """The environment's name; of a scenario file without its folder, which may be another for each run."""
-    folder, colon, path = config.env.partition(":")
-    return f"smac:{pathlib.Path(path).name}" if (folder, colon) == ("smac", ":") else config.env
+    file = registry.scenario_file(config.env)
+    return config.env if file is None else registry.of_file(pathlib.Path(file.name))
 
 
 def _is_number(value: object, least: int | float, most: int | float) -> bool:
