@@ -43,7 +43,7 @@ class EvaluateOptions:
     episodes: int = 128
     """Episodes to play."""
     checkpoint: Literal["latest", "best"] = "latest"
-    """Which policy: the last one, or the one with the highest test win rate."""
+    """Which policy: the last one, or the one with the highest test win rate (return, where nobody can win)."""
     seed: int = 0
     """Seed of the battles; the same seed gives the same numbers."""
     opponent: str | None = None

@@ -28,6 +28,15 @@ def test_meter_leaves_out_the_iteration_that_compiles() -> None:
     )
 
 
+def test_where_nobody_wins_returns_are_shown() -> None:
+    meter = Meter(lambda: 0.0)
+    assert meter.status.text(10).endswith("| train return - | test -")
+    meter.update({"kind": "train", "env_steps": 1, "return_mean": 3.0})
+    status = meter.update({"kind": "eval", "env_steps": 1, "return_mean": -1.5})
+    assert status.text(10).endswith("| train return 3.00 | test return -1.50")
+    assert status.short(10).endswith("| return 3.00 | test -1.50")
+
+
 def test_plain_lines_at_evaluations_and_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     now = [0.0]
     display = PlainDisplay(7_500, every=10.0, clock=lambda: now[0])

@@ -70,6 +70,15 @@ def test_best_is_win_rate_then_return_then_later(tmp_path: pathlib.Path) -> None
             assert _stored(tmp_path, "latest")["iteration"] == iteration
 
 
+def test_best_is_return_then_later_where_nobody_wins(tmp_path: pathlib.Path) -> None:
+    with _recording(tmp_path, interval=0.0) as recorder:
+        for iteration, (mean, best) in enumerate([(-3.0, 0), (-5.0, 0), (-1.0, 2), (-2.0, 2), (-1.0, 4)]):
+            line = {"kind": "eval", "env_steps": iteration * 10, "return_mean": mean}
+            recorder.metrics(line)
+            recorder.after_iteration(_state(iteration), line)
+            assert _stored(tmp_path, "best")["iteration"] == best
+
+
 def test_best_waits_for_the_next_checkpoint(tmp_path: pathlib.Path) -> None:
     with _recording(tmp_path, interval=3600.0) as recorder:
         _iterate(recorder, 0, (0.0, 0.0))

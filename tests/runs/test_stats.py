@@ -36,3 +36,10 @@ def test_summary_counts_episodes() -> None:
     assert (summary["episodes"], summary["win_rate"], summary["return_mean"]) == (4, 0.75, 2.5)
     assert summary["episode_won"] == [1, 0, 1, 1]
     assert "75.0 %" in stats.sentence(summary)
+
+
+def test_where_nobody_wins_returns_are_told() -> None:
+    summary = stats.summary({"return": np.array([1.0, 2, 3, 4]), "length": np.arange(4)})
+    assert not any("win" in name or "won" in name for name in summary)
+    assert (summary["episodes"], summary["return_mean"], summary["length_mean"]) == (4, 2.5, 1.5)
+    assert stats.sentence(summary) == "return 2.50, length 1.5"
