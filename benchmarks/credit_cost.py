@@ -47,13 +47,14 @@ from seca.credit.counterfactual import counterfactual_fast
 from seca.credit.named import CREDITS
 from seca.credit.sequential import swept_fast
 from seca.envs import registry
+from seca.host import machine
 from seca.learning.acting import acting_over
 from seca.learning.joint_critic import chunk_rows
 from seca.learning.judging import judge
 from seca.learning.rows import pack
 from seca.order.base import GradientOrder
 from seca.order.simple import FIXED
-from seca.runs import bench, machine
+from seca.runs import bench
 from seca.train.iterate import AXIS
 from seca.train.state import init_state
 from seca.types import EnvSpec, Episodes

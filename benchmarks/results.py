@@ -12,7 +12,8 @@ import json
 import pathlib
 import shutil
 
-from seca.runs import machine, stats
+from seca.host import machine
+from seca.runs import stats
 from seca.runs.evaluation import evaluate_run
 
 DATA = pathlib.Path(__file__).parent.parent / "docs" / "data"

@@ -23,8 +23,8 @@ import jax
 import numpy as np
 
 from seca.envs import registry
+from seca.host import machine
 from seca.presets import PRESETS, build, settings
-from seca.runs import machine
 from seca.train.iterate import make_iterate
 from seca.train.state import init_state
 

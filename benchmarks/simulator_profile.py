@@ -17,8 +17,9 @@ from unittest import mock
 
 import jax.numpy as jnp
 
-from seca.envs import smac, throughput
+from seca.envs import smac
 from seca.envs.base import Env
+from seca.host import throughput
 from seca.smac import tick
 from seca.smac.scenario import map_names
 from seca.types import PyTree, TimeStep

@@ -16,7 +16,7 @@ os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count={os.
 import jax  # noqa: E402  (the number of devices comes first)
 
 from seca.envs import smac  # noqa: E402
-from seca.envs.throughput import measure  # noqa: E402
+from seca.host.throughput import measure  # noqa: E402
 
 
 def main() -> None:

@@ -19,9 +19,9 @@ from typing import Any
 import jax
 
 from seca.config import divisors
-from seca.envs import smac, smax, throughput
+from seca.envs import smac
 from seca.envs.base import Env
-from seca.runs import machine
+from seca.host import machine, smax, throughput
 
 
 def timed(env: Env, batch: int, seconds: float, cores: int) -> list[dict[str, Any]]:

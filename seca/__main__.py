@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 
-from seca.runs import signals
+from seca.host import signals
 
 
 def main() -> None:

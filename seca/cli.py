@@ -43,7 +43,7 @@ class EvaluateOptions:
     episodes: int = 128
     """Episodes to play."""
     checkpoint: Literal["latest", "best"] = "latest"
-    """Which policy: the last one, or the one with the highest test win rate."""
+    """Which policy: the last one, or the one with the highest test win rate (return, where nobody can win)."""
     seed: int = 0
     """Seed of the battles; the same seed gives the same numbers."""
     opponent: str | None = None
@@ -156,8 +156,9 @@ def train(arguments: list[str]) -> int:
         """Run folder to make; by default a free name under `runs/`."""
 
     options = _parse(TrainOptions, "train", rest)
-    from seca.runs import machine, run
-    from seca.runs.display import make_display
+    from seca.host import machine
+    from seca.host.display import make_display
+    from seca.runs import run
 
     config = options.config
     machine.configure(config.devices, config.loop.runners)
@@ -194,8 +195,9 @@ def _take(arguments: list[str], name: str, advice: str) -> str | None:
 def resume(arguments: list[str]) -> int:
     """Continue a run."""
     options = _parse(ResumeOptions, "resume", arguments)
-    from seca.runs import folder, machine, run
-    from seca.runs.display import make_display
+    from seca.host import machine
+    from seca.host.display import make_display
+    from seca.runs import folder, run
 
     config = folder.read_config(folder.existing(options.run).config)
     machine.configure(config.devices, config.loop.runners)
@@ -206,7 +208,8 @@ def evaluate(arguments: list[str]) -> int:
     """Measure a run's policy."""
     options = _parse(EvaluateOptions, "evaluate", arguments)
     from seca.config import MAX_BATCH, whole
-    from seca.runs import machine, stats
+    from seca.host import machine
+    from seca.runs import stats
     from seca.runs.evaluation import evaluate_run
 
     whole("episodes", options.episodes, 1, MAX_BATCH)
@@ -239,8 +242,7 @@ def plot(arguments: list[str]) -> int:
 def watch(arguments: list[str]) -> int:
     """Record a battle and draw it, or draw a recording."""
     options = _parse(WatchOptions, "watch", arguments)
-    from seca.replay import render
-    from seca.runs import recording
+    from seca.battles import recording, render
 
     if options.recording is not None:
         _refuse_playing(options)
@@ -269,10 +271,10 @@ def _refuse_playing(options: WatchOptions) -> None:
 
 def _play(options: WatchOptions) -> tuple[pathlib.Path, pathlib.Path, Any]:
     """Record the battle asked for: path of the recording, of the picture to make, and the recording."""
+    from seca.battles import recording, render
+    from seca.battles import watch as watching
     from seca.config import whole
-    from seca.replay import render
-    from seca.runs import machine, recording
-    from seca.runs import watch as watching
+    from seca.host import machine
 
     if options.policy is None:
         raise UsageError(
@@ -322,8 +324,8 @@ def bench(arguments: list[str]) -> int:
     """Measure speed."""
     options = _parse(BenchOptions, "bench", arguments)
     from seca import config as configs
+    from seca.host import machine
     from seca.runs import bench as benches
-    from seca.runs import machine
 
     for name, value in (("batch", options.batch), ("runners", options.runners)):
         configs.whole(name, value, 1, configs.MAX_BATCH)
@@ -389,8 +391,8 @@ def _readable(value: object) -> str:
 def doctor(arguments: list[str]) -> int:
     """Check the installation."""
     _parse(NoOptions, "doctor", arguments)
-    from seca.runs import machine
-    from seca.runs.doctor import diagnose
+    from seca.host import machine
+    from seca.host.doctor import diagnose
 
     machine.configure(0, machine.cpu_cores())
     print("\n".join(diagnose()))
@@ -448,7 +450,7 @@ def run(arguments: list[str]) -> int:
         if not any(words in str(error) for words in _OF_JAX):
             raise
         return _complain(error, 2)
-    except KeyboardInterrupt:  # Where the process is not ours, `seca.runs.signals.stop_at_once` was not called.
+    except KeyboardInterrupt:  # Where the process is not ours, `seca.host.signals.stop_at_once` was not called.
         return _complain("stopped by SIGINT", 130)
 
 

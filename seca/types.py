@@ -53,7 +53,7 @@ class TimeStep(eqx.Module):
     truncated: Bool[Array, " batch"]
     """The episode was cut by the time limit. Never true together with `terminated`."""
     info: dict[str, Array]
-    """Named arrays with the batch axis first; `won` (bool) is always among them."""
+    """Named arrays with the batch axis first; `won` (bool) is among them where an episode can be won."""
 
     @property
     def done(self) -> Bool[Array, " batch"]:

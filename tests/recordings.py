@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from seca.runs.recording import About, Recording
+from seca.battles.recording import About, Recording
 
 MARINE, MEDIVAC, ZEALOT, STALKER = range(4)
 SHOT, HEAL, DEATH = 8, 12, 20

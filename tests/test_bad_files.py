@@ -17,7 +17,7 @@ from recordings import battle
 from refusals import assert_one_line, assert_refused, snapshot
 
 from seca import cli
-from seca.runs import recording
+from seca.battles import recording
 
 Damage = Callable[[pathlib.Path], object]
 
@@ -562,7 +562,8 @@ def changed(function, **fields):
         ("env = dict(step=changed(game.step, terminated=lambda x: x.any()))", ["`terminated` of `step`", "bool[]"]),
         ("env = dict(step=changed(game.step, truncated=lambda x: x * 1))", ["`truncated` of `step`", "int32", "bool"]),
         ("env = dict(step=changed(game.step, avail=lambda x: x * 1.0))", ["`avail` of `step`", "float32", "bool"]),
-        ("env = dict(reset=changed(game.reset, info=lambda x: {}))", ["`info` of `reset`", "`won`"]),
+        ("env = dict(reset=changed(game.reset, info=lambda x: {}))", ["`info` of `step`", "won", "that of `reset`"]),
+        ("env = dict(reset=changed(game.reset, info=lambda x: {'won': 0 * x['won']}))", ["`info['won']`", "int32"]),
         ("env = dict(step=changed(game.step, info=lambda x: {**x, 'more': x['won']}))", ["`info` of `step`", "more"]),
         (
             "env = dict(step=lambda s, a: ((s[0],), game.step(s, a)[1]))",

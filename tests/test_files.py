@@ -147,9 +147,9 @@ def test_a_run_without_room_goes_on_when_there_is_some(
 def test_metrics_that_the_disk_does_not_take(tmp_path: pathlib.Path) -> None:
     from seca.config import RunConfig
     from seca.envs import registry
-    from seca.runs.display import PlainDisplay
+    from seca.host.display import PlainDisplay
+    from seca.host.signals import StopRequest
     from seca.runs.folder import RunFolder
-    from seca.runs.signals import StopRequest
 
     (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
     env, display = registry.make("matrix/focus-fire"), PlainDisplay(10)

@@ -20,18 +20,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recordings import battle
 
+from seca.battles import recording
+from seca.battles.draw import Painter
+from seca.battles.recording import Recording
 from seca.cli import parse_whole_number
 from seca.config import RunConfig, from_json, from_preset, parse_env_options, to_dict
 from seca.envs import registry
 from seca.envs.base import Env
 from seca.errors import UsageError
-from seca.replay.draw import Painter
 from seca.report import curves
 from seca.runs import folder as folders
-from seca.runs import load, recording
+from seca.runs import load
 from seca.runs.folder import RunFolder
 from seca.runs.recorder import Position
-from seca.runs.recording import Recording
 from seca.smac import custom
 from seca.smac.scenario import Scenario
 from seca.train import checkpoint

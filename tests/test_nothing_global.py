@@ -62,7 +62,7 @@ CALLS = """
 import pathlib
 import seca
 from seca.report import curves
-from seca.runs import recording, watch
+from seca.battles import recording, watch
 from seca.runs.evaluation import evaluate_run
 from seca.train import checkpoint
 from seca.smac.views.pymarl import SmacMultiAgentEnv

@@ -16,9 +16,10 @@ from run_files import metric_lines
 import seca as package
 from seca import numerics
 from seca.envs import registry
+from seca.host import machine
 from seca.presets import PRESETS, build
 from seca.runs import folder as folders
-from seca.runs import machine, run
+from seca.runs import run
 from seca.runs.load import LoadedRun
 from seca.smac import simulator
 from seca.smac.views.battle import SingleBattle, _compiled

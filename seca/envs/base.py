@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
+from seca.smac.simulator import Simulator
 from seca.types import EnvSpec, PyTree, TimeStep
 
 
@@ -26,6 +27,8 @@ class Env:
     """`step(state, actions)` returns the next state and time step."""
     state_batch_axis: int = 0
     """Batch axis of the leaves of the state (-1 where the simulator keeps the batch last for speed)."""
+    simulator: Simulator | None = dataclasses.field(default=None, compare=False, repr=False)
+    """What plays, where it is SMAC's battles: to be watched, and to find who commands the enemy."""
 
 
 def where_done(

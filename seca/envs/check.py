@@ -82,9 +82,10 @@ def _check_time_step(function: str, shown: TimeStep, spec: EnvSpec, batch: int) 
     }
     for name, (shape, dtype) in wanted.items():
         _check_array(f"`{name}` of `{function}`", getattr(shown, name), shape, dtype, batch)
-    if not isinstance(shown.info, dict) or "won" not in shown.info:
-        raise ValueError(f"`info` of `{function}` has no `won`; it must be a dict of arrays with it")
-    _check_array(f"`info['won']` of `{function}`", shown.info["won"], (batch,), jnp.bool_, batch)
+    if not isinstance(shown.info, dict):
+        raise ValueError(f"`info` of `{function}` is {type(shown.info).__name__}; it must be a dict of arrays")
+    if "won" in shown.info:
+        _check_array(f"`info['won']` of `{function}`", shown.info["won"], (batch,), jnp.bool_, batch)
 
 
 def _check_array(name: str, array: Any, shape: tuple[int, ...], dtype: Any, batch: int) -> None:

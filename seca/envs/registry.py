@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,10 +23,10 @@ def make(env_id: str, options: Mapping[str, Any] | None = None) -> Env:
             raise ValueError(
                 f"`env-options` {name} must be a number of 64 bits at most, got one of {value.bit_length()}"
             )
-    if env_id.startswith("smac:"):
+    if env_id.startswith(_FILE):
         from seca.envs import smac  # Reads its data files: only when asked for.
 
-        return smac.make_file(env_id.removeprefix("smac:"), **options)
+        return smac.make_file(env_id.removeprefix(_FILE), **options)
     if env_id.startswith("python:"):
         return _make_python(env_id.removeprefix("python:"), options)
     family, _, name = env_id.partition("/")
@@ -37,6 +38,25 @@ def make(env_id: str, options: Mapping[str, Any] | None = None) -> Env:
 
 
 _MOST = 2**63
+_FILE = "smac:"
+
+
+def is_battle(env_id: str) -> bool:
+    """Whether a name is one of SMAC's battles, whose enemy has a commander, before there is an `Env` to ask.
+
+    An `Env` itself says so by its `simulator`.
+    """
+    return env_id.startswith((_FILE, "smac/"))
+
+
+def scenario_file(env_id: str) -> pathlib.Path | None:
+    """The file that `smac:FILE.toml` names; None for names of other environments."""
+    return pathlib.Path(env_id.removeprefix(_FILE)) if env_id.startswith(_FILE) else None
+
+
+def of_file(path: pathlib.Path) -> str:
+    """The name of the environment of a scenario file: `scenario_file` reads it back."""
+    return f"{_FILE}{path}"
 
 
 def list_envs() -> list[str]:

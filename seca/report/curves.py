@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from seca import files
 from seca.config import RunConfig, decisive
+from seca.envs import registry
 from seca.errors import RunError, UsageError
 from seca.presets import PRESETS
 from seca.runs import folder as folders
@@ -25,7 +26,7 @@ FEW_SEEDS = 5
 """Runs per curve below which the caption warns, as usual in SMAC papers."""
 
 METRICS: dict[str, str] = {"win_rate": "test win rate", "return_mean": "test return"}
-"""Drawn fields of evaluation lines, and their axis labels."""
+"""Drawn fields of evaluation lines, and their axis labels. Where nobody can win there is no `win_rate`."""
 
 _BOUNDS = {"env_steps": (0, 2**32), "win_rate": (0, 1), "return_mean": (-1e30, 1e30)}
 """What is read of them, and between what it lies: rewards are 32 bits wide."""
@@ -49,6 +50,7 @@ class Curve:
     """Environment with version and options."""
     steps: Float64[np.ndarray, " points"]
     values: dict[str, Float64[np.ndarray, " points"]]
+    """By the names of `METRICS`, of those that its evaluations have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +90,9 @@ def read_curve(path: pathlib.Path) -> Curve:
     lines = folders.read_metrics(folder, "eval")
     if not lines:
         raise NoEvaluationError(f"`run` is {path}: it has no evaluation yet")
-    for name, (least, most) in _BOUNDS.items():
+    won = any("win_rate" in line for line in lines)
+    bounds = {name: bound for name, bound in _BOUNDS.items() if won or name != "win_rate"}
+    for name, (least, most) in bounds.items():
         for line in lines:
             if not _is_number(line.get(name), least, most):
                 raise UsageError(
@@ -109,14 +113,14 @@ def read_curve(path: pathlib.Path) -> Curve:
         episodes=config.loop.eval_episodes,
         env=f"{_env_name(config)} version {environment['env']['version']}{' ' if options else ''}{options}",
         steps=np.array(steps, dtype=np.float64),
-        values={name: np.array([line[name] for line in lines], dtype=np.float64) for name in METRICS},
+        values={name: np.array([line[name] for line in lines], dtype=np.float64) for name in METRICS if name in bounds},
     )
 
 
 def _env_name(config: RunConfig) -> str:
     """The environment's name; of a scenario file without its folder, which may be another for each run."""
-    folder, colon, path = config.env.partition(":")
-    return f"smac:{pathlib.Path(path).name}" if (folder, colon) == ("smac", ":") else config.env
+    file = registry.scenario_file(config.env)
+    return config.env if file is None else registry.of_file(pathlib.Path(file.name))
 
 
 def _is_number(value: object, least: int | float, most: int | float) -> bool:
@@ -172,6 +176,11 @@ def whole(members: Sequence[Curve]) -> list[Curve]:
     """Runs of a group that count in its median and quartiles: all that did not end early."""
     early = ended_early(members)
     return [curve for curve in members if not any(curve is other for other in early)]
+
+
+def metrics(curves: Sequence[Curve]) -> list[str]:
+    """The names of `METRICS` that all of these curves have."""
+    return [name for name in METRICS if all(name in curve.values for curve in curves)]
 
 
 def group(curves: Sequence[Curve]) -> dict[str, list[Curve]]:
@@ -264,27 +273,30 @@ LEGEND_WIDTH = 130
 
 
 def draw(curves: Sequence[Curve], notes: Sequence[str] = ()) -> Figure:
-    """The figure: win rate and return side by side, caption below.
+    """The figure: win rate, where there is one, and return side by side, caption below.
 
     It is a figure of its own, which needs no display: whatever somebody else draws by pyplot stays as it is.
     """
     figure = Figure(figsize=(10, 4.4), layout="constrained")
-    panels = figure.subplots(1, len(METRICS))
+    grouped = group(curves)
+    drawn_at_all = [name for name in METRICS if any(name in metrics(members) for members in grouped.values())]
+    panels = dict(zip(drawn_at_all, figure.subplots(1, len(drawn_at_all), squeeze=False)[0], strict=True))
     colours = itertools.cycle(f"C{index}" for index in range(10))
-    for (label, members), colour in zip(group(curves).items(), colours, strict=False):
-        for panel, metric in zip(panels, METRICS, strict=True):
-            drawn = band(whole(members), metric)
+    for (label, members), colour in zip(grouped.items(), colours, strict=False):
+        for metric in metrics(members):
+            panel, drawn = panels[metric], band(whole(members), metric)
             for curve in ended_early(members):
                 panel.step(curve.steps, curve.values[metric], where="post", color=colour, linestyle="--", linewidth=0.8)
             panel.plot(drawn.steps, drawn.median, color=colour, label=label, drawstyle="steps-post")
             panel.fill_between(drawn.steps, drawn.low, drawn.high, step="post", color=colour, alpha=0.2, linewidth=0)
-    for panel, axis_label in zip(panels, METRICS.values(), strict=True):
+    for metric, panel in panels.items():
         panel.set_xlabel("env steps")
-        panel.set_ylabel(axis_label)
+        panel.set_ylabel(METRICS[metric])
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylim(-0.02, 1.02)
-    handles, labels = panels[0].get_legend_handles_labels()
+    if "win_rate" in panels:
+        panels["win_rate"].set_ylim(-0.02, 1.02)
+    handles, labels = panels["return_mean"].get_legend_handles_labels()
     columns = max(1, min(4, LEGEND_WIDTH // (max(map(len, labels)) + 6)))
     rows = math.ceil(len(labels) / columns)
     environments = sorted({curve.env for curve in curves})
@@ -306,7 +318,7 @@ def table(curves: Sequence[Curve]) -> str:
     writer = csv.writer(text)
     writer.writerow(["curve", "runs", "metric", "env_steps", "q25", "median", "q75"])
     for label, members in group(curves).items():
-        for metric in METRICS:
+        for metric in metrics(members):
             counted = whole(members)
             drawn = band(counted, metric)
             for row in zip(drawn.steps, drawn.low, drawn.median, drawn.high, strict=True):

@@ -1,1 +1,1 @@
-
+"""Run folders: what makes them and what reads them."""

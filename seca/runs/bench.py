@@ -14,9 +14,9 @@ import jax
 import seca
 from seca.algos.base import Algorithm
 from seca.config import LoopConfig, divisors, from_preset
-from seca.envs import registry, smax, throughput
+from seca.envs import registry
 from seca.errors import RunError, refusing
-from seca.runs import machine, signals
+from seca.host import machine, signals, smax, throughput
 from seca.runs.run import prepare
 from seca.train.iterate import make_iterate, spread
 from seca.train.state import init_state

@@ -3,8 +3,9 @@
 import pathlib
 from typing import Any
 
+from seca.host import machine
 from seca.runs import folder as folders
-from seca.runs import machine, stats
+from seca.runs import stats
 from seca.runs.load import Kind, build_run, load_state
 from seca.train.evaluate import make_evaluate
 
@@ -12,7 +13,7 @@ from seca.train.evaluate import make_evaluate
 def evaluate_run(
     path: pathlib.Path, episodes: int, kind: Kind, seed: int, opponent: str | None = None
 ) -> dict[str, Any]:
-    """Greedy episodes of a run's policy: win rate with interval, return, length and every episode's outcome.
+    """Greedy episodes of a run's policy: win rate with interval, where one can win, return, length, and every outcome.
 
     The same `seed` gives the same battles. `opponent` replaces the one it was trained against: a name or a run folder.
     Raises UsageError when the run cannot be read or the opponent does not fit.

@@ -24,6 +24,7 @@ from typing import Any
 from seca import config as configs
 from seca import files
 from seca.config import RunConfig
+from seca.envs import registry
 from seca.errors import UsageError
 from seca.types import EnvSpec
 
@@ -71,14 +72,13 @@ class RunFolder:
 
     def scenario(self, env: str) -> pathlib.Path | None:
         """Where the copy of a scenario file belongs; None for environments that are none."""
-        if not env.startswith("smac:"):
-            return None
-        return self.path / "scenario" / pathlib.Path(env.removeprefix("smac:")).name
+        original = registry.scenario_file(env)
+        return None if original is None else self.path / "scenario" / original.name
 
     def found_scenario(self, env: str) -> pathlib.Path | None:
         """The run's copy of its scenario, or, in runs made before there were copies, the file it was made from."""
         copy = self.scenario(env)
-        return copy if copy is None or copy.is_file() else pathlib.Path(env.removeprefix("smac:"))
+        return copy if copy is None or copy.is_file() else registry.scenario_file(env)
 
     @property
     def lock(self) -> pathlib.Path:

@@ -49,7 +49,7 @@ def build_run(config: RunConfig, opponent: str | None = None, home: RunFolder | 
     What the configuration names by a path is taken from the copies in `home`, the run's own folder, where it has them.
     Raises UsageError when they do not exist or do not fit.
     """
-    if opponent is not None and not config.env.startswith("smac"):
+    if opponent is not None and not registry.is_battle(config.env):
         raise UsageError(f"`opponent` is '{opponent}' but {config.env} has no enemy: only smac/ environments have")
     options = config.env_options if opponent is None else {**config.env_options, "opponent": opponent}
     with refusing():
@@ -68,7 +68,7 @@ def make_env(
     Raises ValueError in one line when there is no such environment, option or run, or they do not fit.
     """
     scenario = None if home is None else home.found_scenario(env)
-    env = env if scenario is None else f"smac:{scenario}"
+    env = env if scenario is None else registry.of_file(scenario)
     if enemy_home is not None and enemy_home.config.exists():
         path: pathlib.Path | None = enemy_home.path
     else:
@@ -226,7 +226,8 @@ def check_fits(path: pathlib.Path, metadata: dict[str, Any], built: Built) -> No
             "since; put back what it was, `seca evaluate --opponent` another, or train anew"
         )
     # A scenario file is what it says, wherever it lies: its version holds its fingerprint.
-    named = [] if metadata["env"].startswith("smac:") and spec.id.startswith("smac:") else ["env"]
+    files_both = None not in (registry.scenario_file(metadata["env"]), registry.scenario_file(spec.id))
+    named = [] if files_both else ["env"]
     seen = {"env": (metadata["env"], spec.id), "env_version": (made_in, played)}
     for name in (*named, "env_version"):
         before, current = seen[name]

@@ -14,6 +14,7 @@ from jaxtyping import Array, Int, Key
 from seca import files
 from seca.algos.base import Algorithm
 from seca.config import RunConfig
+from seca.envs import registry
 from seca.errors import UsageError
 from seca.smac import custom, scenario, scripts
 from seca.smac.opponent import Opponent
@@ -27,7 +28,7 @@ def named_run(env: str, options: Mapping[str, Any]) -> pathlib.Path | None:
     Raises UsageError when it names neither an opponent that seca knows nor a folder.
     """
     value = options.get("opponent")
-    if not env.startswith("smac") or not isinstance(value, str) or value in scripts.OPPONENTS:
+    if not registry.is_battle(env) or not isinstance(value, str) or value in scripts.OPPONENTS:
         return None
     path = files.usable("opponent", value)
     if not path.is_dir():
@@ -38,7 +39,7 @@ def named_run(env: str, options: Mapping[str, Any]) -> pathlib.Path | None:
 
 def nobody(config: RunConfig) -> str | None:
     """An opponent, as `load` takes it, for a run of which only the policy is wanted."""
-    return "scripted" if config.env.startswith("smac") else None
+    return "scripted" if registry.is_battle(config.env) else None
 
 
 def of_policy(
@@ -57,8 +58,9 @@ def of_policy(
     shown = {key: value for key, value in plain.changed() if key.startswith("obs_")}
     if seen != shown:
         raise ValueError(f"`opponent` {name} was trained with obs options {seen}; here they are {shown}")
-    if env.startswith("smac:"):
-        battlefield = custom.read(env.removeprefix("smac:"), plain.profile, plain.creep_decay)
+    file = registry.scenario_file(env)
+    if file is not None:
+        battlefield = custom.read(file, plain.profile, plain.creep_decay)
     else:
         battlefield = scenario.load(env.partition("/")[2], plain.profile, plain.creep_decay)
     # Plain arrays: constants of whatever program steps the environment, on any device.
@@ -68,9 +70,10 @@ def of_policy(
 
 def _same(spec: EnvSpec, env: str) -> bool:
     """Whether they are one environment; of scenario files the contents count, not the names."""
-    if spec.id.startswith("smac:") and env.startswith("smac:"):
-        return spec.version.endswith(custom.fingerprint(env.removeprefix("smac:")))
-    return spec.id == env
+    file = registry.scenario_file(env)
+    if file is None or registry.scenario_file(spec.id) is None:
+        return spec.id == env
+    return spec.version.endswith(custom.fingerprint(file))
 
 
 def fingerprint(params: PyTree, env_steps: Array) -> str:

@@ -11,10 +11,10 @@ from typing import Any
 from seca import files
 from seca.config import RunConfig, to_dict
 from seca.envs.base import Env
-from seca.runs.display import Display
+from seca.host.display import Display
+from seca.host.loggers import LineLogger
+from seca.host.signals import StopRequest
 from seca.runs.folder import RunFolder
-from seca.runs.loggers import LineLogger
-from seca.runs.signals import StopRequest
 from seca.train import checkpoint
 from seca.train.state import TrainState
 
@@ -33,7 +33,7 @@ class Position:
     seconds: float = 0.0
     """Wall clock spent training, over all sessions."""
     best: tuple[float, float] | None = None
-    """Test win rate and return of the best evaluation so far."""
+    """Test win rate (0 where nobody can win) and return of the best evaluation so far."""
 
     @staticmethod
     def from_metadata(metadata: dict[str, Any]) -> "Position":
@@ -118,7 +118,7 @@ class Recorder:
     def after_iteration(self, state: TrainState, evaluated: dict[str, Any] | None) -> bool:
         """Note the best policy, save when due, and say whether a signal asks to stop."""
         if evaluated is not None:
-            score = (evaluated["win_rate"], evaluated["return_mean"])
+            score = (evaluated.get("win_rate", 0.0), evaluated["return_mean"])
             if self._position.best is None or score >= self._position.best:
                 self._position = dataclasses.replace(self._position, best=score)
                 # Without a replay buffer, which the next iteration overwrites and only `latest` goes on from.

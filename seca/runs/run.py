@@ -14,15 +14,16 @@ from seca import files
 from seca.algos.base import Algorithm
 from seca.config import RunConfig
 from seca.errors import RunError, UsageError
+from seca.host import machine
+from seca.host.display import Display
+from seca.host.loggers import check_installed, open_loggers
+from seca.host.signals import StopRequest, stop_on_signals
 from seca.learning.buffer import Buffer
 from seca.runs import folder as folders
-from seca.runs import machine, sources, stats
-from seca.runs.display import Display
+from seca.runs import sources, stats
 from seca.runs.folder import RunFolder
 from seca.runs.load import Built, Kind, build_run, newest_valid
-from seca.runs.loggers import check_installed, open_loggers
 from seca.runs.recorder import Position, Recorder
-from seca.runs.signals import StopRequest, stop_on_signals
 from seca.train import checkpoint
 from seca.train.evaluate import make_evaluate
 from seca.train.iterate import Iterate
@@ -237,7 +238,7 @@ def report_result(prepared: Prepared, folder: RunFolder, state: TrainState, disp
     before = stats.summary(evaluate(untrained(prepared), key))
     result = {"env_steps": int(state.env_steps), "greedy": True, "trained": trained, "untrained": before}
     files.write(folder.result, json.dumps(result, indent=1) + "\n")
-    display.note(f"greedy win rate over {FINAL_EPISODES} episodes:")
+    display.note(f"greedy {'win rate' if 'win_rate' in trained else 'return'} over {FINAL_EPISODES} episodes:")
     display.note(f"  trained    {stats.sentence(trained)}")
     display.note(f"  untrained  {stats.sentence(before)}")
 

@@ -5,11 +5,11 @@ So a run folder can be moved or sent away alone, and what it was made from can b
 
 import contextlib
 import dataclasses
-import pathlib
 from typing import Any
 
 from seca import files
 from seca.config import RunConfig
+from seca.envs import registry
 from seca.errors import RunError
 from seca.runs import folder as folders
 from seca.runs import opponent as opponents
@@ -21,9 +21,9 @@ from seca.train import checkpoint
 
 def keep(folder: RunFolder, config: RunConfig) -> None:
     """Put copies of what `config` names into the run folder. Raises RunError when the disk does not take them."""
-    copy = folder.scenario(config.env)
-    if copy is not None:
-        files.write(copy, pathlib.Path(config.env.removeprefix("smac:")).read_text(encoding="utf-8"))
+    original, copy = registry.scenario_file(config.env), folder.scenario(config.env)
+    if original is not None and copy is not None:
+        files.write(copy, original.read_text(encoding="utf-8"))
     enemy = opponents.named_run(config.env, config.env_options)
     if enemy is not None:
         _keep_policy(folders.existing(enemy), folder.opponent)
@@ -66,11 +66,10 @@ def repeated(config: RunConfig, folder: RunFolder) -> RunConfig:
 
     (A scenario is told from its copy at a glance, a policy is not.)
     """
-    copy = folder.scenario(config.env)
-    if copy is not None and copy.is_file():
-        original = pathlib.Path(config.env.removeprefix("smac:"))
+    original, copy = registry.scenario_file(config.env), folder.scenario(config.env)
+    if original is not None and copy is not None and copy.is_file():
         if not original.is_file() or custom.fingerprint(original) != custom.fingerprint(copy):
-            config = dataclasses.replace(config, env=f"smac:{copy}")
+            config = dataclasses.replace(config, env=registry.of_file(copy))
     if folder.opponent.config.is_file():
         options = {**config.env_options, "opponent": str(folder.opponent.path)}
         config = dataclasses.replace(config, env_options=options)

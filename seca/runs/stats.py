@@ -37,26 +37,30 @@ def wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, flo
 
 
 def summary(results: dict[str, np.ndarray]) -> dict[str, Any]:
-    """JSON-ready numbers of one evaluation: means, interval, and every episode."""
-    won = np.asarray(results["won"]).astype(int)
-    low, high = wilson(int(won.sum()), won.size)
+    """JSON-ready numbers of one evaluation: means, interval, and every episode; of wins where there are any."""
+    rate, each = _wins(results["won"]) if "won" in results else ({}, {})
     return {
-        "episodes": int(won.size),
-        "win_rate": float(won.mean()),
-        "win_rate_low": low,
-        "win_rate_high": high,
+        "episodes": int(np.size(results["return"])),
+        **rate,
         "return_mean": float(np.mean(results["return"])),
         "length_mean": float(np.mean(results["length"])),
-        "episode_won": won.tolist(),
+        **each,
         "episode_return": np.asarray(results["return"], dtype=np.float64).round(6).tolist(),
         "episode_length": np.asarray(results["length"]).astype(int).tolist(),
     }
 
 
+def _wins(results: np.ndarray) -> tuple[dict[str, float], dict[str, list[int]]]:
+    """The win rate with its interval, and who won."""
+    won = np.asarray(results).astype(int)
+    low, high = wilson(int(won.sum()), won.size)
+    return {"win_rate": float(won.mean()), "win_rate_low": low, "win_rate_high": high}, {"episode_won": won.tolist()}
+
+
 def sentence(numbers: dict[str, Any]) -> str:
     """One line on one evaluation, for people."""
-    return (
-        f"win rate {100 * numbers['win_rate']:5.1f} % (95 % interval {100 * numbers['win_rate_low']:.1f} to "
-        f"{100 * numbers['win_rate_high']:.1f}), return {numbers['return_mean']:.2f}, "
-        f"length {numbers['length_mean']:.1f}"
-    )
+    told = f"return {numbers['return_mean']:.2f}, length {numbers['length_mean']:.1f}"
+    if "win_rate" not in numbers:
+        return told
+    low, high = 100 * numbers["win_rate_low"], 100 * numbers["win_rate_high"]
+    return f"win rate {100 * numbers['win_rate']:5.1f} % (95 % interval {low:.1f} to {high:.1f}), {told}"

@@ -22,8 +22,8 @@ Evaluate = Callable[..., dict[str, np.ndarray]]
 def make_evaluate(env: Env, algorithm: Algorithm, episodes: int, devices: list[jax.Device]) -> Evaluate:
     """`evaluate(state, key=None)` plays `episodes` greedy episodes at once with the state's policy.
 
-    Returns `won` (bool), `return` and `length`, one entry per episode. Without a key, the state's own evaluation key
-    of its iteration is used, which training never touches.
+    Returns `won` (bool, where the environment says so), `return` and `length`, one entry per episode. Without a key,
+    the state's own evaluation key of its iteration is used, which training never touches.
     """
     # Evaluation batches need not divide evenly: use as many devices as do.
     share = max(n for n in range(1, len(devices) + 1) if episodes % n == 0)
@@ -46,11 +46,8 @@ def make_evaluate(env: Env, algorithm: Algorithm, episodes: int, devices: list[j
         key = iteration_keys(state)[2] if key is None else key
         params = algorithm.policy(state.learner)
         played = jax.device_get(compiled(*jax.device_put((params, key), place)))
-        return {
-            "won": np.asarray(played.won),
-            "return": np.asarray(played.episode_return),
-            "length": np.asarray(played.length),
-        }
+        won = {} if played.won is None else {"won": np.asarray(played.won)}
+        return won | {"return": np.asarray(played.episode_return), "length": np.asarray(played.length)}
 
     return evaluate
 

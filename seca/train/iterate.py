@@ -106,13 +106,12 @@ def _iterate(
     learner, metrics = algorithm.update(state.learner, episodes, replay, update_key, axis)
     if replay is not None:
         metrics["buffer_episodes"] = buffer.filled(replay)
-    sums = (played.episode_return.sum(), played.won.sum(), played.length.sum(), jnp.asarray(per_device))
+    wins = None if played.won is None else played.won.sum()
+    sums = (played.episode_return.sum(), wins, played.length.sum(), jnp.asarray(per_device))
     returns, wins, steps, count = global_sum(sums, axis)
-    outcome = {
-        "return_mean": returns / count,
-        "win_rate": wins / count,
-        "episode_length_mean": steps / count,
-    }
+    outcome = {"return_mean": returns / count, "episode_length_mean": steps / count}
+    if wins is not None:
+        outcome["win_rate"] = wins / count
     following = TrainState(
         learner=learner,
         replay=replay,

@@ -140,15 +140,16 @@ def training_line(state: TrainState, metrics: dict[str, Any], seconds: float, st
 
 
 def evaluation_line(state: TrainState, results: dict[str, np.ndarray]) -> dict[str, Any]:
-    """One JSON-ready line about an evaluation: per-episode results and their means."""
+    """One JSON-ready line about an evaluation: per-episode results and their means; of wins where there are any."""
+    won = results.get("won")
     return {
         "kind": "eval",
         "env_steps": int(state.env_steps),
         "iteration": int(state.iteration),
         "greedy": True,
-        "win_rate": float(np.mean(results["won"])),
+        **({} if won is None else {"win_rate": float(np.mean(won))}),
         "return_mean": float(np.mean(results["return"])),
-        "episode_won": np.asarray(results["won"]).astype(int).tolist(),
+        **({} if won is None else {"episode_won": np.asarray(won).astype(int).tolist()}),
         "episode_return": np.asarray(results["return"], dtype=np.float64).round(6).tolist(),
         "episode_length": np.asarray(results["length"]).astype(int).tolist(),
     }

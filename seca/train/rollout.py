@@ -15,7 +15,8 @@ from seca.types import Acted, Episodes, PyTree, TimeStep
 class Played(eqx.Module):
     """Outcome of each episode."""
 
-    won: Bool[Array, " batch"]
+    won: Bool[Array, " batch"] | None
+    """None where the environment does not say."""
     episode_return: Float[Array, " batch"]
     length: Int[Array, " batch"]
 
@@ -64,14 +65,15 @@ def _start(env: Env, algorithm: Algorithm, keys: Key[Array, " batch"]) -> Playin
     reset_keys, act_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
     env_state, time_step = env.reset(reset_keys)
     batch = keys.shape[0]
-    nothing = Played(jnp.zeros(batch, bool), jnp.zeros_like(time_step.reward), jnp.zeros(batch, jnp.int32))
+    won = jnp.zeros(batch, bool) if "won" in time_step.info else None
+    nothing = Played(won, jnp.zeros_like(time_step.reward), jnp.zeros(batch, jnp.int32))
     carry = algorithm.initial_carry(batch)
     return Playing(jnp.zeros((), jnp.int32), env_state, time_step, carry, act_keys, nothing, None)
 
 
 def _buffers(env: Env, algorithm: Algorithm, params: PyTree, playing: Playing) -> Episodes:
     """Zeroed arrays for episodes as long as the time limit allows."""
-    batch, time = playing.played.won.shape[0], env.spec.episode_limit
+    batch, time = playing.played.length.shape[0], env.spec.episode_limit
     acted = jax.eval_shape(lambda p: _act(algorithm, params, p, jnp.zeros((), jnp.uint32), False), playing)
 
     def room(array: Array | jax.ShapeDtypeStruct, rows: int) -> Array:
@@ -108,10 +110,11 @@ def _step(env: Env, algorithm: Algorithm, params: PyTree, env_steps: Array, gree
     if episodes is not None:
         episodes = _write_row(episodes, playing, acted)
         episodes = _write_outcome(episodes, playing.t, following, alive)
+    before = playing.played
     played = Played(
-        won=jnp.where(alive, following.info["won"], playing.played.won),
-        episode_return=playing.played.episode_return + jnp.where(alive, following.reward, 0),
-        length=playing.played.length + alive,
+        won=None if before.won is None else jnp.where(alive, following.info["won"], before.won),
+        episode_return=before.episode_return + jnp.where(alive, following.reward, 0),
+        length=before.length + alive,
     )
     return Playing(playing.t + 1, env_state, following, acted.carry, playing.act_keys, played, episodes)
 

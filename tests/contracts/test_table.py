@@ -17,10 +17,11 @@ from seca.config import LoopConfig, from_preset
 from seca.envs.base import Env
 from seca.envs.registry import make
 from seca.errors import UsageError
+from seca.host import machine
+from seca.host.display import PlainDisplay
 from seca.learning.buffer import episode_bytes
 from seca.presets import PRESETS, build
-from seca.runs import machine, run
-from seca.runs.display import PlainDisplay
+from seca.runs import run
 from seca.train import checkpoint
 from seca.train.evaluate import make_evaluate
 from seca.train.iterate import make_iterate

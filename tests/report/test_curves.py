@@ -54,6 +54,22 @@ def test_band_on_points_that_differ_between_runs() -> None:
     np.testing.assert_allclose(drawn.high, [0, 0.5, 0.9])
 
 
+def test_where_nobody_wins_there_is_one_panel() -> None:
+    """Of returns alone; beside runs that can win each has what it has."""
+    returns = _curve([0, 10, 20], [0.0, 0.5, 0.25], env="python:mine.make version mine-1")
+    del returns.values["win_rate"]
+    [panel] = curves.draw([returns]).axes
+    assert panel.get_ylabel() == "test return"
+    mixed = [returns, _curve([0, 10, 20], [0.0, 0.2, 0.4])]
+    assert [len(panel.lines) for panel in curves.draw(mixed).axes] == [1, 2]
+    rows = [(row["curve"], row["metric"]) for row in csv.DictReader(curves.table(mixed).splitlines())]
+    assert sorted(set(rows)) == [
+        ("seca on python:mine.make version mine-1", "return_mean"),
+        ("seca on smac/2s3z version smac-1", "return_mean"),
+        ("seca on smac/2s3z version smac-1", "win_rate"),
+    ]
+
+
 def test_band_of_one_run_is_the_run() -> None:
     drawn = curves.band([_curve([0, 10, 20], [0.0, 0.5, 0.25])], "return_mean")
     for quartile in (drawn.low, drawn.median, drawn.high):
@@ -128,7 +144,13 @@ def test_files_of_a_real_run(finished_run: pathlib.Path, tmp_path: pathlib.Path)
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
-        ("metrics.jsonl", b'{"kind": "eval", "env_steps": 0}\n', "`win_rate` of an evaluation line"),
+        ("metrics.jsonl", b'{"kind": "eval", "env_steps": 0}\n', "`return_mean` of an evaluation line"),
+        (
+            "metrics.jsonl",
+            b'{"kind": "eval", "env_steps": 0, "return_mean": 1, "win_rate": 0}\n'
+            b'{"kind": "eval", "env_steps": 4, "return_mean": 1}\n',
+            "`win_rate` of an evaluation line of metrics.jsonl is None",
+        ),
         ("metrics.jsonl", b'{"kind": "eval", "env_steps": NaN}\n', "a finite number"),
         ("metrics.jsonl", b'{"kind": "eval", "env_steps": Infinity}\n', "a finite number"),
         ("metrics.jsonl", b'{"kind": "eval", "env_steps": 1e999}\n', "a finite number"),

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from seca.runs import recording
+from seca.battles import recording
 
 pytestmark = pytest.mark.slow
 

@@ -4,17 +4,15 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from unittest import mock
 
-import jax
-import numpy as np
 import pytest
 
 from seca import cli
 from seca.config import PRESETS, from_preset
-from seca.envs import registry, smax
+from seca.envs import registry
 from seca.errors import RunError, UsageError
-from seca.runs import bench, machine
+from seca.host import machine, smax
+from seca.runs import bench
 from seca.runs.run import prepare
 
 ENV = "matrix/focus-fire"
@@ -110,16 +108,3 @@ def test_all_stands_for_every_preset(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert [line.split()[0] for line in lines[: len(PRESETS)]] == list(PRESETS)
     assert lines[0].split(maxsplit=1)[1] == "12,346 env steps/s   peak memory 3.00 GiB (estimated 0.50)"
     assert len(asked) == len(PRESETS)
-
-
-def test_peak_memory_of_the_process() -> None:
-    block = np.ones(2**25)
-    filled = machine.peak_memory(jax.devices())
-    assert filled > 0.95 * block.nbytes  # The system counts in batches of pages.
-    del block
-    assert machine.peak_memory(jax.devices()) > 0.95 * filled
-
-
-def test_peak_memory_of_accelerators() -> None:
-    devices = [mock.Mock(jax.Device, memory_stats=lambda peak=peak: {"peak_bytes_in_use": peak}) for peak in (3, 4)]
-    assert machine.peak_memory(devices) == 7

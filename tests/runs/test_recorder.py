@@ -12,11 +12,11 @@ import pytest
 
 from seca.config import RunConfig
 from seca.envs import registry
+from seca.host.display import PlainDisplay
+from seca.host.signals import StopRequest
 from seca.runs import recorder as recorders
-from seca.runs.display import PlainDisplay
 from seca.runs.folder import RunFolder, cut_metrics, read_metrics
 from seca.runs.recorder import Position, Recorder
-from seca.runs.signals import StopRequest
 from seca.train import checkpoint
 from seca.train.state import TrainState
 
@@ -69,6 +69,15 @@ def test_best_is_win_rate_then_return_then_later(tmp_path: pathlib.Path) -> None
             _iterate(recorder, iteration, score)
             assert _stored(tmp_path, "best")["iteration"] == best
             assert _stored(tmp_path, "latest")["iteration"] == iteration
+
+
+def test_best_is_return_then_later_where_nobody_wins(tmp_path: pathlib.Path) -> None:
+    with _recording(tmp_path, interval=0.0) as recorder:
+        for iteration, (mean, best) in enumerate([(-3.0, 0), (-5.0, 0), (-1.0, 2), (-2.0, 2), (-1.0, 4)]):
+            line = {"kind": "eval", "env_steps": iteration * 10, "return_mean": mean}
+            recorder.metrics(line)
+            recorder.after_iteration(_state(iteration), line)
+            assert _stored(tmp_path, "best")["iteration"] == best
 
 
 def test_best_waits_for_the_next_checkpoint(tmp_path: pathlib.Path) -> None:

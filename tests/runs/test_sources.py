@@ -11,9 +11,10 @@ import pytest
 from run_files import metric_lines
 
 import seca as package
+from seca.battles import watch
 from seca.config import RunConfig
 from seca.errors import RunError, UsageError
-from seca.runs import sources, watch
+from seca.runs import sources
 from seca.runs.folder import RunFolder
 from seca.runs.load import build_run
 

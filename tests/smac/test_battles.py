@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seca.envs import smac, throughput
+from seca.envs import smac
+from seca.host import throughput
 from seca.presets import PRESETS, build
 from seca.smac import movement, opponent, reward, scenario, scripts, state, tick
 

@@ -214,7 +214,7 @@ def seen():
 
 before = seen()
 import seca
-from seca.envs import throughput
+from seca.host import throughput
 from seca.smac import policy, trace
 from seca.smac.views import gymnasium, jaxmarl, pettingzoo, pymarl
 gymnasium.SmacEnv("3m").reset(seed=1)

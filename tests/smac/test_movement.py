@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import smac_lab
 
-from seca.envs import throughput
+from seca.host import throughput
 from seca.smac import actions, combat, movement, opponent, paths, scenario, state, tick
 
 STOP, NORTH, SOUTH, EAST, WEST, FIRST = range(1, 7)

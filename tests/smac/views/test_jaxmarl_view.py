@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seca.envs import smac, throughput
+from seca.envs import smac
 from seca.envs.base import where_done
+from seca.host import throughput
 from seca.smac import tick
 from seca.smac.views.jaxmarl import SmacJaxEnv, flat_batch
 

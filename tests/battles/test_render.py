@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, ImageSequence
 from recordings import DEATH, HEAL, MARINE, MEDIVAC, SHOT, STALKER, ZEALOT, battle
 
+from seca.battles import draw, render
 from seca.errors import RunError, UsageError
-from seca.replay import draw, render
 
 
 def pixel(painter: draw.Painter, frame: int, x: float, y: float) -> np.ndarray:
@@ -231,7 +231,7 @@ def test_refusals(name: str, fps: int, every: int, message: str, tmp_path: pathl
 def test_drawing_needs_no_simulator() -> None:
     """To watch is to record, then to render: the second half reads a file and loads neither JAX nor the simulator."""
     code = (
-        "import sys, seca.replay.render; "
+        "import sys, seca.battles.render; "
         "assert not {'jax', 'seca.smac', 'seca.envs', 'seca.algos', 'matplotlib'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image, ImageDraw, ImageFont
 
-from seca.runs.recording import Recording
+from seca.battles.recording import Recording
 
 Colour = tuple[int, int, int]
 

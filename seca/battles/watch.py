@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import inspect
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,14 +13,15 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 import seca
 from seca import files, numerics
+from seca.battles.recording import About, Recording
 from seca.config import EnvOption
+from seca.envs import registry
 from seca.envs.base import Env
 from seca.errors import UsageError, refusing
 from seca.runs import folder as folders
 from seca.runs import stats
 from seca.runs.folder import RunFolder
 from seca.runs.load import Kind, LoadedRun, load, make_env
-from seca.runs.recording import About, Recording
 from seca.smac import actions, custom, scenario, trace
 from seca.smac.scripts import SCRIPTS, Script
 from seca.smac.simulator import Simulator
@@ -138,18 +138,17 @@ def _plan_run(path: pathlib.Path, env: str | None, env_options: Mapping[str, Env
 
 def _same(env: str, trained: str, folder: RunFolder) -> bool:
     """Whether they are one environment; of scenario files the contents count, not the names."""
-    scenario, path = folder.found_scenario(trained), pathlib.Path(env.removeprefix("smac:"))
-    if scenario is None or not env.startswith("smac:") or not path.is_file():
+    file, theirs = registry.scenario_file(env), folder.found_scenario(trained)
+    if file is None or theirs is None or not file.is_file():
         return env == trained
-    return custom.fingerprint(path) == custom.fingerprint(scenario)
+    return custom.fingerprint(file) == custom.fingerprint(theirs)
 
 
 def simulator_of(env: Env) -> Simulator:
-    """The simulator whose `step` is the environment's. Raises ValueError when there are no battles behind it."""
-    owner = env.step.__self__ if inspect.ismethod(env.step) else None
-    if not isinstance(owner, Simulator):
+    """The simulator behind an environment. Raises ValueError when there is none."""
+    if env.simulator is None:
         raise ValueError(f"`env` is {env.spec.id}: only battles can be watched: smac/... or smac:FILE.toml")
-    return owner
+    return env.simulator
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import shutil
 import jax
 
 import seca
-from seca.runs import loggers, machine
+from seca.host import loggers, machine
 
 MODULES = loggers.MODULES | {
     "video": "imageio_ffmpeg",

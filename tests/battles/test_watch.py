@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 from seca import cli
+from seca.battles import recording, watch
 from seca.config import RunConfig, to_json
-from seca.runs import load, recording, watch
+from seca.runs import load
 from seca.runs.load import LoadedRun, build_run
 from seca.train.state import init_state
 

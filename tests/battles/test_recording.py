@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from seca.battles import recording, watch
+from seca.battles.recording import Recording
 from seca.config import RunConfig
 from seca.envs import registry
 from seca.errors import UsageError
-from seca.runs import recording, stats, watch
+from seca.runs import stats
 from seca.runs.load import LoadedRun, build_run
-from seca.runs.recording import Recording
 from seca.smac import scenario, trace
 from seca.train import rollout
 from seca.train.state import init_state
@@ -224,3 +225,11 @@ def test_only_battles_are_recorded() -> None:
     env = registry.make("matrix/focus-fire")
     with pytest.raises(ValueError, match="`env` is matrix/focus-fire: only battles can be watched"):
         watch.simulator_of(env)
+
+
+def test_a_battle_in_other_clothes_is_still_one() -> None:
+    """The simulator is a field: whoever changes the functions of an environment does not lose it."""
+    env = registry.make("smac/3m")
+    changed = dataclasses.replace(env, reset=functools.partial(env.reset), step=functools.partial(env.step))
+    assert watch.simulator_of(changed) is env.simulator
+    assert registry.make("matrix/focus-fire").simulator is None

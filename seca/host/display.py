@@ -22,22 +22,28 @@ class Status:
     """Since this session's first iterations were compiled; None before."""
     train_return: float | None = None
     win_rate: float | None = None
+    test_return: float | None = None
+    """Shown where nobody can win."""
 
     def text(self, steps: int) -> str:
-        """One line: env steps, rate, time left, latest training return and test win rate."""
+        """One line: env steps, rate, time left, latest training return and test win rate (or test return)."""
         rate = self.env_steps_per_s
         left = _clock_text((steps - self.env_steps) / rate) if rate else "-"
         train_return = "-" if self.train_return is None else f"{self.train_return:.2f}"
-        win_rate = "-" if self.win_rate is None else f"{100 * self.win_rate:.1f} %"
         return (
             f"{self.env_steps:,} of {steps:,} env steps | {_count(rate)} steps/s | ETA {left} | "
-            f"train return {train_return} | test win rate {win_rate}"
+            f"train return {train_return} | {self._test()}"
         )
+
+    def _test(self) -> str:
+        if self.win_rate is not None:
+            return f"test win rate {100 * self.win_rate:.1f} %"
+        return "test -" if self.test_return is None else f"test return {self.test_return:.2f}"
 
     def short(self, steps: int) -> str:
         """The same for one line of a narrow terminal."""
         whole = self.text(steps).replace(f" of {steps:,} env", "").replace(" steps/s", "/s")
-        return whole.replace("train return", "return").replace("test win rate", "win")
+        return whole.replace("train return", "return").replace("test win rate", "win").replace("test return", "test")
 
 
 class Meter:
@@ -52,7 +58,7 @@ class Meter:
         """Take in one line of metrics."""
         changes: dict[str, Any] = {"env_steps": line["env_steps"]}
         if line["kind"] == "eval":
-            changes["win_rate"] = line["win_rate"]
+            changes |= {"win_rate": line["win_rate"]} if "win_rate" in line else {"test_return": line["return_mean"]}
         else:
             now = self._clock()
             changes["train_return"] = line["return_mean"]

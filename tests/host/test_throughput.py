@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seca.envs import smac, throughput
+from seca.envs import smac
+from seca.host import throughput
 
 pytestmark = pytest.mark.slow
 

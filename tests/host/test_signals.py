@@ -11,7 +11,9 @@ import time
 import pytest
 from run_files import metric_lines
 
-HARNESS = "import sys, os, time, pathlib, hashlib\nfrom seca.runs import signals\nsignals.stop_at_once()\n"
+from seca.host.signals import stop_on_signals
+
+HARNESS = "import sys, os, time, pathlib, hashlib\nfrom seca.host import signals\nsignals.stop_at_once()\n"
 READY = "print('ready', flush=True)\n"
 
 
@@ -119,7 +121,7 @@ def _lives(number: int) -> bool:
 
 
 def test_output_of_a_child() -> None:
-    from seca.runs import signals
+    from seca.host import signals
 
     code = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"
     done = signals.run_child([sys.executable, "-c", code])
@@ -135,10 +137,10 @@ def test_output_of_a_child() -> None:
         ("train", "seca.runs.run"),
         ("evaluate", "numpy"),
         ("plot", "matplotlib"),
-        ("watch", "seca.replay.render"),
+        ("watch", "seca.battles.render"),
         ("envs", "jax"),
         ("bench", "seca.runs.bench"),
-        ("doctor", "seca.runs.doctor"),
+        ("doctor", "seca.host.doctor"),
     ],
 )
 def test_commands_while_they_are_imported(
@@ -188,3 +190,35 @@ def test_a_run_stopped_before_its_first_step(
     ended = seca("resume", path)
     assert ended.returncode == 0, ended.stderr
     assert metric_lines(path) == metric_lines(finished_run)
+
+
+def test_signals_become_a_request_and_go_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_on_signals(lambda: "unused") as stop:
+        assert not stop
+        assert stop.exit_code == 0
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop
+        assert stop.exit_code == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("signals", [1, 2], ids=["grace runs out", "second signal"])
+def test_a_process_that_does_not_stop_is_ended(signals: int) -> None:
+    """As in a long compilation, the main thread never looks at the request: the watching thread ends the process."""
+    code = (
+        "import sys, time; from seca.host.signals import stop_on_signals\n"
+        "with stop_on_signals(lambda: 'gave up', grace=float(sys.argv[1])):\n"
+        "    print('ready', flush=True)\n"
+        "    while True: time.sleep(1)\n"
+    )
+    grace = "0.2" if signals == 1 else "60"
+    process = subprocess.Popen([sys.executable, "-c", code, grace], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    for _ in range(signals):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)  # Two signals at once count as one.
+    _, complaint = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert complaint == b"gave up\n"

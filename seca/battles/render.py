@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image
 
 from seca import files
+from seca.battles.draw import EDGE, SIGNALS, Painter
+from seca.battles.recording import Recording, check_free
 from seca.errors import RunError, UsageError
-from seca.replay.draw import EDGE, SIGNALS, Painter
-from seca.runs.recording import Recording, check_free
-from seca.runs.signals import child
+from seca.host.signals import child
 
 FPS = 20
 """Frames per second, by default."""

@@ -1,0 +1,1 @@
+"""Battles to be watched: played and recorded, then drawn from the recording alone."""

@@ -1,1 +1,0 @@
-"""Pictures of recorded battles. Reads recordings and nothing else: no simulator, no JAX."""
