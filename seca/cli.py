@@ -17,7 +17,8 @@ import tyro
 from tyro.conf import Positional, arg
 
 import seca
-from seca.errors import RunError, UsageError
+from seca.errors import RunError, UsageError, refusing
+from seca.ranges import Batch, Positive, Range, Seed
 
 Options = TypeVar("Options")
 
@@ -40,11 +41,11 @@ class EvaluateOptions:
 
     run: Positional[RunPath]
     """Run folder."""
-    episodes: int = 128
+    episodes: Batch = 128
     """Episodes to play."""
     checkpoint: Literal["latest", "best"] = "latest"
     """Which policy: the last one, or the one with the highest test win rate."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the battles; the same seed gives the same numbers."""
     opponent: str | None = None
     """Who commands the enemy, if not who did in training: a name (see `--env-options opponent=`) or a run folder."""
@@ -73,11 +74,11 @@ class BenchOptions:
     preset: Annotated[tuple[str, ...], arg(metavar="PRESET [PRESET ...]|all")] = ("seca",)
     """Settings to train with; see `seca algos`. Of several, or of `all`, each is measured in a process of its own, so
     that the peak memory is its own, and `training` is a list."""
-    batch: int = 32
+    batch: Batch = 32
     """Environments side by side in the simulator."""
-    runners: int = 32
+    runners: Batch = 32
     """Environments side by side in training."""
-    seconds: float = 10.0
+    seconds: Positive = 10.0
     """How long to measure each at least, compiling left out."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print one JSON object instead of text."""
@@ -100,9 +101,9 @@ class WatchOptions:
     """Options of the environment, as in `--env-options key=value key=value`."""
     checkpoint: Literal["latest", "best"] = "latest"
     """Which policy of a run."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the battles."""
-    battle: int = 0
+    battle: Annotated[int, Range(0, 2**31 - 1)] = 0
     """Which battle of the seed: the number of the episode in `seca evaluate --seed`."""
     out: pathlib.Path | None = None
     """Picture to make, by its ending .gif, .mp4 or .png (a sheet of moments); by default a .gif, in a run's folder of
@@ -205,12 +206,9 @@ def resume(arguments: list[str]) -> int:
 def evaluate(arguments: list[str]) -> int:
     """Measure a run's policy."""
     options = _parse(EvaluateOptions, "evaluate", arguments)
-    from seca.config import MAX_BATCH, whole
     from seca.runs import machine, stats
     from seca.runs.evaluation import evaluate_run
 
-    whole("episodes", options.episodes, 1, MAX_BATCH)
-    whole("seed", options.seed, 0, 2**32 - 1)
     machine.configure(0, options.episodes)
     result = evaluate_run(options.run, options.episodes, options.checkpoint, options.seed, options.opponent)
     if options.json:
@@ -269,7 +267,6 @@ def _refuse_playing(options: WatchOptions) -> None:
 
 def _play(options: WatchOptions) -> tuple[pathlib.Path, pathlib.Path, Any]:
     """Record the battle asked for: path of the recording, of the picture to make, and the recording."""
-    from seca.config import whole
     from seca.replay import render
     from seca.runs import machine, recording
     from seca.runs import watch as watching
@@ -278,8 +275,6 @@ def _play(options: WatchOptions) -> tuple[pathlib.Path, pathlib.Path, Any]:
         raise UsageError(
             f"`policy` is missing: choose {', '.join(watching.SCRIPTS)} or a run folder, or give a recording (.npz)"
         )
-    whole("seed", options.seed, 0, 2**32 - 1)
-    whole("battle", options.battle, 0, 2**31 - 1)
     if options.out is not None:
         render.check(options.out, options.fps, options.every)
     machine.configure(1, 1)
@@ -325,9 +320,6 @@ def bench(arguments: list[str]) -> int:
     from seca.runs import bench as benches
     from seca.runs import machine
 
-    for name, value in (("batch", options.batch), ("runners", options.runners)):
-        configs.whole(name, value, 1, configs.MAX_BATCH)
-    configs.real("seconds", options.seconds, above=0.0)
     presets = _bench_presets(options.preset, configs.PRESETS)
     machine.configure(0, options.batch if options.what == "simulator" else options.runners)
     result: dict[str, Any] = {}
@@ -497,11 +489,16 @@ def _parse(kind: type[Options], command: str, arguments: Sequence[str]) -> Optio
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(kind, prog=f"seca {command}", args=list(arguments), registry=_registry())
+            options = tyro.cli(kind, prog=f"seca {command}", args=list(arguments), registry=_registry())
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
         raise UsageError(_one_line(complaint.getvalue(), command)) from None
+    from seca.algos.config import check_numbers
+
+    with refusing():
+        check_numbers(options)
+    return options
 
 
 def _one_line(box: str, command: str) -> str:

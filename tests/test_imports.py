@@ -10,16 +10,17 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parent.parent / "seca"
 
 # Part of the package -> parts it may import besides itself. A module straight in `seca/` is a part of its own.
-_CORE = {"types", "numerics", "credit", "order", "returns", "nets"}
+_CORE = {"types", "ranges", "numerics", "credit", "order", "returns", "nets"}
 _LEARN = _CORE | {"algos", "smac", "envs", "train"}
 _RUNS = _LEARN | {"errors", "files", "presets", "config"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "types": set(),
+    "ranges": set(),
     "files": {"errors"},
     "numerics": {"types"},
     "credit": {"types"},
-    "order": {"types"},
+    "order": {"types", "ranges"},
     "returns": {"types"},
     "nets": {"types", "credit", "order", "returns"},
     "algos": _CORE,

@@ -8,28 +8,22 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from seca.algos.actor_step import MASKED, PolicyFn
+from seca.ranges import Count, Fraction
 
 
 @dataclasses.dataclass(frozen=True)
 class FloorConfig:
     """The least probability of every action, a share of the uniform policy that falls linearly with env steps."""
 
-    start: float = 0.5
+    start: Fraction = 0.5
     """Share of the uniform policy at first."""
-    finish: float = 0.01
+    finish: Fraction = 0.01
     """Share of the uniform policy at last."""
-    steps: int = 100_000
+    steps: Count = 100_000
     """Env steps from first to last."""
     masked: bool = False
     """Whether softmax and floor are over the available actions alone (PyMARL2), or over all, of which the available
     ones are then kept (PyMARL)."""
-
-
-def check_floor(floor: FloorConfig) -> None:
-    """Raise ValueError for a floor that is none."""
-    for field in ("start", "finish"):
-        if not 0 <= getattr(floor, field) <= 1:
-            raise ValueError(f"`floor.{field}` is {getattr(floor, field)}; it must lie in [0, 1]")
 
 
 def floored_policy(env_steps: Array, floor: FloorConfig) -> PolicyFn:

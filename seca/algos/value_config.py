@@ -1,7 +1,9 @@
 """Options of the value-based methods: one learner, and what makes a joint value of the agents' utilities."""
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
+
+from seca.ranges import Count, Fraction, NonNegative, Positive, Range
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,9 +20,9 @@ class SumMixing:
 class MonotoneMixing:
     """QMIX: a mixing network of non-negative weights."""
 
-    embed: int = 32
+    embed: Count = 32
     """Width of the mixing network."""
-    width: int | None = 64
+    width: Count | None = 64
     """Width of its hypernetworks' hidden layer; None makes them linear."""
 
 
@@ -31,13 +33,13 @@ class WeightedMixing:
     weighting: Literal["central", "optimistic"] = "optimistic"
     """Full weight where the target exceeds the value and, for `central`, that of the greedy joint action as well as for
     that action itself (CW-QMIX); `optimistic` compares with Q_tot of the taken action (OW-QMIX)."""
-    alpha: float = 0.1
+    alpha: Fraction = 0.1
     """Weight of all other joint actions; 1 is QMIX."""
-    embed: int = 32
+    embed: Count = 32
     """Width of the mixing network."""
-    width: int | None = 64
+    width: Count | None = 64
     """Width of its hypernetworks' hidden layer; None makes them linear."""
-    central_width: int = 256
+    central_width: Count = 256
     """Width of the unrestricted mixer's layers."""
 
 
@@ -45,11 +47,11 @@ class WeightedMixing:
 class DuplexMixing:
     """QPLEX: transformed utilities plus weighted advantages."""
 
-    width: int = 64
+    width: Count = 64
     """Width of the hypernetworks' hidden layers."""
-    kernels: int = 4
+    kernels: Count = 4
     """Number of nets whose products make up each weight lambda."""
-    depth: int = 2
+    depth: Count = 2
     """Layers of the nets of lambda."""
 
 
@@ -57,13 +59,13 @@ class DuplexMixing:
 class AttentionMixing:
     """Qatten: attention of the state to each agent's part of it."""
 
-    heads: int = 4
+    heads: Count = 4
     """Attention heads."""
-    key_size: int = 32
+    key_size: Count = 32
     """Length of queries and keys."""
-    width: int = 64
+    width: Count = 64
     """Width of the hidden layers that make queries and the heads' weights."""
-    constant_width: int = 32
+    constant_width: Count = 32
     """Width of the hidden layer of c(s)."""
 
 
@@ -71,11 +73,11 @@ class AttentionMixing:
 class TransformedMixing:
     """QTRAN-base: a free joint value, and utilities held to it where it matters."""
 
-    embed: int = 64
+    embed: Count = 64
     """Width of the nets of Q_jt and V."""
-    optimum_weight: float = 1.0
+    optimum_weight: NonNegative = 1.0
     """Weight of the loss that ties the greedy joint action to Q_jt."""
-    bound_weight: float = 0.1
+    bound_weight: NonNegative = 0.1
     """Weight of the loss that keeps all others from falling below it."""
 
 
@@ -90,38 +92,38 @@ class ValueBasedConfig:
     """How utilities become a joint value."""
     optimiser: Literal["adam", "rmsprop"] = "adam"
     """RMSprop has decay 0.99 and eps 1e-5 outside the root, as in PyMARL."""
-    lr: float = 1e-3
+    lr: Positive = 1e-3
     """Step size of all networks."""
-    gamma: float = 0.99
+    gamma: Fraction = 0.99
     """Discount per env step."""
-    td_lambda: float = 0.6
+    td_lambda: Fraction = 0.6
     """Lambda of the targets; 0 is one-step Q-learning."""
     traces: Literal["peng", "corrected"] = "peng"
     """`peng`: TD(lambda) on the values of greedy actions, biased when actions explore; `corrected`: Q*(lambda)."""
     double_q: bool = True
     """Greedy actions in the targets are those of the online network, or else of the target network."""
-    loss_scale: float = 0.5
+    loss_scale: Positive = 0.5
     """Factor of the squared TD error."""
-    clip_norm: float = 10.0
+    clip_norm: Positive = 10.0
     """Global gradient norm above which the gradient is scaled down."""
-    target_interval: int = 200
+    target_interval: Count = 200
     """Least number of episodes between two copies of the networks into their targets."""
-    batch_episodes: int = 32
+    batch_episodes: Count = 32
     """Episodes drawn from the buffer for each gradient step."""
-    updates: int = 1
+    updates: Annotated[int, Range(1, 10_000)] = 1
     """Gradient steps per iteration, each on newly drawn episodes. One, as in PyMARL, is few where 32 runners play:
     about 1,300 in 2M env steps of 2s3z."""
-    buffer_episodes: int = 5000
+    buffer_episodes: Count = 5000
     """Episodes the buffer holds."""
-    buffer_gib: float = 2.0
+    buffer_gib: Positive = 2.0
     """Memory the buffer may take on each device; on large maps it holds fewer episodes for that."""
-    epsilon_start: float = 1.0
+    epsilon_start: Fraction = 1.0
     """Share of random actions at the beginning."""
-    epsilon_finish: float = 0.05
+    epsilon_finish: Fraction = 0.05
     """Share of random actions after `epsilon_steps`; linear in between, 0 in tests."""
-    epsilon_steps: int = 100_000
+    epsilon_steps: Count = 100_000
     """Env steps over which epsilon falls."""
-    agent_hidden: int = 64
+    agent_hidden: Count = 64
     """Width of the agent's layers and of its recurrent state."""
     time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
     """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""
