@@ -72,7 +72,7 @@ class BenchOptions:
     env: str = "smac/2s3z"
     """Environment; see `seca envs`."""
     preset: Annotated[tuple[str, ...], arg(metavar="PRESET [PRESET ...]|all")] = ("seca",)
-    """Settings to train with; see `seca algos`. Of several, or of `all`, each is measured in a process of its own, so
+    """What to train; see `seca algos`. Of several, or of `all`, each is measured in a process of its own, so
     that the peak memory is its own, and `training` is a list."""
     batch: Batch = 32
     """Environments side by side in the simulator."""
@@ -121,17 +121,14 @@ class NoOptions:
 
 def train(arguments: list[str]) -> int:
     """Train into a new run folder."""
-    preset, setting, config_path, rest = _split_train(arguments)
+    preset, config_path, rest = _split_train(arguments)
     from seca import config as configs
     from seca import files
     from seca.runs import sources
     from seca.runs.folder import RunFolder, read_config
 
     if config_path is None:
-        base = configs.from_preset(
-            "seca" if preset is None else preset,  # Of the help alone: without it, `_split_train` refuses.
-            "paper" if setting is None else setting,
-        )
+        base = configs.from_preset("seca" if preset is None else preset)  # Without it, of the help alone.
     else:
         path = files.usable("config", config_path)
         base = sources.repeated(read_config(path), RunFolder(path.parent))
@@ -139,17 +136,12 @@ def train(arguments: list[str]) -> int:
             raise UsageError(
                 f"`preset` is '{preset}' but `config` {config_path} holds '{base.preset}'; give one of them"
             )
-        if setting is not None and setting != base.setting:
-            raise UsageError(
-                f"`setting` is '{setting}' but `config` {config_path} holds '{base.setting}'; give one of them"
-            )
 
     @dataclasses.dataclass(frozen=True)
     class TrainOptions:
         """Train a preset on an environment: `seca train PRESET [options]`.
 
-        `seca train --config RUN/config.json [options]` repeats a run instead. `--setting reference` starts from the
-        numbers of the method's own reference instead of those of the paper's comparison, where they differ.
+        `seca train --config RUN/config.json [options]` repeats a run instead. `seca algos` lists the presets.
         """
 
         config: Annotated[configs.RunConfig, arg(name="")] = base
@@ -165,18 +157,26 @@ def train(arguments: list[str]) -> int:
     return run.start(config, options.out, make_display(config.loop.steps))
 
 
-def _split_train(arguments: list[str]) -> tuple[str | None, str | None, str | None, list[str]]:
-    """Preset, setting, path of a config, and the other arguments: the first three decide which options there are."""
+def _split_train(arguments: list[str]) -> tuple[str | None, str | None, list[str]]:
+    """Preset, path of a config, and the other arguments: the first two decide which options there are."""
     preset, rest = None, list(arguments)
     if rest and not rest[0].startswith("-"):
         preset = rest.pop(0)
     config = _take(rest, "config", "give the path of a config.json")
-    setting = _take(rest, "setting", "choose paper or reference")
+    setting = _take(rest, "setting", "it is no option any more; see `seca algos`")
+    if setting is not None:
+        from seca.presets import reference_of
+
+        name = preset and (reference_of(preset) if setting == "reference" else preset)
+        advice = f"write `seca train {name}`" if name else "`seca algos` lists them"
+        raise UsageError(
+            f"`setting` is '{setting}', which is no option any more: each setting is a preset of its own; {advice}"
+        )
     if preset is None and config is None and not {"-h", "--help"} & set(rest):
         from seca.presets import PRESETS
 
         raise UsageError(f"`preset` is missing: seca train PRESET [options], with one of {', '.join(PRESETS)}")
-    return preset, setting, config, rest
+    return preset, config, rest
 
 
 def _take(arguments: list[str], name: str, advice: str) -> str | None:
@@ -303,13 +303,15 @@ def envs(arguments: list[str]) -> int:
 
 
 def algos(arguments: list[str]) -> int:
-    """List presets."""
+    """List presets, group by group."""
     _parse(NoOptions, "algos", arguments)
     from seca.presets import PRESETS
 
-    for name, preset in PRESETS.items():
-        tuned = "; also --setting reference" if preset.reference is not None else ""
-        print(f"{name:<15} {preset.kind:<16} {preset.summary} [{preset.paper}]{tuned}")
+    for group in dict.fromkeys(preset.group for preset in PRESETS.values()):
+        print(group)
+        for name, preset in PRESETS.items():
+            if preset.group == group:
+                print(f"  {name:<22}{preset.summary} [{preset.paper}]")
     return 0
 
 
@@ -366,10 +368,10 @@ def _bench_presets(given: Sequence[str], known: Iterable[str]) -> list[str]:
 def _bench_line(measured: Mapping[str, Any]) -> str:
     """One preset of several, in one line."""
     if "refused" in measured:
-        return f"{measured['preset']:<15} refused: {measured['refused']}"
+        return f"{measured['preset']:<22}refused: {measured['refused']}"
     peak, estimate = (measured[name] / 2**30 for name in ("peak_memory_bytes", "estimated_memory_bytes"))
     rate = f"{measured['env_steps_per_s']:>9,.0f} env steps/s"
-    return f"{measured['preset']:<15} {rate}   peak memory {peak:.2f} GiB (estimated {estimate:.2f})"
+    return f"{measured['preset']:<22}{rate}   peak memory {peak:.2f} GiB (estimated {estimate:.2f})"
 
 
 def _readable(value: object) -> str:

@@ -13,7 +13,7 @@ from tyro.conf import AvoidSubcommands, Suppress, arg
 from seca import files
 from seca.algos.config import check_numbers
 from seca.errors import UsageError, refusing
-from seca.presets import PRESETS, AlgorithmConfig, settings
+from seca.presets import PRESETS, AlgorithmConfig, reference_of
 from seca.ranges import NonNegative, Range, Seed
 from seca.train.loop import LoopConfig
 
@@ -22,7 +22,6 @@ FORMAT = 1
 
 EnvOption = bool | int | float | str
 Logger = Literal["tensorboard", "wandb"]
-Setting = Literal["paper", "reference"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +33,6 @@ class RunConfig:
 
     preset: Suppress[str] = "seca"
     """Named setting the algorithm's options start from; see `seca algos`."""
-    setting: Suppress[Setting] = "paper"
-    """Whose numbers the options start from: those of the paper's comparison, or the method's own reference."""
     env: str = "smac/2s3z"
     """Environment; see `seca envs`."""
     env_options: Mapping[str, EnvOption] = dataclasses.field(default_factory=dict)
@@ -67,20 +64,12 @@ class RunConfig:
             )
 
 
-def from_preset(preset: str, setting: str = "paper") -> RunConfig:
-    """The configuration a preset stands for, in one of its settings, before any option is given.
-
-    Raises:
-        UsageError: there is no such preset or setting.
-    """
-    one_of("preset", preset, PRESETS)
-    one_of("setting", setting, typing.get_args(Setting))
-    try:
-        algorithm, runners = settings(preset, setting)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    loop = LoopConfig(eval_interval=PRESETS[preset].eval_interval, runners=runners)
-    return RunConfig(preset=preset, setting=typing.cast(Setting, setting), algorithm=algorithm, loop=loop)
+def from_preset(name: str) -> RunConfig:
+    """The configuration a preset stands for, before any option is given. Raises UsageError when there is none."""
+    one_of("preset", name, PRESETS)
+    preset = PRESETS[name]
+    loop = LoopConfig(eval_interval=preset.eval_interval, runners=preset.runners)
+    return RunConfig(preset=name, algorithm=preset.config, loop=loop)
 
 
 def divisors(number: int) -> list[int]:
@@ -159,11 +148,26 @@ def from_json(text: str, source: str = "config.json") -> RunConfig:
     preset = data.get("preset")
     if not isinstance(preset, str):
         raise UsageError(f"`preset` of {source} is {preset!r}: choose one of {_listed(PRESETS)}")
-    setting = data.get("setting", "paper")
-    if not isinstance(setting, str):
-        raise UsageError(f"`setting` of {source} is {setting!r}: choose one of {_listed(typing.get_args(Setting))}")
-    fields = {name: value for name, value in data.items() if name != "format"}
-    return _record(from_preset(preset, setting), fields, "", source)
+    fields = renamed(data, source)
+    fields.pop("format")
+    return _record(from_preset(fields["preset"]), fields, "", source)
+
+
+def renamed(data: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The fields of a configuration by their names of now: an older one has a `setting` beside the preset.
+
+    Raises UsageError, naming `source`, when the preset has no such setting.
+    """
+    fields = dict(data)
+    setting, preset = fields.pop("setting", "paper"), str(fields.get("preset"))
+    if setting == "reference" and reference_of(preset) is not None:
+        fields["preset"] = reference_of(preset)
+    elif setting != "paper":
+        raise UsageError(
+            f"`setting` of {source} is {setting!r}, which is no field any more: each setting is a preset of its own; "
+            f"leave it out, or write another `preset`, such as {reference_of(preset) or 'qmix-reference'}"
+        )
+    return fields
 
 
 def _record(default: Any, data: Any, prefix: str, source: str) -> Any:

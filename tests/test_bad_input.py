@@ -89,16 +89,12 @@ INPUTS: list[tuple[list[str], list[str]]] = [
     ([*TRAIN, "--loggers", "mlflow"], ["--loggers", "mlflow", "tensorboard", "wandb"]),
     ([*TRAIN, "--frobnicate", "3"], ["--frobnicate", "3"]),
     ([*TRAIN, "stray"], ["stray"]),
-    (
-        ["train", "indadv", "--env", "smac/3m", "--setting", "reference"],
-        [
-            "`setting`",
-            "reference",
-            "coma",
-            "qatten",
-            "'indadv' has only paper",
-        ],
-    ),
+    (["train", "indadv", "--env", "smac/3m", "--setting", "reference"], ["`setting`", "reference", "seca algos"]),
+    (["train", "qmix", "--setting=reference"], ["`setting`", "no option any more", "`seca train qmix-reference`"]),
+    (["train", "seca-uncorrected", "--setting", "reference"], ["`setting`", "`seca train seca-paper`"]),
+    (["train", "coma", "--setting", "paper"], ["`setting`", "no option any more", "`seca train coma`"]),
+    (["train", "--config", "absent.json", "--setting", "reference"], ["`setting`", "reference", "seca algos"]),
+    (["train", "coma", "--setting"], ["`setting`", "no value", "no option any more"]),
     (
         ["train", "vdn", "--env", "matrix/peak", "--runners", "40", "--buffer-episodes", "32"],
         [
@@ -118,7 +114,7 @@ INPUTS: list[tuple[list[str], list[str]]] = [
             "must divide 32",
         ],
     ),
-    ([*TRAIN, "--setting", "best"], ["`setting`", "best", "paper", "reference"]),
+    ([*TRAIN, "--setting", "best"], ["`setting`", "best", "no option any more"]),
     (["train", "qatten", "--env", "matrix/qtran"], ["`env`", "matrix/qtran", "choose a smac/ environment"]),
     (["train", "riit", "--env", "smac/3m", "--latest-episodes", "9000"], ["`latest_episodes`", "9000", "holds 5000"]),
     (["train", "scc", "--env", "smac/2s3z", "--credit-orders", "7"], ["`credit_orders`", "7", "even number"]),
