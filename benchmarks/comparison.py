@@ -3,8 +3,8 @@
     python benchmarks/comparison.py train [--jobs 2] [--methods seca qmix ...]    hours; goes on where stopped
     python benchmarks/comparison.py show                                         figure and table of what is there
 
-Each run is an ordinary run folder, `<out>/<env>-<method>-<setting>-s<seed>`, made by `seca train METHOD` with the
-defaults of its preset, one device, one core. `show` adds the runs that reached their budget to
+Each run is an ordinary run folder, `<out>/<env>-<method>-<setting>-s<seed>`, made by `seca train PRESET` with its
+defaults, one device, one core. `show` adds the runs that reached their budget to
 docs/data/comparison.jsonl, one line each; `train` leaves out what is there, so that the study can be spread over
 sessions and machines. To make a run again, delete its line. `--setting` runs a method in another setting than the
 study's, to ask why it does not learn in that: see `SETTINGS`.
@@ -27,7 +27,7 @@ import matplotlib
 import numpy as np
 
 from seca.algos.seca import named
-from seca.presets import PRESETS
+from seca.presets import PRESETS, compared, reference_of
 from seca.report import curves
 from seca.runs import folder as folders
 
@@ -36,28 +36,28 @@ import matplotlib.pyplot as plt  # noqa: E402  (the backend comes first)
 
 ROOT = pathlib.Path(__file__).parent.parent
 DATA = ROOT / "docs" / "data" / "comparison.jsonl"
-METHODS = [name for name in PRESETS if name != "seca-paper"]
-"""All presets but the one whose critic of 12.8M parameters takes ten times as long: docs/results.md has its runs."""
+METHODS = [name for name in PRESETS if compared(name)]
+"""All presets but those with the numbers of a release or reference: these are methods in another setting."""
 BUDGETS = {"3m": 1_000_000, "2s3z": 2_000_000}
 """Env steps on each map, the same for every method."""
 SETTINGS = {
-    "paper": ("-", ["--setting", "paper"]),
-    "reference": ("--", ["--setting", "reference"]),
+    "paper": ("-", []),
+    "reference": ("--", []),
     "updates-8": (":", ["--updates", "8"]),
     "runners-8": ("-.", ["--runners", "8"]),
     "terminal": ((0, (1, 3)), ["--time-limit", "terminal"]),
 }
-"""The study's own, that of the method's own reference, and single changes that ask why a method does not learn: the
-line in the figure, and the options."""
+"""The study's own, the preset with published numbers, and single changes that ask why a method does not learn: the line
+in the figure, and the options."""
 TUNED = {name for name in METHODS if PRESETS[name].make is named}
 """SeCA and what differs from it in one option: step sizes and critic steps of our choice, not the published ones."""
 ORDERS = [name for name in METHODS if name.startswith("seca-") and name not in ("seca-shapley", "seca-uncorrected")]
 COLUMNS = {
-    "explicit credit": [n for n in METHODS if PRESETS[n].kind == "explicit credit" and n not in ("seca", *ORDERS)],
+    "explicit credit": [n for n in METHODS if PRESETS[n].group == "explicit credit" and n not in ("seca", *ORDERS)],
     "order of SeCA": ORDERS,
     **{
-        kind: [name for name in METHODS if PRESETS[name].kind == kind]
-        for kind in ("implicit credit", "value-based", "no credit")
+        group: [name for name in METHODS if PRESETS[name].group == group]
+        for group in ("implicit credit", "value-based", "no credit")
     },
 }
 """Methods of each column of the figure; `seca` is in all of them."""
@@ -75,6 +75,13 @@ class Cell:
     def path(self, out: pathlib.Path) -> pathlib.Path:
         """Its run folder."""
         return out / f"{self.map_name}-{self.method}-{self.setting}-s{self.seed}"
+
+    def preset(self) -> str:
+        """What is trained. Raises SystemExit where nobody published any numbers."""
+        found = reference_of(self.method) if self.setting == "reference" else self.method
+        if found is None:
+            raise SystemExit(f"`--setting` is reference: there is none of {self.method}")
+        return found
 
 
 def steps_done(path: pathlib.Path) -> int:
@@ -97,7 +104,7 @@ def run(cell: Cell, out: pathlib.Path, cores: "queue.Queue[int]") -> bool:
         if path.is_dir():  # Stopped before its first checkpoint: nothing to go on from. Refused while it is in use.
             with folders.locked(folders.RunFolder(path)):
                 shutil.rmtree(path)
-        command = ["train", cell.method, *SETTINGS[cell.setting][1], "--env", f"smac/{cell.map_name}"]
+        command = ["train", cell.preset(), *SETTINGS[cell.setting][1], "--env", f"smac/{cell.map_name}"]
         command += ["--seed", str(cell.seed), "--steps", str(budget), "--devices", "1", "--out", str(path)]
     core = cores.get()
     try:
@@ -120,6 +127,8 @@ def train(options: argparse.Namespace) -> None:
         for seed in options.seeds
         for method in options.methods
     ]
+    for cell in cells:
+        cell.preset()  # Refused before anything is trained.
     known = read_data()
     cores: queue.Queue[int] = queue.Queue()
     for core in sorted(os.sched_getaffinity(0))[: options.jobs]:

@@ -3,7 +3,7 @@
     python benchmarks/same_numbers.py record before.jsonl [PART ...]
     python benchmarks/same_numbers.py check before.jsonl [PART ...]
 
-`record` trains each preset in each of its settings on `matrix/focus-fire` and on `smac/3m` (32 runners, 3 updates,
+`record` trains each preset on `matrix/focus-fire` and on `smac/3m` (32 runners, 3 updates,
 seeds 0 and 1, one device) and writes a line for each: all metrics, and for every array of the state its shape, dtype,
 SHA-256 and three sums. `check` does the same with the source as it is now and prints what differs; PART picks
 cases whose name begins with it. Where an array lies in the state, and what it is called, do not count.
@@ -24,22 +24,24 @@ import numpy as np
 
 from seca.envs import registry
 from seca.host import machine
-from seca.presets import PRESETS, build, settings
+from seca.presets import PRESETS, build, compared, reference_of
 from seca.train.iterate import make_iterate
 from seca.train.state import init_state
 
 ENVS, RUNNERS, UPDATES, SEEDS, TOLERANCE = ("matrix/focus-fire", "smac/3m"), 32, 3, (0, 1), 1e-5
 Case = dict[str, Any]
+NAMED = {name: name for name in PRESETS if compared(name) or name == "seca-paper"} | {
+    f"{name}-reference": found for name in PRESETS if compared(name) and (found := reference_of(name)) is not None
+}
+"""Cases and their presets: `seca-fixed-paper` is recorded as `seca-fixed-reference`, as what it has been called."""
 
 
 def cases(parts: list[str]) -> Iterator[tuple[str, Any, str, str]]:
     """Name of the case, its algorithm's config, preset and env."""
-    for preset, known in PRESETS.items():
+    for name, preset in NAMED.items():
         for env in ENVS:
-            named = {preset: "paper"} | ({f"{preset}-reference": "reference"} if known.reference is not None else {})
-            for name, setting in named.items():
-                if not parts or any(f"{name}@{env}".startswith(part) for part in parts):
-                    yield f"{name}@{env}", settings(preset, setting)[0], preset, env
+            if not parts or any(f"{name}@{env}".startswith(part) for part in parts):
+                yield f"{name}@{env}", PRESETS[preset].config, preset, env
 
 
 def play(preset: str, config: Any, env_name: str) -> list[Case]:

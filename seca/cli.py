@@ -17,7 +17,8 @@ import tyro
 from tyro.conf import Positional, arg
 
 import seca
-from seca.errors import RunError, UsageError
+from seca.errors import RunError, UsageError, refusing
+from seca.ranges import Batch, Positive, Range, Seed
 
 Options = TypeVar("Options")
 
@@ -40,11 +41,11 @@ class EvaluateOptions:
 
     run: Positional[RunPath]
     """Run folder."""
-    episodes: int = 128
+    episodes: Batch = 128
     """Episodes to play."""
     checkpoint: Literal["latest", "best"] = "latest"
     """Which policy: the last one, or the one with the highest test win rate (return, where nobody can win)."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the battles; the same seed gives the same numbers."""
     opponent: str | None = None
     """Who commands the enemy, if not who did in training: a name (see `--env-options opponent=`) or a run folder."""
@@ -71,13 +72,13 @@ class BenchOptions:
     env: str = "smac/2s3z"
     """Environment; see `seca envs`."""
     preset: Annotated[tuple[str, ...], arg(metavar="PRESET [PRESET ...]|all")] = ("seca",)
-    """Settings to train with; see `seca algos`. Of several, or of `all`, each is measured in a process of its own, so
+    """What to train; see `seca algos`. Of several, or of `all`, each is measured in a process of its own, so
     that the peak memory is its own, and `training` is a list."""
-    batch: int = 32
+    batch: Batch = 32
     """Environments side by side in the simulator."""
-    runners: int = 32
+    runners: Batch = 32
     """Environments side by side in training."""
-    seconds: float = 10.0
+    seconds: Positive = 10.0
     """How long to measure each at least, compiling left out."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print one JSON object instead of text."""
@@ -100,9 +101,9 @@ class WatchOptions:
     """Options of the environment, as in `--env-options key=value key=value`."""
     checkpoint: Literal["latest", "best"] = "latest"
     """Which policy of a run."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the battles."""
-    battle: int = 0
+    battle: Annotated[int, Range(0, 2**31 - 1)] = 0
     """Which battle of the seed: the number of the episode in `seca evaluate --seed`."""
     out: pathlib.Path | None = None
     """Picture to make, by its ending .gif, .mp4 or .png (a sheet of moments); by default a .gif, in a run's folder of
@@ -120,17 +121,14 @@ class NoOptions:
 
 def train(arguments: list[str]) -> int:
     """Train into a new run folder."""
-    preset, setting, config_path, rest = _split_train(arguments)
+    preset, config_path, rest = _split_train(arguments)
     from seca import config as configs
     from seca import files
     from seca.runs import sources
     from seca.runs.folder import RunFolder, read_config
 
     if config_path is None:
-        base = configs.from_preset(
-            "seca" if preset is None else preset,  # Of the help alone: without it, `_split_train` refuses.
-            "paper" if setting is None else setting,
-        )
+        base = configs.from_preset("seca" if preset is None else preset)  # Without it, of the help alone.
     else:
         path = files.usable("config", config_path)
         base = sources.repeated(read_config(path), RunFolder(path.parent))
@@ -138,17 +136,12 @@ def train(arguments: list[str]) -> int:
             raise UsageError(
                 f"`preset` is '{preset}' but `config` {config_path} holds '{base.preset}'; give one of them"
             )
-        if setting is not None and setting != base.setting:
-            raise UsageError(
-                f"`setting` is '{setting}' but `config` {config_path} holds '{base.setting}'; give one of them"
-            )
 
     @dataclasses.dataclass(frozen=True)
     class TrainOptions:
         """Train a preset on an environment: `seca train PRESET [options]`.
 
-        `seca train --config RUN/config.json [options]` repeats a run instead. `--setting reference` starts from the
-        numbers of the method's own reference instead of those of the paper's comparison, where they differ.
+        `seca train --config RUN/config.json [options]` repeats a run instead. `seca algos` lists the presets.
         """
 
         config: Annotated[configs.RunConfig, arg(name="")] = base
@@ -165,18 +158,26 @@ def train(arguments: list[str]) -> int:
     return run.start(config, options.out, make_display(config.loop.steps))
 
 
-def _split_train(arguments: list[str]) -> tuple[str | None, str | None, str | None, list[str]]:
-    """Preset, setting, path of a config, and the other arguments: the first three decide which options there are."""
+def _split_train(arguments: list[str]) -> tuple[str | None, str | None, list[str]]:
+    """Preset, path of a config, and the other arguments: the first two decide which options there are."""
     preset, rest = None, list(arguments)
     if rest and not rest[0].startswith("-"):
         preset = rest.pop(0)
     config = _take(rest, "config", "give the path of a config.json")
-    setting = _take(rest, "setting", "choose paper or reference")
+    setting = _take(rest, "setting", "it is no option any more; see `seca algos`")
+    if setting is not None:
+        from seca.presets import reference_of
+
+        name = preset and (reference_of(preset) if setting == "reference" else preset)
+        advice = f"write `seca train {name}`" if name else "`seca algos` lists them"
+        raise UsageError(
+            f"`setting` is '{setting}', which is no option any more: each setting is a preset of its own; {advice}"
+        )
     if preset is None and config is None and not {"-h", "--help"} & set(rest):
         from seca.presets import PRESETS
 
         raise UsageError(f"`preset` is missing: seca train PRESET [options], with one of {', '.join(PRESETS)}")
-    return preset, setting, config, rest
+    return preset, config, rest
 
 
 def _take(arguments: list[str], name: str, advice: str) -> str | None:
@@ -207,13 +208,10 @@ def resume(arguments: list[str]) -> int:
 def evaluate(arguments: list[str]) -> int:
     """Measure a run's policy."""
     options = _parse(EvaluateOptions, "evaluate", arguments)
-    from seca.config import MAX_BATCH, whole
     from seca.host import machine
     from seca.runs import stats
     from seca.runs.evaluation import evaluate_run
 
-    whole("episodes", options.episodes, 1, MAX_BATCH)
-    whole("seed", options.seed, 0, 2**32 - 1)
     machine.configure(0, options.episodes)
     result = evaluate_run(options.run, options.episodes, options.checkpoint, options.seed, options.opponent)
     if options.json:
@@ -273,15 +271,12 @@ def _play(options: WatchOptions) -> tuple[pathlib.Path, pathlib.Path, Any]:
     """Record the battle asked for: path of the recording, of the picture to make, and the recording."""
     from seca.battles import recording, render
     from seca.battles import watch as watching
-    from seca.config import whole
     from seca.host import machine
 
     if options.policy is None:
         raise UsageError(
             f"`policy` is missing: choose {', '.join(watching.SCRIPTS)} or a run folder, or give a recording (.npz)"
         )
-    whole("seed", options.seed, 0, 2**32 - 1)
-    whole("battle", options.battle, 0, 2**31 - 1)
     if options.out is not None:
         render.check(options.out, options.fps, options.every)
     machine.configure(1, 1)
@@ -310,13 +305,15 @@ def envs(arguments: list[str]) -> int:
 
 
 def algos(arguments: list[str]) -> int:
-    """List presets."""
+    """List presets, group by group."""
     _parse(NoOptions, "algos", arguments)
     from seca.presets import PRESETS
 
-    for name, preset in PRESETS.items():
-        tuned = "; also --setting reference" if preset.reference is not None else ""
-        print(f"{name:<15} {preset.kind:<16} {preset.summary} [{preset.paper}]{tuned}")
+    for group in dict.fromkeys(preset.group for preset in PRESETS.values()):
+        print(group)
+        for name, preset in PRESETS.items():
+            if preset.group == group:
+                print(f"  {name:<22}{preset.summary} [{preset.paper}]")
     return 0
 
 
@@ -327,9 +324,6 @@ def bench(arguments: list[str]) -> int:
     from seca.host import machine
     from seca.runs import bench as benches
 
-    for name, value in (("batch", options.batch), ("runners", options.runners)):
-        configs.whole(name, value, 1, configs.MAX_BATCH)
-    configs.real("seconds", options.seconds, above=0.0)
     presets = _bench_presets(options.preset, configs.PRESETS)
     machine.configure(0, options.batch if options.what == "simulator" else options.runners)
     result: dict[str, Any] = {}
@@ -376,10 +370,10 @@ def _bench_presets(given: Sequence[str], known: Iterable[str]) -> list[str]:
 def _bench_line(measured: Mapping[str, Any]) -> str:
     """One preset of several, in one line."""
     if "refused" in measured:
-        return f"{measured['preset']:<15} refused: {measured['refused']}"
+        return f"{measured['preset']:<22}refused: {measured['refused']}"
     peak, estimate = (measured[name] / 2**30 for name in ("peak_memory_bytes", "estimated_memory_bytes"))
     rate = f"{measured['env_steps_per_s']:>9,.0f} env steps/s"
-    return f"{measured['preset']:<15} {rate}   peak memory {peak:.2f} GiB (estimated {estimate:.2f})"
+    return f"{measured['preset']:<22}{rate}   peak memory {peak:.2f} GiB (estimated {estimate:.2f})"
 
 
 def _readable(value: object) -> str:
@@ -499,11 +493,16 @@ def _parse(kind: type[Options], command: str, arguments: Sequence[str]) -> Optio
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(kind, prog=f"seca {command}", args=list(arguments), registry=_registry())
+            options = tyro.cli(kind, prog=f"seca {command}", args=list(arguments), registry=_registry())
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
         raise UsageError(_one_line(complaint.getvalue(), command)) from None
+    from seca.learning.options import check_numbers
+
+    with refusing():
+        check_numbers(options)
+    return options
 
 
 def _one_line(box: str, command: str) -> str:

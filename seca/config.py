@@ -11,8 +11,10 @@ from typing import Annotated, Any, Literal
 from tyro.conf import AvoidSubcommands, Suppress, arg
 
 from seca import files
-from seca.errors import UsageError
-from seca.presets import PRESETS, AlgorithmConfig, settings
+from seca.errors import UsageError, refusing
+from seca.learning.options import check_numbers
+from seca.presets import PRESETS, AlgorithmConfig, reference_of
+from seca.ranges import NonNegative, Range, Seed
 from seca.train.loop import LoopConfig
 
 FORMAT = 1
@@ -20,13 +22,6 @@ FORMAT = 1
 
 EnvOption = bool | int | float | str
 Logger = Literal["tensorboard", "wandb"]
-Setting = Literal["paper", "reference"]
-
-MAX_BATCH = 65_536
-"""Most environments that may be asked for side by side; beyond it a number is a slip of the hand."""
-MAX_DEVICES = 1_024
-"""Most devices that may be asked for: a CPU makes as many as it is told to, and with more would take minutes."""
-_MAX_STEPS = 4_000_000_000  # `TrainState.env_steps` is an unsigned 32-bit counter; this leaves room for one iteration.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,22 +33,20 @@ class RunConfig:
 
     preset: Suppress[str] = "seca"
     """Named setting the algorithm's options start from; see `seca algos`."""
-    setting: Suppress[Setting] = "paper"
-    """Whose numbers the options start from: those of the paper's comparison, or the method's own reference."""
     env: str = "smac/2s3z"
     """Environment; see `seca envs`."""
     env_options: Mapping[str, EnvOption] = dataclasses.field(default_factory=dict)
     """Options of the environment, as in `--env-options key=value key=value`."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the run: initial weights, battles, actions, orders."""
     loop: Annotated[LoopConfig, arg(name="")] = LoopConfig()
     """How long to train and how often to look."""
     algorithm: Annotated[AvoidSubcommands[AlgorithmConfig], arg(name="")] = PRESETS["seca"].config
     """Options of the algorithm; the preset's unless given."""
-    checkpoint_interval: float = 60.0
+    checkpoint_interval: NonNegative = 60.0
     """Seconds between checkpoints, stretched only where saving would take over 2 % of the time; 0 saves after every
     iteration whatever it takes."""
-    devices: int = 0
+    devices: Annotated[int, Range(0, 1_024)] = 0  # A CPU makes as many as it is told to; more would take minutes.
     """Devices to split the runners over; 0 takes all accelerators, or as many CPU cores as divide the runners."""
     loggers: tuple[Logger, ...] = ()
     """Also log to these; each is an optional extra."""
@@ -61,77 +54,22 @@ class RunConfig:
     def __post_init__(self) -> None:
         """Check every value that can be checked without building anything."""
         one_of("preset", self.preset, PRESETS)
-        whole("seed", self.seed, 0, 2**32 - 1)
-        whole("steps", self.loop.steps, 1, _MAX_STEPS)
-        whole("runners", self.loop.runners, 1, MAX_BATCH)
-        whole("eval_episodes", self.loop.eval_episodes, 1, MAX_BATCH)
-        whole("eval_interval", self.loop.eval_interval, 1, _MAX_STEPS)
-        whole("devices", self.devices, 0, MAX_DEVICES)
-        real("checkpoint_interval", self.checkpoint_interval, least=0.0)
+        with refusing():
+            for part in (self.loop, self.algorithm, self):  # Options of the first two are named without a prefix.
+                check_numbers(part)
         if self.devices and self.loop.runners % self.devices:
             raise UsageError(
                 f"`runners` is {self.loop.runners} and `devices` is {self.devices}: runners are split evenly, "
                 f"so `devices` must be one of {_listed(divisors(self.loop.runners))}"
             )
-        check_algorithm(self.algorithm)
 
 
-def from_preset(preset: str, setting: str = "paper") -> RunConfig:
-    """The configuration a preset stands for, in one of its settings, before any option is given.
-
-    Raises:
-        UsageError: there is no such preset or setting.
-    """
-    one_of("preset", preset, PRESETS)
-    one_of("setting", setting, typing.get_args(Setting))
-    try:
-        algorithm, runners = settings(preset, setting)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    loop = LoopConfig(eval_interval=PRESETS[preset].eval_interval, runners=runners)
-    return RunConfig(preset=preset, setting=typing.cast(Setting, setting), algorithm=algorithm, loop=loop)
-
-
-_RANGES: dict[str, dict[str, float]] = {
-    "gamma": {"least": 0.0, "most": 1.0},
-    "td_lambda": {"least": 0.0, "most": 1.0},
-    "alpha": {"least": 0.0, "most": 1.0},
-    "epsilon_start": {"least": 0.0, "most": 1.0},
-    "epsilon_finish": {"least": 0.0, "most": 1.0},
-    "lr": {"above": 0.0},
-    "actor_lr": {"above": 0.0},
-    "critic_lr": {"above": 0.0},
-    "clip_norm": {"above": 0.0},
-    "loss_scale": {"above": 0.0},
-    "buffer_gib": {"above": 0.0},
-}
-"""Where the equations mean something; other real options are at least 0."""
-_MOST: dict[str, int] = {
-    "points": 1_000,
-    "stage": 1_000_000,
-    "credit_orders": 100_000,
-    "credit_samples": 100_000,
-    "actor_epochs": 10_000,
-    "epochs": 10_000,
-    "critic_epochs": 10_000,
-    "updates": 10_000,
-    "stretch": 1_000_000,
-}
-"""Most that whole options are good for, where more would be built, or counted, before anything is refused."""
-_COUNT = 2**31 - 1
-"""Most of any other whole option: counters are 32 bits wide."""
-
-
-def check_algorithm(config: Any, prefix: str = "") -> None:
-    """Refuse numbers of an algorithm's options, and of records inside them, that are out of range."""
-    for field in dataclasses.fields(config):
-        name, value = prefix + field.name, getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            check_algorithm(value, f"{name}.")
-        elif isinstance(value, float):
-            real(name, value, **_RANGES.get(field.name, {"least": 0.0}))
-        elif isinstance(value, int) and not isinstance(value, bool):
-            whole(name, value, 1, _MOST.get(field.name, _COUNT))
+def from_preset(name: str) -> RunConfig:
+    """The configuration a preset stands for, before any option is given. Raises UsageError when there is none."""
+    one_of("preset", name, PRESETS)
+    preset = PRESETS[name]
+    loop = LoopConfig(eval_interval=preset.eval_interval, runners=preset.runners)
+    return RunConfig(preset=name, algorithm=preset.config, loop=loop)
 
 
 def divisors(number: int) -> list[int]:
@@ -149,24 +87,6 @@ def one_of(name: str, value: str, choices: Iterable[str]) -> None:
 
 def _listed(values: Iterable[object]) -> str:
     return ", ".join(str(value) for value in values)
-
-
-def whole(name: str, value: int, least: int, most: int | None = None) -> None:
-    """Raise UsageError unless `value` is from `least` to `most`."""
-    if value < least or (most is not None and value > most):
-        bound = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise UsageError(f"`{name}` is {value}: it must be a whole number {bound}")
-
-
-def real(
-    name: str, value: float, above: float | None = None, least: float | None = None, most: float | None = None
-) -> None:
-    """Raise UsageError unless `value` is finite and within the bounds given."""
-    bounds = {f"above {above}": above is None or value > above}
-    bounds |= {f"at least {least}": least is None or value >= least, f"at most {most}": most is None or value <= most}
-    if not math.isfinite(value) or not all(bounds.values()):
-        wanted = " and ".join(words for words in bounds if not words.endswith("None"))
-        raise UsageError(f"`{name}` is {value}: it must be a finite number {wanted}")
 
 
 def as_float(value: int | float) -> float:
@@ -228,11 +148,26 @@ def from_json(text: str, source: str = "config.json") -> RunConfig:
     preset = data.get("preset")
     if not isinstance(preset, str):
         raise UsageError(f"`preset` of {source} is {preset!r}: choose one of {_listed(PRESETS)}")
-    setting = data.get("setting", "paper")
-    if not isinstance(setting, str):
-        raise UsageError(f"`setting` of {source} is {setting!r}: choose one of {_listed(typing.get_args(Setting))}")
-    fields = {name: value for name, value in data.items() if name != "format"}
-    return _record(from_preset(preset, setting), fields, "", source)
+    fields = renamed(data, source)
+    fields.pop("format")
+    return _record(from_preset(fields["preset"]), fields, "", source)
+
+
+def renamed(data: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The fields of a configuration by their names of now: an older one has a `setting` beside the preset.
+
+    Raises UsageError, naming `source`, when the preset has no such setting.
+    """
+    fields = dict(data)
+    setting, preset = fields.pop("setting", "paper"), str(fields.get("preset"))
+    if setting == "reference" and reference_of(preset) is not None:
+        fields["preset"] = reference_of(preset)
+    elif setting != "paper":
+        raise UsageError(
+            f"`setting` of {source} is {setting!r}, which is no field any more: each setting is a preset of its own; "
+            f"leave it out, or write another `preset`, such as {reference_of(preset) or 'qmix-reference'}"
+        )
+    return fields
 
 
 def _record(default: Any, data: Any, prefix: str, source: str) -> Any:

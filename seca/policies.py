@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
+from seca.ranges import Count, Fraction
+
 MASKED = -1e9
 """Logit of an unavailable action: its probability is exactly 0 and nothing becomes infinite."""
 
@@ -19,11 +21,11 @@ PolicyFn = Callable[[Float[Array, "*rows actions"], Bool[Array, "*rows actions"]
 class FloorConfig:
     """The least probability of every action, a share of the uniform policy that falls linearly with env steps."""
 
-    start: float = 0.5
+    start: Fraction = 0.5
     """Share of the uniform policy at first."""
-    finish: float = 0.01
+    finish: Fraction = 0.01
     """Share of the uniform policy at last."""
-    steps: int = 100_000
+    steps: Count = 100_000
     """Env steps from first to last."""
     masked: bool = False
     """Whether softmax and floor are over the available actions alone (PyMARL2), or over all, of which the available

@@ -1,8 +1,15 @@
-"""Named training settings: `seca` and everything that differs from it in one way."""
+"""Presets: one name, one configuration.
+
+    NAME              a method in the paper's comparison: 32 runners, one update for 32 whole episodes
+    NAME-paper        SeCA or an ablation of it with the numbers of the SeCA paper's release
+    NAME-reference    another method with the numbers, and runners, of its own reference code
+
+`seca` itself and its ablations are tuned by us; all others have their authors' step sizes in both forms.
+"""
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from seca import numerics
 from seca.algos import seca
@@ -45,47 +52,33 @@ AlgorithmConfig = (
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """A named setting of an algorithm: in the paper's comparison, and as its own reference tunes it."""
+    """All that a name stands for."""
 
     summary: str
     """One line for `seca algos`."""
     paper: str
     """Where it comes from."""
+    group: Literal["explicit credit", "implicit credit", "value-based", "no credit"]
+    """What it stands under in `seca algos`."""
     config: AlgorithmConfig
-    """Defaults of every option in the paper's comparison; `build` turns it into the record of functions."""
-    kind: str = "explicit credit"
-    """Family, for `seca algos`."""
-    make: Callable[[str, EnvSpec, Any], Algorithm] = seca.named
+    """Every option of the algorithm, until another is given."""
+    make: Callable[[str, EnvSpec, Any], Algorithm]
     """Builds the record of functions from name, env and options."""
-    eval_interval: int = 100_000
-    """Env steps between evaluations where the setting prescribes one."""
     runners: int = 32
     """Environments side by side, and episodes per update."""
-    reference: "Setting | None" = None
-    """The tuned setting of the method's own reference, where that differs: `--setting reference`."""
+    eval_interval: int = 100_000
+    """Env steps between evaluations."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """What `--setting reference` changes."""
-
-    config: AlgorithmConfig
-    runners: int
+def compared(name: str) -> bool:
+    """Whether a preset is one of the comparison, and not one with the numbers of a release or a reference."""
+    return not name.endswith(("-paper", "-reference"))
 
 
-def settings(name: str, setting: str) -> tuple[AlgorithmConfig, int]:
-    """Options of the algorithm and number of runners of a preset in one of its settings.
-
-    Raises:
-        ValueError: the preset has no setting of its own reference.
-    """
-    preset = PRESETS[name]
-    if setting == "paper":
-        return preset.config, preset.runners
-    if preset.reference is None:
-        having = ", ".join(other for other, known in PRESETS.items() if known.reference is not None) or "no preset"
-        raise ValueError(f"`setting` reference exists for {having}; '{name}' has only paper")
-    return preset.reference.config, preset.reference.runners
+def reference_of(name: str) -> str | None:
+    """The preset of the same method with published numbers, None where nobody published any."""
+    name = "seca" if name == "seca-uncorrected" else name  # As published the two are one.
+    return next((found for found in (f"{name}-paper", f"{name}-reference") if found in PRESETS), None)
 
 
 @numerics.own()
@@ -95,11 +88,12 @@ def build(name: str, spec: EnvSpec, config: AlgorithmConfig) -> Algorithm:
 
 
 _SECA = "Zang et al. 2023 (AAMAS)"
+_AUTHORS = "its authors"
 _published = SecaConfig()
 # As published, 32 episodes move the actor once and its critic once, with a target up to 200 batches old: a step for
 # 1,500 env steps, which suits 65M of them. Ours learns within 2M. The entropy term keeps its size when advantages
 # shrink: at the published 0.005 it outgrows them, and what was learned is lost. So it may be where nothing cancels the
-# critic's errors, which are larger than the advantages too. docs/results.md has the curves of all.
+# critic's errors, which are larger than the advantages too. docs/history.md has the curves of all.
 _seca = dataclasses.replace(
     _published,
     actor_lr=5e-4,
@@ -112,139 +106,209 @@ _seca = dataclasses.replace(
 )
 
 
-# The authors' release: its critic, and the time limit as an end.
+# The authors' release: its critic, the time limit as an end, and how often it looks.
 _released = dataclasses.replace(_published, critic_width=None, time_limit="terminal")
+_RELEASE_INTERVAL = 320_000
 
 
-def _variant(summary: str, paper: str = _SECA, **changes: Any) -> Preset:
-    """`seca` but for one option; what the paper itself runs has the numbers of its release for a reference."""
-    reference = Setting(dataclasses.replace(_released, **changes), 32) if paper == _SECA else None
-    return Preset(summary, paper, dataclasses.replace(_seca, **changes), reference=reference)
+def _ours(summary: str, paper: str = _SECA, **changes: Any) -> Preset:
+    """`seca` but for one option."""
+    return Preset(summary, paper, "explicit credit", dataclasses.replace(_seca, **changes), seca.named)
 
 
-def _value_based(summary: str, paper: str, mixing: Mixing, batch: int = 128, **changes: Any) -> Preset:
-    """PyMARL2's numbers; in the paper's comparison with 32 runners and 32 replayed episodes, else 8 and `batch`."""
+def _ablation(name: str, summary: str, **changes: Any) -> dict[str, Preset]:
+    """What the paper runs beside SeCA: ours, and with the numbers of its release."""
+    ours = _ours(summary, **changes)
+    published = dataclasses.replace(
+        ours,
+        summary=f"{name} as published: all else as seca-paper",
+        config=dataclasses.replace(_released, **changes),
+        eval_interval=_RELEASE_INTERVAL,
+    )
+    return {name: ours, f"{name}-paper": published}
+
+
+def _tuned(name: str, preset: Preset, source: str, runners: int, **changes: Any) -> dict[str, Preset]:
+    """A method in the comparison, and as its reference code tunes it, where the time limit counts as an end."""
+    reference = dataclasses.replace(
+        preset,
+        summary=f"{name} as {source} tuned it, for {runners} runner{'s' if runners > 1 else ''}",
+        config=dataclasses.replace(preset.config, time_limit="terminal", **changes),
+        runners=runners,
+    )
+    return {name: preset, f"{name}-reference": reference}
+
+
+def _value_based(
+    name: str, summary: str, paper: str, mixing: Mixing, batch: int = 128, **changes: Any
+) -> dict[str, Preset]:
+    """PyMARL2's numbers; in the comparison with 32 runners and 32 replayed episodes, else 8 and `batch`."""
     config = dataclasses.replace(QLearningConfig(mixing), **changes)
-    reference = Setting(dataclasses.replace(config, batch_episodes=batch, time_limit="terminal"), 8)
-    return Preset(summary, paper, config, kind="value-based", make=q_learning, reference=reference)
+    preset = Preset(summary, paper, "value-based", config, q_learning)
+    return _tuned(name, preset, "PyMARL2", 8, batch_episodes=batch)
 
 
 _ONE_STEP: dict[str, Any] = {"lr": 5e-4, "td_lambda": 0.0}
 
 
 PRESETS: dict[str, Preset] = {
-    "seca": _variant("Sequential advantage and the critic's TD error, order by integrated gradients per episode"),
+    "seca": _ours("Sequential advantage and the critic's TD error, order by integrated gradients per episode"),
     "seca-paper": Preset(
         "SeCA as published: wide critic, the authors' learning rates, time limit as an end",
         _SECA,
+        "explicit credit",
         _released,
-        eval_interval=320_000,
+        seca.named,
+        eval_interval=_RELEASE_INTERVAL,
     ),
-    "seca-fixed": _variant("SeCA with one random order for the whole run", order="fixed"),
-    "seca-random": _variant("SeCA with a random order per episode", order="random"),
-    "seca-prob": _variant("SeCA, agents sure of their action first, per step", order="probability"),
-    "seca-entropy": _variant("SeCA, agents of low policy entropy first, per step", order="entropy"),
-    "seca-ig-1": _variant("SeCA with the order made anew each step", path=GradientOrder(stage=1)),
-    "seca-ig-10": _variant("SeCA with the order made anew each 10 steps", path=GradientOrder(stage=10)),
-    "seca-ig-20": _variant("SeCA with the order made anew each 20 steps", path=GradientOrder(stage=20)),
-    "coma-newarchi": _variant("COMA's counterfactual advantage (Eq. 3) on SeCA's critic", credit="counterfactual"),
-    "indadv": _variant(
+    "seca-uncorrected": _ours("SeCA without the critic's TD error: the published advantage alone", td_correction=0.0),
+    **_ablation("seca-fixed", "SeCA with one random order for the whole run", order="fixed"),
+    **_ablation("seca-random", "SeCA with a random order per episode", order="random"),
+    **_ablation("seca-prob", "SeCA, agents sure of their action first, per step", order="probability"),
+    **_ablation("seca-entropy", "SeCA, agents of low policy entropy first, per step", order="entropy"),
+    **_ablation("seca-ig-1", "SeCA with the order made anew each step", path=GradientOrder(stage=1)),
+    **_ablation("seca-ig-10", "SeCA with the order made anew each 10 steps", path=GradientOrder(stage=10)),
+    **_ablation("seca-ig-20", "SeCA with the order made anew each 20 steps", path=GradientOrder(stage=20)),
+    **_ablation("coma-newarchi", "COMA's counterfactual advantage (Eq. 3) on SeCA's critic", credit="counterfactual"),
+    "indadv": _ours(
         "Independent advantage (Eq. 4) on SeCA's critic", "Eq. 4 of the paper; not run there", credit="independent"
     ),
-    "seca-shapley": _variant(
+    "seca-shapley": _ours(
         "Mean of the sequential advantage over random orders: Shapley values on SeCA's critic",
         "Shapley 1953; not in the paper",
         credit="shapley",
     ),
-    "seca-uncorrected": _variant(
-        "SeCA without the critic's TD error: the published advantage alone", td_correction=0.0
-    ),
-    "coma": Preset(
-        "COMA with its own critic, stepped once for each time step",
-        "Foerster et al. 2018 (AAAI)",
-        ComaConfig(),
-        make=coma,
-        reference=Setting(ComaConfig(time_limit="terminal"), 8),
-    ),
-    "lica": Preset(
-        "LICA: the actor climbs the mixing critic's value of its own policies",
-        "Zhou et al. 2020 (NeurIPS)",
-        LicaConfig(),
-        kind="implicit credit",
-        make=lica,
-        reference=Setting(LicaConfig(critic_width=None, time_limit="terminal"), 32),
-    ),
-    "vmix": Preset(
-        "VDAC with QMIX's network: the team value is monotone in the agents' values",
-        "Su et al. 2021 (AAAI)",
-        VdacConfig(),
-        kind="implicit credit",
-        make=vdac,
-        reference=Setting(
-            VdacConfig(lr=1e-3, entropy_coef=0.01, floor=FloorConfig(finish=0.0, masked=True), time_limit="terminal"),
-            8,
+    **_tuned(
+        "coma",
+        Preset(
+            "COMA with its own critic, stepped once for each time step",
+            "Foerster et al. 2018 (AAAI)",
+            "explicit credit",
+            ComaConfig(),
+            coma,
         ),
+        "PyMARL",
+        8,
     ),
-    "vdac": Preset(
-        "VDAC-sum: the team value is the sum of the agents' values",
-        "Su et al. 2021 (AAAI)",
-        VdacConfig(mixing="sum"),
-        kind="implicit credit",
-        make=vdac,
-        reference=Setting(VdacConfig(mixing="sum", time_limit="terminal"), 8),
-    ),
-    "ia2c": Preset(
-        "Independent advantage actor-critics, rewarded as the team is",
-        "Papoudakis et al. 2021 (EPyMARL)",
-        Ia2cConfig(),
-        kind="no credit",
-        make=ia2c,
-        reference=Setting(Ia2cConfig(standardise_rewards=True, actor_hidden=128, time_limit="terminal"), 10),
-    ),
-    "mappo": Preset(
-        "PPO with a central value of the state",
-        "Yu et al. 2022 (NeurIPS)",
-        MappoConfig(),
-        kind="no credit",
-        make=mappo,
-        reference=Setting(MappoConfig(value_of="agent", epochs=15, time_limit="terminal"), 8),
-    ),
-    "ippo": Preset(
-        "PPO with a value of each agent's own observation",
-        "de Witt et al. 2020; Yu et al. 2022 (NeurIPS)",
-        MappoConfig(value_of="observation"),
-        kind="no credit",
-        make=mappo,
-        reference=Setting(MappoConfig(value_of="observation", epochs=15, time_limit="terminal"), 8),
-    ),
-    "riit": Preset(
-        "The actor climbs a critic monotone in the agents' own values, on new and replayed episodes",
-        "Hu et al. 2021 (arXiv 2102.03479)",
-        RiitConfig(),
-        kind="implicit credit",
-        make=riit,
-        reference=Setting(RiitConfig(batch_episodes=64, latest_episodes=32, time_limit="terminal"), 8),
-    ),
-    "riit-online": Preset(
-        "RIIT without replay",
-        "Hu et al. 2021 (arXiv 2102.03479)",
-        RiitConfig(off_policy=False, target_interval=1),
-        kind="implicit credit",
-        make=riit,
-        reference=Setting(
-            RiitConfig(off_policy=False, latest_episodes=32, target_interval=1, time_limit="terminal"), 8
+    **_tuned(
+        "scc",
+        Preset(
+            "Q-networks regressed to their Shapley shares of a joint value",
+            "Li et al. 2021 (KDD)",
+            "explicit credit",
+            SccConfig(),
+            scc,
         ),
+        _AUTHORS,
+        1,
+        sampler="sizes",
+        epsilon_finish=0.0,
+        epsilon_steps=50_000,
     ),
-    "scc": Preset(
-        "Q-networks regressed to their Shapley shares of a joint value",
-        "Li et al. 2021 (KDD)",
-        SccConfig(),
-        make=scc,
-        reference=Setting(
-            SccConfig(sampler="sizes", epsilon_finish=0.0, epsilon_steps=50_000, time_limit="terminal"), 1
+    **_tuned(
+        "lica",
+        Preset(
+            "LICA: the actor climbs the mixing critic's value of its own policies",
+            "Zhou et al. 2020 (NeurIPS)",
+            "implicit credit",
+            LicaConfig(),
+            lica,
         ),
+        _AUTHORS,
+        32,
+        critic_width=None,
     ),
-    "iql": _value_based(
+    **_tuned(
+        "riit",
+        Preset(
+            "The actor climbs a critic monotone in the agents' own values, on new and replayed episodes",
+            "Hu et al. 2021 (arXiv 2102.03479)",
+            "implicit credit",
+            RiitConfig(),
+            riit,
+        ),
+        _AUTHORS,
+        8,
+        batch_episodes=64,
+        latest_episodes=32,
+    ),
+    **_tuned(
+        "riit-online",
+        Preset(
+            "RIIT without replay",
+            "Hu et al. 2021 (arXiv 2102.03479)",
+            "implicit credit",
+            RiitConfig(off_policy=False, target_interval=1),
+            riit,
+        ),
+        _AUTHORS,
+        8,
+        latest_episodes=32,
+    ),
+    **_tuned(
+        "vmix",
+        Preset(
+            "VDAC with QMIX's network: the team value is monotone in the agents' values",
+            "Su et al. 2021 (AAAI)",
+            "implicit credit",
+            VdacConfig(),
+            vdac,
+        ),
+        "PyMARL2",
+        8,
+        lr=1e-3,
+        entropy_coef=0.01,
+        floor=FloorConfig(finish=0.0, masked=True),
+    ),
+    **_tuned(
+        "vdac",
+        Preset(
+            "VDAC-sum: the team value is the sum of the agents' values",
+            "Su et al. 2021 (AAAI)",
+            "implicit credit",
+            VdacConfig(mixing="sum"),
+            vdac,
+        ),
+        _AUTHORS,
+        8,
+    ),
+    **_tuned(
+        "ia2c",
+        Preset(
+            "Independent advantage actor-critics, rewarded as the team is",
+            "Papoudakis et al. 2021 (EPyMARL)",
+            "no credit",
+            Ia2cConfig(),
+            ia2c,
+        ),
+        "EPyMARL",
+        10,
+        standardise_rewards=True,
+        actor_hidden=128,
+    ),
+    **_tuned(
+        "mappo",
+        Preset("PPO with a central value of the state", "Yu et al. 2022 (NeurIPS)", "no credit", MappoConfig(), mappo),
+        _AUTHORS,
+        8,
+        value_of="agent",
+        epochs=15,
+    ),
+    **_tuned(
+        "ippo",
+        Preset(
+            "PPO with a value of each agent's own observation",
+            "de Witt et al. 2020; Yu et al. 2022 (NeurIPS)",
+            "no credit",
+            MappoConfig(value_of="observation"),
+            mappo,
+        ),
+        "MAPPO's authors",
+        8,
+        epochs=15,
+    ),
+    **_value_based(
+        "iql",
         "Independent Q-learning: every agent alone",
         "Tan 1993; Tampuu et al. 2017",
         NoMixing(),
@@ -252,25 +316,35 @@ PRESETS: dict[str, Preset] = {
         loss_scale=1.0,
         **_ONE_STEP,
     ),
-    "vdn": _value_based("The joint value is the sum of the utilities", "Sunehag et al. 2018 (AAMAS)", SumMixing()),
-    "qmix": _value_based("The joint value is monotone in the utilities", "Rashid et al. 2018 (ICML)", MonotoneMixing()),
-    "cw-qmix": _value_based(
+    **_value_based("vdn", "The joint value is the sum of the utilities", "Sunehag et al. 2018 (AAMAS)", SumMixing()),
+    **_value_based(
+        "qmix", "The joint value is monotone in the utilities", "Rashid et al. 2018 (ICML)", MonotoneMixing()
+    ),
+    **_value_based(
+        "cw-qmix",
         "QMIX, weighted towards joint actions that may be best by a free central value",
         "Rashid et al. 2020 (NeurIPS)",
         WeightedMixing("central"),
     ),
-    "ow-qmix": _value_based(
+    **_value_based(
+        "ow-qmix",
         "QMIX, weighted towards joint actions that it underestimates",
         "Rashid et al. 2020 (NeurIPS)",
         WeightedMixing("optimistic"),
     ),
-    "qtran": _value_based(
-        "A free joint value, and utilities tied to it", "Son et al. 2019 (ICML)", TransformedMixing(), **_ONE_STEP
+    **_value_based(
+        "qtran",
+        "A free joint value, and utilities tied to it",
+        "Son et al. 2019 (ICML)",
+        TransformedMixing(),
+        **_ONE_STEP,
     ),
-    "qplex": _value_based(
+    **_value_based(
+        "qplex",
         "Duplex duelling: all joint values of which agents' greedy actions are best",
         "Wang et al. 2021 (ICLR)",
         DuplexMixing(),
     ),
-    "qatten": _value_based("Utilities weighed by attention to each agent", "Yang et al. 2020", AttentionMixing()),
+    **_value_based("qatten", "Utilities weighed by attention to each agent", "Yang et al. 2020", AttentionMixing()),
 }
+"""Group by group, as `seca algos` prints them."""

@@ -40,7 +40,10 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
 
 def test_algos_and_envs_list_everything(capsys: pytest.CaptureFixture[str]) -> None:
     algos = _run(capsys, "algos").splitlines()
-    assert [line.split()[0] for line in algos] == list(PRESETS)
+    assert [line.split()[0] for line in algos if line.startswith("  ")] == list(PRESETS), "in their groups' order"
+    headings = [line for line in algos if not line.startswith("  ")]
+    assert headings == ["explicit credit", "implicit credit", "no credit", "value-based"]
+    assert any(line.split()[:1] == ["qmix-reference"] and "PyMARL2" in line for line in algos)
     envs = _run(capsys, "envs").splitlines()[1:]
     assert [line.split()[0] for line in envs] == registry.list_envs()
     row = next(line.split() for line in envs if line.startswith("smac/2s3z"))

@@ -10,17 +10,18 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parent.parent / "seca"
 
 # Part of the package -> parts it may import besides itself. A module straight in `seca/` is a part of its own.
-_CORE = {"types", "numerics", "policies", "credit", "order", "returns", "nets"}
+_CORE = {"types", "ranges", "numerics", "policies", "credit", "order", "returns", "nets"}
 _LEARN = _CORE | {"learning", "algos", "smac", "envs", "train"}
 _RUNS = _LEARN | {"errors", "files", "presets", "config"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "types": set(),
+    "ranges": set(),
     "files": {"errors"},
     "numerics": {"types"},
-    "policies": {"types"},
+    "policies": {"types", "ranges"},
     "credit": {"types"},
-    "order": {"types", "policies"},
+    "order": {"types", "ranges", "policies"},
     "returns": {"types"},
     "nets": {"types", "credit"},
     "learning": _CORE,

@@ -24,6 +24,7 @@ from seca.learning.trained import Trained, clipped_rmsprop, fresh, norm
 from seca.nets.agents import RecurrentAgent
 from seca.nets.mixers import Deep
 from seca.policies import FloorConfig, floored_policy, of_taken
+from seca.ranges import Count, Fraction, Positive
 from seca.returns import lambda_returns
 from seca.types import EnvSpec, Episodes
 
@@ -32,23 +33,23 @@ from seca.types import EnvSpec, Episodes
 class ComaConfig:
     """Options of COMA; the defaults are PyMARL's."""
 
-    actor_lr: float = 5e-4
+    actor_lr: Positive = 5e-4
     """RMSprop step size of the actor."""
-    critic_lr: float = 5e-4
+    critic_lr: Positive = 5e-4
     """RMSprop step size of the critic."""
-    gamma: float = 0.99
+    gamma: Fraction = 0.99
     """Discount per env step."""
-    td_lambda: float = 0.8
+    td_lambda: Fraction = 0.8
     """Lambda of the TD(lambda) targets."""
     floor: FloorConfig = FloorConfig()
     """Exploration: policies are mixed with the uniform one, in acting and learning alike."""
-    target_interval: int = 200
+    target_interval: Count = 200
     """Critic steps after which the next update copies the critic into its target."""
-    clip_norm: float = 10.0
+    clip_norm: Positive = 10.0
     """Global gradient norm above which the gradient is scaled down, actor and critic apart."""
-    actor_hidden: int = 64
+    actor_hidden: Count = 64
     """Width of the actor's layers and of its recurrent state."""
-    critic_hidden: int = 128
+    critic_hidden: Count = 128
     """Width of the critic's two hidden layers."""
     time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
     """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""

@@ -22,6 +22,7 @@ from seca.learning.rows import pack
 from seca.learning.trained import Trained, clipped_adam, fresh, norm
 from seca.nets.agents import RecurrentAgent
 from seca.nets.mixers import Deep
+from seca.ranges import Count, Fraction, NonNegative, Positive
 from seca.returns import n_step
 from seca.types import EnvSpec, Episodes
 
@@ -30,26 +31,26 @@ from seca.types import EnvSpec, Episodes
 class Ia2cConfig:
     """Options of IA2C; the defaults are EPyMARL's, but for the networks' width and rewards as they are."""
 
-    actor_lr: float = 5e-4
+    actor_lr: Positive = 5e-4
     """Adam step size of the actor."""
-    critic_lr: float = 5e-4
+    critic_lr: Positive = 5e-4
     """Adam step size of the critic."""
-    gamma: float = 0.99
+    gamma: Fraction = 0.99
     """Discount per env step."""
-    n_step: int = 5
+    n_step: Count = 5
     """Rewards counted in a target before it bootstraps."""
-    entropy_coef: float = 0.001
+    entropy_coef: NonNegative = 0.001
     """Weight of the mean entropy, a plain bonus."""
-    target_share: float = 0.01
+    target_share: Fraction = 0.01
     """Share of the critic that each update mixes into its target."""
     standardise_rewards: bool = False
     """Subtract the running mean of rewards and divide by their deviation. Where episodes differ in length this changes
     what is best: a reward of nothing is then worth something."""
-    clip_norm: float = 10.0
+    clip_norm: Positive = 10.0
     """Global gradient norm above which the gradient is scaled down, actor and critic apart."""
-    actor_hidden: int = 64
+    actor_hidden: Count = 64
     """Width of the actor's layers and of its recurrent state."""
-    critic_hidden: int = 128
+    critic_hidden: Count = 128
     """Width of the critic's two hidden layers."""
     time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
     """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""

@@ -27,6 +27,7 @@ from seca.learning.rows import pack
 from seca.learning.trained import Trained, clipped_adam, fresh
 from seca.nets.agents import RecurrentAgent
 from seca.nets.critics import MixingCritic
+from seca.ranges import Count, NonNegative, Positive
 from seca.types import EnvSpec, Episodes
 
 
@@ -34,14 +35,14 @@ from seca.types import EnvSpec, Episodes
 class LicaConfig(MixingCriticConfig):
     """Options of LICA; the defaults are the published ones, with the compact critic."""
 
-    actor_lr: float = 2.5e-3
+    actor_lr: Positive = 2.5e-3
     """Adam step size of the actor."""
-    entropy_coef: float = 0.06
+    entropy_coef: NonNegative = 0.06
     """Xi, weight of the adaptive entropy term; the authors advise 0.06, and 0.03 on the hardest maps."""
     entropy: EntropyForm = "batch_mean"
     """Form of the adaptive entropy: xi * H / sg(H) of the batch mean, of each agent and step, or of the mean over
     agents that have a choice."""
-    actor_hidden: int = 64
+    actor_hidden: Count = 64
     """Width of the actor's layers and of its recurrent state."""
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Literal
+from typing import Annotated, Literal
 
 import equinox as eqx
 import jax
@@ -34,6 +34,7 @@ from seca.learning.ppo import (
 from seca.learning.trained import Trained, clipped_adam, fresh, norm
 from seca.nets.agents import NormalisedAgent, agent_inputs
 from seca.policies import of_taken
+from seca.ranges import Count, Fraction, NonNegative, Positive, Range
 from seca.returns import lambda_returns
 from seca.types import EnvSpec, Episodes, PyTree
 
@@ -42,34 +43,34 @@ from seca.types import EnvSpec, Episodes, PyTree
 class MappoConfig:
     """Options of MAPPO; the defaults are the authors', with the epochs that they use on hard maps."""
 
-    actor_lr: float = 5e-4
+    actor_lr: Positive = 5e-4
     """Adam step size of the actor."""
-    critic_lr: float = 5e-4
+    critic_lr: Positive = 5e-4
     """Adam step size of the critic."""
-    gamma: float = 0.99
+    gamma: Fraction = 0.99
     """Discount per env step."""
-    gae_lambda: float = 0.95
+    gae_lambda: Fraction = 0.95
     """Lambda of the generalised advantage estimate."""
-    epochs: int = 5
+    epochs: Annotated[int, Range(1, 10_000)] = 5
     """Passes over each batch, a step of actor and critic each."""
-    clip: float = 0.2
+    clip: NonNegative = 0.2
     """How far the ratio of new to old probability may leave 1, and the value its old one, before the loss is flat."""
-    entropy_coef: float = 0.01
+    entropy_coef: NonNegative = 0.01
     """Weight of the mean entropy, a plain bonus."""
-    huber_delta: float = 10.0
+    huber_delta: Positive = 10.0
     """Error of the normalised value beyond which its loss is linear."""
-    stretch: int = 10
+    stretch: Annotated[int, Range(1, 1_000_000)] = 10
     """Steps that gradients go back through time, from recurrent states of the old networks."""
     value_of: Literal["state", "agent", "observation"] = "state"
     """What a value is of: the state, one for all agents; state and own observation, of which only the index is left of
     the dead (no choice, and an observation of zeros); own observation alone (IPPO)."""
-    norm_decay: float = 0.99999
+    norm_decay: Fraction = 0.99999
     """Decay per gradient step of the running moments of returns."""
-    clip_norm: float = 10.0
+    clip_norm: Positive = 10.0
     """Global gradient norm above which the gradient is scaled down, actor and critic apart."""
-    actor_hidden: int = 64
+    actor_hidden: Count = 64
     """Width of the actor's layers and of its recurrent state."""
-    critic_hidden: int = 64
+    critic_hidden: Count = 64
     """Width of the critic's layers and of its recurrent state."""
     time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
     """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""

@@ -30,6 +30,7 @@ from seca.nets.mixers import (
     SumMixer,
 )
 from seca.policies import mode, of_taken
+from seca.ranges import Count, Fraction, NonNegative
 from seca.types import EnvSpec
 
 
@@ -57,9 +58,9 @@ class SumMixing:
 class MonotoneMixing:
     """QMIX: a mixing network of non-negative weights."""
 
-    embed: int = 32
+    embed: Count = 32
     """Width of the mixing network."""
-    width: int | None = 64
+    width: Count | None = 64
     """Width of its hypernetworks' hidden layer; None makes them linear."""
 
     def init(self, key: PRNGKeyArray, spec: EnvSpec, hidden: int) -> Mixers:
@@ -75,13 +76,13 @@ class WeightedMixing:
     weighting: Literal["central", "optimistic"] = "optimistic"
     """Full weight where the target exceeds the value and, for `central`, that of the greedy joint action as well as for
     that action itself (CW-QMIX); `optimistic` compares with Q_tot of the taken action (OW-QMIX)."""
-    alpha: float = 0.1
+    alpha: Fraction = 0.1
     """Weight of all other joint actions; 1 is QMIX."""
-    embed: int = 32
+    embed: Count = 32
     """Width of the mixing network."""
-    width: int | None = 64
+    width: Count | None = 64
     """Width of its hypernetworks' hidden layer; None makes them linear."""
-    central_width: int = 256
+    central_width: Count = 256
     """Width of the unrestricted mixer's layers."""
 
     def init(self, key: PRNGKeyArray, spec: EnvSpec, hidden: int) -> Mixers:
@@ -97,11 +98,11 @@ class WeightedMixing:
 class DuplexMixing:
     """QPLEX: transformed utilities plus weighted advantages."""
 
-    width: int = 64
+    width: Count = 64
     """Width of the hypernetworks' hidden layers."""
-    kernels: int = 4
+    kernels: Count = 4
     """Number of nets whose products make up each weight lambda."""
-    depth: int = 2
+    depth: Count = 2
     """Layers of the nets of lambda."""
 
     def init(self, key: PRNGKeyArray, spec: EnvSpec, hidden: int) -> Mixers:
@@ -115,13 +116,13 @@ class DuplexMixing:
 class AttentionMixing:
     """Qatten: attention of the state to each agent's part of it."""
 
-    heads: int = 4
+    heads: Count = 4
     """Attention heads."""
-    key_size: int = 32
+    key_size: Count = 32
     """Length of queries and keys."""
-    width: int = 64
+    width: Count = 64
     """Width of the hidden layers that make queries and the heads' weights."""
-    constant_width: int = 32
+    constant_width: Count = 32
     """Width of the hidden layer of c(s)."""
 
     def init(self, key: PRNGKeyArray, spec: EnvSpec, hidden: int) -> Mixers:
@@ -140,11 +141,11 @@ class AttentionMixing:
 class TransformedMixing:
     """QTRAN-base: a free joint value, and utilities held to it where it matters."""
 
-    embed: int = 64
+    embed: Count = 64
     """Width of the nets of Q_jt and V."""
-    optimum_weight: float = 1.0
+    optimum_weight: NonNegative = 1.0
     """Weight of the loss that ties the greedy joint action to Q_jt."""
-    bound_weight: float = 0.1
+    bound_weight: NonNegative = 0.1
     """Weight of the loss that keeps all others from falling below it."""
 
     def init(self, key: PRNGKeyArray, spec: EnvSpec, hidden: int) -> Mixers:

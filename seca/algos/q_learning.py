@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import equinox as eqx
 import jax
@@ -23,6 +23,7 @@ from seca.learning.options import check_numbers
 from seca.learning.q_step import Mixers, Networks, Regressed, Returns, regress
 from seca.learning.trained import Copied, Trained, clipped_adam, clipped_rmsprop, fresh, never_copied, norm
 from seca.nets.agents import RecurrentAgent
+from seca.ranges import Count, Fraction, Positive, Range
 from seca.types import EnvSpec, Episodes, PyTree
 
 
@@ -34,38 +35,38 @@ class QLearningConfig:
     """How utilities become a joint value."""
     optimiser: Literal["adam", "rmsprop"] = "adam"
     """RMSprop has decay 0.99 and eps 1e-5 outside the root, as in PyMARL."""
-    lr: float = 1e-3
+    lr: Positive = 1e-3
     """Step size of all networks."""
-    gamma: float = 0.99
+    gamma: Fraction = 0.99
     """Discount per env step."""
-    td_lambda: float = 0.6
+    td_lambda: Fraction = 0.6
     """Lambda of the targets; 0 is one-step Q-learning."""
     traces: Literal["peng", "corrected"] = "peng"
     """`peng`: TD(lambda) on the values of greedy actions, biased when actions explore; `corrected`: Q*(lambda)."""
     double_q: bool = True
     """Greedy actions in the targets are those of the online network, or else of the target network."""
-    loss_scale: float = 0.5
+    loss_scale: Positive = 0.5
     """Factor of the squared TD error."""
-    clip_norm: float = 10.0
+    clip_norm: Positive = 10.0
     """Global gradient norm above which the gradient is scaled down."""
-    target_interval: int = 200
+    target_interval: Count = 200
     """Least number of episodes between two copies of the networks into their targets."""
-    batch_episodes: int = 32
+    batch_episodes: Count = 32
     """Episodes drawn from the buffer for each gradient step."""
-    updates: int = 1
+    updates: Annotated[int, Range(1, 10_000)] = 1
     """Gradient steps per iteration, each on newly drawn episodes. One, as in PyMARL, is few where 32 runners play:
     about 1,300 in 2M env steps of 2s3z."""
-    buffer_episodes: int = 5000
+    buffer_episodes: Count = 5000
     """Episodes the buffer holds."""
-    buffer_gib: float = 2.0
+    buffer_gib: Positive = 2.0
     """Memory the buffer may take on each device; on large maps it holds fewer episodes for that."""
-    epsilon_start: float = 1.0
+    epsilon_start: Fraction = 1.0
     """Share of random actions at the beginning."""
-    epsilon_finish: float = 0.05
+    epsilon_finish: Fraction = 0.05
     """Share of random actions after `epsilon_steps`; linear in between, 0 in tests."""
-    epsilon_steps: int = 100_000
+    epsilon_steps: Count = 100_000
     """Env steps over which epsilon falls."""
-    agent_hidden: int = 64
+    agent_hidden: Count = 64
     """Width of the agent's layers and of its recurrent state."""
     time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
     """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""

@@ -25,6 +25,7 @@ from seca.learning.rows import pack
 from seca.learning.trained import Copied, Trained, clipped_adam, fresh, never_copied
 from seca.nets.agents import RecurrentAgent
 from seca.nets.critics import UtilityCritic
+from seca.ranges import Count, Fraction, NonNegative, Positive
 from seca.types import EnvSpec, Episodes
 
 
@@ -32,41 +33,41 @@ from seca.types import EnvSpec, Episodes
 class RiitConfig:
     """Options of RIIT; the defaults are its authors', with batches of the paper's comparison."""
 
-    actor_lr: float = 1e-3
+    actor_lr: Positive = 1e-3
     """Adam step size of the actor."""
-    critic_lr: float = 1e-3
+    critic_lr: Positive = 1e-3
     """Adam step size of the critic."""
-    gamma: float = 0.99
+    gamma: Fraction = 0.99
     """Discount per env step."""
-    td_lambda: float = 0.6
+    td_lambda: Fraction = 0.6
     """Lambda of the targets on new episodes; on replayed ones, which older policies played, it is 0."""
-    entropy_coef: float = 0.03
+    entropy_coef: NonNegative = 0.03
     """Xi, weight of the adaptive entropy term."""
     entropy: EntropyForm = "batch_mean"
     """Form of the adaptive entropy: xi * H / sg(H) of the batch mean, of each agent and step, or of the mean over
     agents that have a choice."""
     off_policy: bool = True
     """Whether the critic takes a step on replayed episodes before the one on new episodes."""
-    batch_episodes: int = 32
+    batch_episodes: Count = 32
     """Episodes drawn from the buffer for that step."""
-    start_episodes: int = 128
+    start_episodes: Count = 128
     """Episodes that the buffer holds before the first of these steps."""
-    latest_episodes: int | None = None
+    latest_episodes: Count | None = None
     """Episodes that the other step of the critic and the actor's are on: so many of those collected last, or fewer
     until there are as many; None, the new ones alone. The older ones are from earlier policies, uncorrected."""
-    buffer_episodes: int = 5000
+    buffer_episodes: Count = 5000
     """Episodes the buffer holds."""
-    buffer_gib: float = 2.0
+    buffer_gib: Positive = 2.0
     """Memory the buffer may take on each device; on large maps it holds fewer episodes for that."""
-    target_interval: int = 200
+    target_interval: Count = 200
     """Training episodes between two copies of the critic into its target."""
-    clip_norm: float = 10.0
+    clip_norm: Positive = 10.0
     """Global gradient norm above which the gradient is scaled down, actor and critic apart."""
-    actor_hidden: int = 64
+    actor_hidden: Count = 64
     """Width of the actor's layers and of its recurrent state."""
-    critic_hidden: int = 128
+    critic_hidden: Count = 128
     """Width of the two hidden layers that value an agent's own observation and action."""
-    embed: int = 32
+    embed: Count = 32
     """Width of the mixing network."""
     time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
     """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Literal
+from typing import Annotated, Literal
 
 import equinox as eqx
 import jax
@@ -27,6 +27,7 @@ from seca.learning.trained import Copied, Trained, clip_each, fresh, never_copie
 from seca.nets.agents import RecurrentAgent
 from seca.nets.critics import CoalitionCritic
 from seca.policies import of_taken
+from seca.ranges import Count, Fraction, Positive, Range
 from seca.types import EnvSpec, Episodes
 
 CHUNK = 256
@@ -40,41 +41,41 @@ class SccConfig:
     Exploration is ours: theirs ends after 50,000 env steps, over 1,000 updates of a single runner but 32 of 32 runners.
     """
 
-    actor_lr: float = 5e-4
+    actor_lr: Positive = 5e-4
     """RMSprop step size of the agents."""
-    critic_lr: float = 5e-4
+    critic_lr: Positive = 5e-4
     """Adam step size of the critic."""
-    gamma: float = 0.99
+    gamma: Fraction = 0.99
     """Discount per env step."""
     sampler: Literal["orders", "sizes"] = "orders"
     """How coalitions are drawn: prefixes of random orders, which is unbiased for the Shapley value; or, as in the
     public code, 1 to all of the other agents left out, each number alike, which is not. Of one agent or two, `sizes`
     leaves out the agent itself, observation and all."""
-    credit_orders: int = 8
+    credit_orders: Annotated[int, Range(1, 100_000)] = 8
     """Orders averaged over in each step by `orders`: random ones and their reverses, or all of a small team."""
-    credit_samples: int = 3
+    credit_samples: Annotated[int, Range(1, 100_000)] = 3
     """Coalitions drawn for each agent and step by `sizes`."""
-    epsilon_start: float = 1.0
+    epsilon_start: Fraction = 1.0
     """Share of random actions at first."""
-    epsilon_finish: float = 0.05
+    epsilon_finish: Fraction = 0.05
     """Share of random actions at last."""
-    epsilon_steps: int = 500_000
+    epsilon_steps: Count = 500_000
     """Env steps over which the share falls linearly."""
-    batch_episodes: int = 32
+    batch_episodes: Count = 32
     """Episodes drawn from the buffer for each update."""
-    buffer_episodes: int = 1000
+    buffer_episodes: Count = 1000
     """Episodes the buffer holds."""
-    buffer_gib: float = 2.0
+    buffer_gib: Positive = 2.0
     """Memory the buffer may take on each device; on large maps it holds fewer episodes for that."""
-    target_interval: int = 200
+    target_interval: Count = 200
     """Training episodes between two copies of the critic into its target."""
-    clip_norm: float = 5.0
+    clip_norm: Positive = 5.0
     """Norm above which the gradient of a single array of parameters is scaled down."""
-    actor_hidden: int = 64
+    actor_hidden: Count = 64
     """Width of the agents' layers and of their recurrent state."""
-    critic_hidden: int = 128
+    critic_hidden: Count = 128
     """Width of the two layers that read one agent's observation and action."""
-    joint_width: int = 128
+    joint_width: Count = 128
     """Width of the hidden layer that reads all agents. The public code has none: its value is a sum over agents, of
     which no coalition says more than another."""
     time_limit: Literal["bootstrap", "terminal"] = "bootstrap"

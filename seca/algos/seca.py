@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Literal
+from typing import Annotated, Literal
 
 import equinox as eqx
 import jax
@@ -45,6 +45,7 @@ from seca.order.base import GradientOrder, Order
 from seca.order.gradients import BY_GRADIENTS
 from seca.order.named import ORDERS
 from seca.policies import of_taken
+from seca.ranges import Count, NonNegative, Positive, Range
 from seca.types import EnvSpec, Episodes, PyTree
 
 
@@ -52,27 +53,27 @@ from seca.types import EnvSpec, Episodes, PyTree
 class SecaConfig(MixingCriticConfig):
     """Options of SeCA and its ablations; the defaults are the published ones, with the compact critic."""
 
-    actor_lr: float = 2.5e-3
+    actor_lr: Positive = 2.5e-3
     """Adam step size of the actor."""
-    actor_epochs: int = 1
+    actor_epochs: Annotated[int, Range(1, 10_000)] = 1
     """Actor steps on each batch, all by the same advantages. Where there are several, the ratio of new to old
     probability is clipped as in PPO, and recurrent states stay those of the policy that acted."""
-    clip: float = 0.2
+    clip: NonNegative = 0.2
     """How far that ratio may leave 1 before the loss is flat."""
-    entropy_coef: float = 0.005
+    entropy_coef: NonNegative = 0.005
     """Xi, weight of the adaptive entropy term (Eq. 14)."""
     entropy: EntropyForm = "batch_mean"
     """Form of the adaptive entropy: xi * H / sg(H) of the batch mean, of each agent and step (Eq. 14), or of the mean
     over agents that have a choice."""
-    actor_hidden: int = 64
+    actor_hidden: Count = 64
     """Width of the actor's layers and of its recurrent state."""
     credit: Literal[*CREDITS] = "swept"  # pyrefly: ignore
     """How an agent's advantage is computed from the critic."""
-    credit_samples: int = 8
+    credit_samples: Annotated[int, Range(1, 100_000)] = 8
     """Joint actions sampled per step by `monte_carlo`."""
-    credit_orders: int = 8
+    credit_orders: Annotated[int, Range(1, 100_000)] = 8
     """Orders that `shapley` averages over in each step: random ones and their reverses, or all of a small team."""
-    td_correction: float = 0.0
+    td_correction: NonNegative = 0.0
     """W, how much of the critic's TD(lambda) error y - f(s, u) is added to every agent's advantage. 0 is the published
     advantage, which is as good as the critic is; with 1 what the critic gets wrong cancels in the mean."""
     order: Literal[*ORDERS] = "gradients"  # pyrefly: ignore

@@ -22,6 +22,7 @@ from seca.learning.trained import Trained, clipped_rmsprop, fresh, norm
 from seca.nets.agents import RecurrentAgent
 from seca.nets.mixers import Choice, MonotoneMixer, SumMixer
 from seca.policies import FloorConfig, floored_policy, of_taken
+from seca.ranges import Count, Fraction, NonNegative, Positive
 from seca.returns import lambda_returns
 from seca.types import EnvSpec, Episodes, PyTree
 
@@ -35,25 +36,25 @@ class VdacConfig:
 
     mixing: Literal["sum", "monotone"] = "monotone"
     """How agents' values make the team's: added up (VDAC-sum), or by QMIX's network of non-negative weights (VMIX)."""
-    lr: float = 5e-4
+    lr: Positive = 5e-4
     """RMSprop step size, of agents and mixer together."""
-    gamma: float = 0.99
+    gamma: Fraction = 0.99
     """Discount per env step."""
-    td_lambda: float = 0.8
+    td_lambda: Fraction = 0.8
     """Lambda of the TD(lambda) targets."""
-    value_coef: float = 0.1
+    value_coef: NonNegative = 0.1
     """Weight of the team value's squared error beside the policy loss."""
-    entropy_coef: float = 0.0
+    entropy_coef: NonNegative = 0.0
     """Weight of the mean entropy, a plain bonus."""
     floor: FloorConfig = FloorConfig()
     """Exploration: policies are mixed with the uniform one, in acting and learning alike."""
-    clip_norm: float = 10.0
+    clip_norm: Positive = 10.0
     """Global gradient norm above which the gradient is scaled down."""
-    actor_hidden: int = 64
+    actor_hidden: Count = 64
     """Width of the agent's layers and of its recurrent state."""
-    embed: int = 32
+    embed: Count = 32
     """Width of the monotone mixing network."""
-    width: int = 64
+    width: Count = 64
     """Width of its hypernetworks' hidden layer."""
     time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
     """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""

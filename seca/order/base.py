@@ -2,10 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from seca.ranges import Range
 from seca.types import Episodes, PyTree
 
 CriticAt = Callable[[Float[Array, " state"], Float[Array, "agents actions"]], Float[Array, ""]]
@@ -23,11 +24,11 @@ batch axis; what is in its padding must not change the order of its valid steps.
 class GradientOrder:
     """Descending contribution to the value earned along the path (section 3.3, Eq. 17 and 18)."""
 
-    points: int = 5
+    points: Annotated[int, Range(1, 1_000)] = 5
     """K, points of the path per transition."""
     rule: Literal["left", "midpoint"] = "left"
     """Where on each of its K pieces a transition is sampled."""
-    stage: int | None = None
+    stage: Annotated[int, Range(1, 1_000_000)] | None = None
     """Steps judged in one order; None is the whole episode."""
     window: Literal["block", "sliding"] = "block"
     """Whether stages are disjoint blocks or, at each step, the `stage` steps to come."""

@@ -16,6 +16,7 @@ import numpy as np
 from seca import numerics
 from seca.algos.base import Algorithm
 from seca.envs.base import Env
+from seca.ranges import Batch, Steps
 from seca.train.evaluate import make_evaluate
 from seca.train.iterate import Iterate, make_iterate, placement, spread
 from seca.train.state import TrainState, init_state
@@ -36,13 +37,13 @@ class Sinks(Protocol):
 class LoopConfig:
     """How long to train and how often to look."""
 
-    steps: int = 2_000_000
+    steps: Steps = 2_000_000
     """Env steps to train for; the loop ends with the first iteration that reaches them."""
-    runners: int = 32
+    runners: Batch = 32
     """Environments played side by side; each update uses one whole episode of each."""
-    eval_interval: int = 100_000
+    eval_interval: Steps = 100_000
     """Env steps between two evaluations of the current policy; the untrained policy is evaluated as well."""
-    eval_episodes: int = 32
+    eval_episodes: Batch = 32
     """Greedy episodes per evaluation."""
 
 

@@ -1,12 +1,13 @@
-"""`--setting reference`: every number that its source has, and that each of them builds."""
+"""Presets with published numbers: every number that the source has, and that each of them builds."""
 
 from typing import Any
 
 import pytest
 
+from seca.algos.seca import named
 from seca.envs.registry import make
 from seca.policies import FloorConfig
-from seca.presets import PRESETS, build, settings
+from seca.presets import PRESETS, build, compared, reference_of
 from seca.types import EnvSpec
 
 PYMARL2 = {
@@ -93,19 +94,32 @@ def battle() -> EnvSpec:
 
 
 def test_all_methods_that_somebody_published_have_a_reference() -> None:
-    """`seca-paper` is its own; of two variants of SeCA there is none."""
-    having = [name for name, preset in PRESETS.items() if preset.reference is not None]
-    without = ("seca-paper", "indadv", "seca-shapley")
-    assert having == [name for name in PRESETS if name not in without]
-    assert settings("seca", "reference")[0] == PRESETS["seca-paper"].config
+    """Of two variants of SeCA there is none; without its correction, `seca` as published is `seca-paper` again."""
+    having = {name: found for name in PRESETS if compared(name) and (found := reference_of(name))}
+    assert [name for name in PRESETS if compared(name) and name not in having] == ["indadv", "seca-shapley"]
     assert sorted(having) == sorted(name for name, *_ in EXPECTED)
+    assert {name for name in PRESETS if not compared(name)} == set(having.values())
+    assert having["seca"] == having["seca-uncorrected"] == "seca-paper"
+    assert not any(reference_of(name) for name in PRESETS if not compared(name))
+
+
+def test_names_say_whose_numbers_they_are() -> None:
+    """`-paper` is SeCA's, with its release's evaluations; the others have their runners of their own references."""
+    for name, preset in PRESETS.items():
+        base = PRESETS.get(name.removesuffix("-reference").removesuffix("-paper"))
+        assert base is not None and (preset.make, preset.group) == (base.make, base.group)
+        assert preset.eval_interval == (320_000 if name.endswith("-paper") else 100_000)
+        assert name.endswith("-paper") <= (preset.make is named)
+        assert preset.runners == 32 or name.endswith("-reference")
 
 
 @pytest.mark.parametrize(("name", "runners", "options", "section"), EXPECTED, ids=[row[0] for row in EXPECTED])
 def test_references_have_their_sources_numbers(
     name: str, runners: int, options: dict[str, Any], section: str, battle: EnvSpec
 ) -> None:
-    config, found_runners = settings(name, "reference")
+    preset = reference_of(name)
+    assert preset is not None
+    config, found_runners = PRESETS[preset].config, PRESETS[preset].runners
     found: dict[str, Any] = {}
     for option in ("gamma", "time_limit", *options):
         value: Any = config
@@ -114,5 +128,5 @@ def test_references_have_their_sources_numbers(
         found[option] = value
     assert found == {"gamma": 0.99, "time_limit": "terminal"} | options, f"section {section}"
     assert found_runners == runners, f"section {section}"
-    built = build(name, battle, config)
-    assert built.name == name and 2**20 < built.memory(runners) < 2**33
+    built = build(preset, battle, config)
+    assert built.name == preset and 2**20 < built.memory(runners) < 2**33

@@ -20,7 +20,7 @@ from seca.errors import UsageError
 from seca.host import machine
 from seca.host.display import PlainDisplay
 from seca.learning.buffer import episode_bytes
-from seca.presets import PRESETS, build
+from seca.presets import PRESETS, build, compared
 from seca.runs import run
 from seca.train import checkpoint
 from seca.train.evaluate import make_evaluate
@@ -29,6 +29,8 @@ from seca.train.state import TrainState, init_state
 from seca.types import PyTree
 
 RUNNERS = 8
+METHODS = [name for name in PRESETS if compared(name) or name == "seca-paper"]
+"""One program each, in one size: those with published numbers are built, all of them, in `test_references.py`."""
 SCENARIO = """
 limit = 6
 terrain = "simple"
@@ -82,7 +84,7 @@ def goes_on_from_its_checkpoints(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", METHODS)
 def test_trains_on_a_battle(name: str, tiny: str, tmp_path: pathlib.Path, quick_programs: None) -> None:
     env = make(tiny)
     algorithm = build(name, env.spec, small(name))
@@ -91,12 +93,12 @@ def test_trains_on_a_battle(name: str, tiny: str, tmp_path: pathlib.Path, quick_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["riit", "scc", "vmix"])
+@pytest.mark.parametrize("name", ["riit-reference", "scc-reference", "vmix-reference"])
 def test_references_train_on_a_battle(name: str, tiny: str, tmp_path: pathlib.Path, quick_programs: None) -> None:
     """Where a reference goes another way through the update: latest beside replayed episodes, sampler, masked floor."""
     env = make(tiny)
-    changes: dict[str, Any] = {"latest_episodes": 12} if name == "riit" else {}
-    algorithm = build(name, env.spec, small(name, "reference", **changes))
+    changes: dict[str, Any] = {"latest_episodes": 12} if name == "riit-reference" else {}
+    algorithm = build(name, env.spec, small(name, **changes))
     iterate = make_iterate(env, algorithm, RUNNERS, jax.devices()[:1])
     goes_on_from_its_checkpoints(algorithm, iterate, RUNNERS, tmp_path)
 
@@ -108,11 +110,11 @@ def on_focus_fire(name: str) -> tuple[Env, Algorithm, Callable]:
     return env, algorithm, make_iterate(env, algorithm, 32, jax.devices()[:1])
 
 
-VALUE_BASED = [name for name, preset in PRESETS.items() if preset.kind == "value-based"]
+VALUE_BASED = [name for name in METHODS if PRESETS[name].group == "value-based"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in PRESETS if name not in VALUE_BASED])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in VALUE_BASED])
 def test_trains_on_a_matrix_game_and_solves_it(name: str, tmp_path: pathlib.Path, quick_programs: None) -> None:
     """From a start that does not solve it: some networks happen to."""
     env, algorithm, iterate = on_focus_fire(name)
@@ -136,7 +138,7 @@ def test_qatten_needs_the_parts_of_a_state() -> None:
         build("qatten", make("matrix/qtran").spec, small("qatten"))
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("map_name", ["2s3z", "MMM2", "27m_vs_30m"])
 def test_what_does_not_fit_is_refused(name: str, map_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before compiling, with the estimate; with a MiB nothing trains, with 256 GiB everything does."""

@@ -19,7 +19,7 @@ from seca.types import EnvSpec
 pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
 
 _ = float64_fixture
-METHODS = [name for name, preset in PRESETS.items() if preset.kind != "value-based" and name in (
+METHODS = [name for name, preset in PRESETS.items() if preset.group != "value-based" and name in (
     "seca", "coma", "lica", "vmix", "vdac", "ia2c", "mappo", "ippo", "riit", "riit-online", "scc",
 )]  # fmt: skip
 """One of each family; value-based methods have tests of their own."""

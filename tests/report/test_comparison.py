@@ -61,7 +61,10 @@ def test_runs_become_data_table_and_figure(
 
 
 def test_every_preset_has_its_place(study: types.ModuleType) -> None:
-    """All but `seca-paper` are methods of the study, and each is in one column of the figure; `seca` is in all."""
+    """Methods of the study are each in one column of the figure; `seca` is in all."""
     placed = [name for names in study.COLUMNS.values() for name in names]
     assert sorted([*placed, "seca"]) == sorted(study.METHODS)
-    assert set(study.PRESETS) - set(study.METHODS) == {"seca-paper"}
+    tuned = {study.Cell("3m", name, "reference", 0).preset() for name in study.METHODS if study.reference_of(name)}
+    assert set(study.PRESETS) - set(study.METHODS) == tuned
+    with pytest.raises(SystemExit, match="there is none of indadv"):
+        study.Cell("3m", "indadv", "reference", 0).preset()
