@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import pytest
-from seca.algos.config import check_numbers
 
 from seca import cli
 from seca.config import RunConfig
+from seca.learning.options import check_numbers
 from seca.presets import PRESETS
 from seca.ranges import Count, Fraction, NonNegative, Positive, Range, found_in
 
