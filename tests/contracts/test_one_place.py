@@ -1,23 +1,27 @@
 """A named credit or order is added in one place: its own file, and a line of the table."""
 
+import json
+import os
+import pathlib
+import shutil
+import subprocess
 import sys
-import types
 import typing
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from seca.algos import seca
 from seca.credit.base import Credit
 from seca.credit.named import CREDITS
-from seca.envs.registry import make
 from seca.order.base import GradientOrder, Order
 from seca.order.named import ORDERS
-from seca.train.iterate import make_iterate
-from seca.train.state import init_state
 
+PACKAGE = pathlib.Path(__file__).parent.parent.parent / "seca"
+LINES = {
+    "credit": '    "shared": lambda samples, orders: SHARED,\n',
+    "order": '    "backwards": lambda path: BACKWARDS,\n',
+}
 CREDIT_FILE = '''
 """The same credit for everybody: what the team's action is worth above its policies."""
 
@@ -50,30 +54,33 @@ BACKWARDS = Order("backwards", backwards)
 '''
 
 
-def added(name: str, source: str) -> types.ModuleType:
-    """A module as if the file stood in its room."""
-    module = types.ModuleType(name)
-    exec(source, module.__dict__)
-    sys.modules[name] = module
-    return module
-
-
-@pytest.mark.usefixtures("quick_programs")
-def test_a_credit_and_an_order_are_a_file_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trained with by their names, and told apart from those that were there."""
-    monkeypatch.setitem(CREDITS, "shared", lambda samples, orders: added("seca.credit.shared", CREDIT_FILE).SHARED)
-    monkeypatch.setitem(ORDERS, "backwards", lambda path: added("seca.order.backwards", ORDER_FILE).BACKWARDS)
-    env = make("matrix/additive")
-    for changes, shown in (({"credit": "shared"}, False), ({"order": "backwards"}, True)):
-        config = seca.SecaConfig(actor_hidden=8, critic_embed=8, critic_width=8, **changes)
-        algorithm = seca.named("mine", env.spec, config)
-        _, metrics = make_iterate(env, algorithm, 8, jax.devices()[:1])(init_state(algorithm, 0))
-        assert ("rank_mean" in metrics) is shown
-        if shown:
-            np.testing.assert_array_equal(metrics["rank_mean"], jnp.arange(env.spec.n_agents)[::-1])
-        else:
-            by_agent = np.asarray(metrics["advantage_agent_abs"])
-            np.testing.assert_allclose(by_agent, by_agent[0], rtol=1e-6)
+@pytest.mark.slow
+def test_a_credit_and_an_order_are_a_file_and_a_line(tmp_path: pathlib.Path) -> None:
+    """In a copy of the package with a file and a line more for each, `seca train` takes them by their names."""
+    package = tmp_path / "seca"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    for room, name, source in (("credit", "shared", CREDIT_FILE), ("order", "backwards", ORDER_FILE)):
+        (package / room / f"{name}.py").write_text(source)
+        table = package / room / "named.py"
+        text, line = table.read_text(), LINES[room]
+        assert text.count("] = {\n") == 1
+        table.write_text(f"from seca.{room}.{name} import {name.upper()}\n" + text.replace("] = {\n", "] = {\n" + line))
+    small = ["--actor-hidden", "8", "--critic-embed", "8", "--critic-width", "8", "--runners", "4", "--steps", "8"]
+    command = [sys.executable, "-m", "seca", "train", "seca", "--env", "matrix/additive", "--devices", "1", *small]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    for name, options in (("a", ["--credit", "shared"]), ("b", ["--order", "backwards"])):
+        ended = subprocess.run(
+            [*command, *options, "--out", tmp_path / name],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert ended.returncode == 0, ended.stderr
+    lines = {name: (tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in "ab"}
+    shared, backwards = (json.loads(next(x for x in lines[name] if '"kind": "train"' in x)) for name in "ab")
+    assert "rank_mean" not in shared and len(set(np.round(shared["advantage_agent_abs"], 6))) == 1
+    assert backwards["rank_mean"] == [2, 1, 0]
 
 
 def test_the_options_list_the_tables() -> None:
