@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seca.algos.actor_step import unroll
+from seca.learning.acting import acting_over
 from seca.nets.agents import GRUCell, RecurrentAgent
 from seca.nets.critics import MixingCritic
 from seca.nets.linear import MLP, Linear
@@ -104,7 +104,7 @@ def with_record(agent: RecurrentAgent, batch: Episodes) -> Episodes:
         batch.state,
         batch.avail,
         batch.actions,
-        record=unroll(agent, batch),
+        record=acting_over(agent, batch),
     )
 
 
