@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Array, Key, PRNGKeyArray
 
@@ -10,6 +10,7 @@ from seca.learning.buffer import Buffer, Replay
 from seca.types import Acted, Episodes, PyTree, TimeStep
 
 
+@runtime_checkable
 class Act(Protocol):
     """How a batch of teams acts."""
 
@@ -26,6 +27,7 @@ class Act(Protocol):
         ...
 
 
+@runtime_checkable
 class Update(Protocol):
     """How a learner learns from whole episodes."""
 
