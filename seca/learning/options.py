@@ -36,4 +36,6 @@ FRACTIONS = (
     "alpha",
     "epsilon_start",
     "epsilon_finish",
+    "start",
+    "finish",
 )
