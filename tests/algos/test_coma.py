@@ -11,10 +11,9 @@ import numpy as np
 import optax
 import pytest
 from batches import SPEC, in_float64, random_episodes
+from learners import plain_acting
 from reference import Numbers, actor, assert_close, assert_trees_close, episodes, float64_fixture, linear, load
 
-from seca.algos.actor_step import actor_gradient, unroll
-from seca.algos.agent_critic import outputs_of, regress, seen_in, taken_output, targets_of
 from seca.algos.coma import (
     ComaConfig,
     advantages,
@@ -23,11 +22,14 @@ from seca.algos.coma import (
     init,
     step_through_time,
 )
-from seca.algos.floor import FloorConfig, floored_log_probs, floored_policy
-from seca.algos.optim import clipped_rmsprop, optimiser_state
-from seca.algos.packing import pack
+from seca.learning.acting import acting_over
+from seca.learning.agent_critic import outputs_of, seen_in, squared_errors, targets_of
+from seca.learning.policy_gradient import PolicyLoss, actor_gradient
+from seca.learning.rows import pack
+from seca.learning.trained import clipped_rmsprop, fresh
 from seca.nets.mixers import Deep
-from seca.returns import td_lambda
+from seca.policies import FloorConfig, floored_log_probs, floored_policy, of_taken
+from seca.returns import lambda_returns
 
 pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
 
@@ -50,20 +52,19 @@ def policy(numbers: Numbers):
 
 def targets(numbers: Numbers):
     batch = episodes(numbers)
-    q = outputs_of(coma_critic(numbers, "target_critic_"), critic_inputs, seen_in(batch), pack(batch.valid, 5), 5)
-    returns = functools.partial(td_lambda, gamma=float(numbers["gamma"]), lam=float(numbers["td_lambda"]))
-    return q, targets_of(taken_output(q, batch.actions), batch, "bootstrap", returns)
+    q = outputs_of(coma_critic(numbers, "target_critic_"), critic_inputs, seen_in(batch), pack(batch.valid, 5))
+    returns = functools.partial(lambda_returns, gamma=float(numbers["gamma"]), lam=float(numbers["td_lambda"]))
+    return q, targets_of(of_taken(q, batch.actions), batch, "bootstrap", returns)
 
 
 def stepped(numbers: Numbers, optimiser: optax.GradientTransformation):
-    batch, online = episodes(numbers), coma_critic(numbers)
-    opt, goal = optimiser_state(optimiser, online), jnp.asarray(numbers["td_lambda_targets"])
-    run = jax.jit(lambda critic: step_through_time(critic, opt, seen_in(batch), goal, batch.valid, optimiser, None))
-    return run(online)
+    batch, goal = episodes(numbers), jnp.asarray(numbers["td_lambda_targets"])
+    run = jax.jit(lambda critic: step_through_time(critic, seen_in(batch), goal, batch.valid, optimiser, None))
+    return run(fresh(coma_critic(numbers), optimiser))
 
 
 def test_policies_have_a_floor(numbers: Numbers, float64: None) -> None:
-    found = unroll(actor(numbers), episodes(numbers), policy(numbers)).probs
+    found = acting_over(actor(numbers), episodes(numbers), policy(numbers)).probs
     assert_close(found[:, :-1], numbers["action_probs"], numbers["mask"] > 0)
 
 
@@ -84,7 +85,13 @@ def test_frozen_critic(numbers: Numbers, float64: None) -> None:
     middle = mask.shape[1] // 2
     batch = episodes(numbers)
     row = jax.tree.map(lambda x: x[:, middle], (seen_in(batch), jnp.asarray(numbers["td_lambda_targets"]), batch.valid))
-    gradient = regress(coma_critic(numbers), critic_inputs, taken_output, *row).gradient
+
+    def loss(critic: Deep) -> jax.Array:
+        seen, goal, counts = row
+        losses, _ = squared_errors(critic_inputs, of_taken, critic, (), seen, goal)
+        return jnp.where(counts[:, None], losses, 0).sum()
+
+    gradient = jax.grad(loss)(coma_critic(numbers))
     count = mask[:, middle].sum() * batch.actions.shape[2]
     for k, layer in enumerate(gradient.layers, start=1):
         assert_close(layer.bias / count, numbers[f"critic_gradient_middle_fc{k}_bias"])
@@ -94,10 +101,10 @@ def test_frozen_critic(numbers: Numbers, float64: None) -> None:
 
 def test_actor_gradient(numbers: Numbers, float64: None) -> None:
     batch, agent, mask = episodes(numbers), actor(numbers), numbers["mask"] > 0
-    acting = unroll(agent, batch, policy(numbers))
+    acting = acting_over(agent, batch, policy(numbers))
     credit = advantages(jnp.asarray(numbers["q_values"]), acting.probs[:, :-1], batch.actions[:, :-1])
     assert_close(credit, numbers["advantage"], mask)
-    found = actor_gradient(agent, batch, acting, credit, 0.0, "plain", None, policy=policy(numbers))
+    found = actor_gradient(agent, PolicyLoss(policy=policy(numbers)), batch, acting, credit, None)
     assert_close(found.loss, numbers["actor_loss"])
     assert_close(optax.tree.norm(found.gradient), numbers["actor_gradient_norm"])
     assert_trees_close(found.gradient, actor(numbers, "actor_gradient_"))
@@ -109,39 +116,11 @@ def test_critic_steps_through_time(numbers: Numbers, float64: None) -> None:
     batch, mask = episodes(numbers), numbers["mask"] > 0
     assert_close(found.q, numbers["stepped_q_values"], mask)
     assert_close(found.losses, numbers["stepped_critic_loss_per_time"])
-    acting = unroll(actor(numbers), batch, policy(numbers))
+    acting = acting_over(actor(numbers), batch, policy(numbers))
     credit = advantages(found.q, acting.probs[:, :-1], batch.actions[:, :-1])
     assert_close(credit, numbers["stepped_advantage"], mask)
-    loss = actor_gradient(actor(numbers), batch, acting, credit, 0.0, "plain", None, policy=policy(numbers)).loss
+    loss = actor_gradient(actor(numbers), PolicyLoss(policy=policy(numbers)), batch, acting, credit, None).loss
     assert_close(loss, numbers["stepped_actor_loss"])
-
-
-def test_floor_falls_with_env_steps() -> None:
-    floor = FloorConfig(start=0.5, finish=0.1, steps=1000)
-    logits = jnp.array([9.0, 0.0, 0.0, 50.0])
-    avail = jnp.array([True, True, True, False])
-    for steps, share in ((0, 0.5), (500, 0.3), (1000, 0.1), (9000, 0.1)):
-        probs = np.exp(floored_policy(jnp.asarray(steps), floor)(logits, avail))
-        soft = np.exp(np.asarray(logits) - 50.0) / np.exp(np.asarray(logits) - 50.0).sum()
-        expected = np.where(avail, (1 - share) * soft + share / 4, 0)
-        np.testing.assert_allclose(probs, expected / expected.sum(), rtol=1e-5)
-
-
-def test_masked_floor_is_over_available_actions(float64: None) -> None:
-    """PyMARL2's form: (1 - eps) softmax over what is available plus eps shared among it; PyMARL's where all is."""
-    rng = np.random.default_rng(0)
-    logits, avail = rng.normal(size=(40, 5)), rng.random((40, 5)) < 0.6
-    avail[:, 2] = True
-    masked = floored_policy(jnp.asarray(50), FloorConfig(start=0.4, finish=0.0, steps=100, masked=True))
-    found = np.exp(np.asarray(masked(jnp.asarray(logits), jnp.asarray(avail))))
-    soft = np.where(avail, np.exp(logits), 0)
-    expected = 0.8 * soft / soft.sum(axis=1, keepdims=True) + 0.2 * avail / avail.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(found, expected, atol=1e-12)
-    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-12)
-    assert (found[~avail] == 0).all()
-    plain = floored_policy(jnp.asarray(50), FloorConfig(start=0.4, finish=0.0, steps=100))
-    everything = jnp.asarray(logits), jnp.ones((40, 5), bool)
-    np.testing.assert_allclose(masked(*everything), plain(*everything), atol=1e-12)
 
 
 def test_advantages_average_to_nothing() -> None:
@@ -159,8 +138,9 @@ def test_target_is_copied_once_per_update_when_due(float64: None) -> None:
     update = jax.jit(functools.partial(coma("coma", SPEC, config).update, axis=None))
     copied = []
     for k in range(4):
-        stepped, metrics = update(learner, batch, jax.random.key(k))
-        assert_trees_close(stepped.target, stepped.critic if k in (1, 3) else learner.target, 0.0)
+        stepped, metrics = update(learner, batch, None, jax.random.key(k))
+        expected = stepped.critic.params if k in (1, 3) else learner.critic.target
+        assert_trees_close(stepped.critic.target, expected, 0.0)
         learner = stepped
         copied.append(int(learner.copied_at))
     assert copied == [0, 14, 14, 28]
@@ -171,15 +151,15 @@ def plain_critic_steps(learner, batch):
     """Targets of the target critic; then one step per time, last first, each reading what the later ones left."""
     seen, valid, index = seen_in(batch), batch.valid, batch.actions[..., None]
     value = lambda critic: jnp.take_along_axis(critic(critic_inputs(seen)), index, axis=-1)[..., 0]  # noqa: E731
-    returns = functools.partial(td_lambda, gamma=0.99, lam=0.8)
+    returns = functools.partial(lambda_returns, gamma=0.99, lam=0.8)
     each = jax.vmap(jax.vmap(returns, in_axes=(None, None, None, -1), out_axes=-1))
-    goal = each(batch.reward, batch.terminated, valid, value(learner.target))
+    goal = each(batch.reward, batch.terminated, valid, value(learner.critic.target))
 
     def loss(critic, t: int):
         error = jnp.where(valid[:, t, None], value(critic)[:, t] - goal[:, t], 0)
         return (error**2).sum() / (valid[:, t].sum() * SPEC.n_agents)
 
-    critic, opt, rows = learner.critic, learner.critic_opt, []
+    critic, opt, rows = learner.critic.params, learner.critic.opt, []
     for t in reversed(range(SPEC.episode_limit)):
         rows.append(critic(critic_inputs(seen))[:, t])
         moves, opt = clipped_rmsprop(5e-4, 10.0).update(jax.grad(loss)(critic, t), opt)
@@ -190,29 +170,30 @@ def plain_critic_steps(learner, batch):
 def test_update_equals_the_plain_one(float64: None) -> None:
     """The whole shipped update, with a target that is not the critic, against plain loops and autodiff."""
     config = dataclasses.replace(CONFIG, clip_norm=10.0)
-    fresh = in_float64(init(jax.random.key(2), SPEC, config))
-    learner = dataclasses.replace(fresh, target=jax.tree.map(lambda x: 0.5 * x, fresh.critic))
+    learner = in_float64(init(jax.random.key(2), SPEC, config))
+    halved = jax.tree.map(lambda x: 0.5 * x, learner.critic.params)
+    learner = dataclasses.replace(learner, critic=dataclasses.replace(learner.critic, target=halved))
     batch = random_episodes(garbage=1.0)
     found, _ = jax.jit(functools.partial(coma("coma", SPEC, config).update, axis=None))(
-        learner, batch, jax.random.key(0)
+        learner, batch, None, jax.random.key(0)
     )
     critic, q = plain_critic_steps(learner, batch)
-    assert_trees_close(found.critic, critic, 1e-9)
+    assert_trees_close(found.critic.params, critic, 1e-9)
     policy = floored_policy(learner.env_steps, config.floor)
-    probs = unroll(learner.actor, batch, policy).probs[:, :-1]
+    probs = plain_acting(learner.actor.params, batch, policy).probs[:, :-1]
     taken = batch.actions[:, :-1, :, None]
     gained = jnp.take_along_axis(q, taken, axis=-1)[..., 0] - (probs * q).sum(axis=-1)
 
     def loss(actor):
-        chosen = jnp.take_along_axis(unroll(actor, batch, policy).probs[:, :-1], taken, axis=-1)[..., 0]
+        chosen = jnp.take_along_axis(plain_acting(actor, batch, policy).probs[:, :-1], taken, axis=-1)[..., 0]
         mask = batch.valid[..., None]
         logs = jnp.log(jnp.where(mask, chosen, 1))
         return -jnp.where(mask, logs * gained, 0).sum() / (batch.valid.sum() * SPEC.n_agents)
 
     moves, _ = clipped_rmsprop(config.actor_lr, config.clip_norm).update(
-        jax.jit(jax.grad(loss))(learner.actor), learner.actor_opt
+        jax.jit(jax.grad(loss))(learner.actor.params), learner.actor.opt
     )
-    assert_trees_close(found.actor, eqx.apply_updates(learner.actor, moves), 1e-9)
+    assert_trees_close(found.actor.params, eqx.apply_updates(learner.actor.params, moves), 1e-9)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5])

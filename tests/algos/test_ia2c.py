@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from batches import SPEC, in_float64, random_episodes
+from learners import plain_acting
 from reference import assert_trees_close, float64_fixture
 
-from seca.algos.actor_step import unroll
-from seca.algos.agent_critic import seen_in
-from seca.algos.independent import Ia2cConfig, RewardScale, critic_inputs, ia2c, init, with_rewards
-from seca.algos.optim import clipped_adam
+from seca.algos.ia2c import Ia2cConfig, RewardScale, critic_inputs, ia2c, init, with_rewards
+from seca.learning.agent_critic import seen_in
+from seca.learning.trained import clipped_adam
 from seca.nets.agents import RecurrentAgent
-from seca.order.simple import entropy
+from seca.policies import entropy
 from seca.returns import n_step
 from seca.types import EnvSpec, Episodes
 
@@ -65,15 +65,15 @@ def test_update_equals_autodiff(standardise: bool, float64: None) -> None:
     earlier = random_episodes(1)
     learner = dataclasses.replace(
         learner,
-        target=jax.tree.map(lambda x: 0.9 * x, learner.critic),
+        critic=dataclasses.replace(learner.critic, target=jax.tree.map(lambda x: 0.9 * x, learner.critic.params)),
         rewards=with_rewards(learner.rewards, earlier, None),
     )
     stepped, _ = jax.jit(functools.partial(ia2c("ia2c", SPEC, config).update, axis=None))(
-        learner, batch, jax.random.key(0)
+        learner, batch, None, jax.random.key(0)
     )
     mask, samples = batch.valid[..., None], batch.valid.sum() * SPEC.n_agents
     inputs = critic_inputs(seen_in(batch))
-    target = np.asarray(learner.target(inputs))[..., 0]
+    target = np.asarray(learner.critic.target(inputs))[..., 0]
     reward, ended = np.asarray(batch.reward), np.asarray(batch.terminated.any(axis=1))
     if standardise:
         seen = np.concatenate([np.asarray(b.reward)[np.asarray(b.valid)] for b in (earlier, batch)])
@@ -87,21 +87,21 @@ def test_update_equals_autodiff(standardise: bool, float64: None) -> None:
     def critic_loss(critic) -> jax.Array:
         return jnp.where(mask, (critic(inputs)[:, :-1, :, 0] - goal) ** 2, 0).sum() / samples
 
-    advantage = goal - learner.critic(inputs)[:, :-1, :, 0]
+    advantage = goal - learner.critic.params(inputs)[:, :-1, :, 0]
 
     def actor_loss(actor) -> jax.Array:
-        probs = unroll(actor, batch).probs[:, :-1]
+        probs = plain_acting(actor, batch).probs[:, :-1]
         taken = jnp.take_along_axis(probs, batch.actions[:, :-1, :, None], axis=-1)[..., 0]
         return -jnp.where(mask, jnp.log(taken) * advantage + 0.05 * entropy(probs), 0).sum() / samples
 
-    for loss, before, opt, after in (
-        (critic_loss, learner.critic, learner.critic_opt, stepped.critic),
-        (actor_loss, learner.actor, learner.actor_opt, stepped.actor),
+    for loss, before, after in (
+        (critic_loss, learner.critic, stepped.critic),
+        (actor_loss, learner.actor, stepped.actor),
     ):
-        moves, _ = clipped_adam(5e-4, 10.0).update(jax.grad(loss)(before), opt)
-        assert_trees_close(after, jax.tree.map(jnp.add, before, moves), 1e-8)
-    mixed = jax.tree.map(lambda old, new: 0.99 * old + 0.01 * new, learner.target, stepped.critic)
-    assert_trees_close(stepped.target, mixed, 1e-12)
+        moves, _ = clipped_adam(5e-4, 10.0).update(jax.grad(loss)(before.params), before.opt)
+        assert_trees_close(after.params, jax.tree.map(jnp.add, before.params, moves), 1e-8)
+    mixed = jax.tree.map(lambda old, new: 0.99 * old + 0.01 * new, learner.critic.target, stepped.critic.params)
+    assert_trees_close(stepped.critic.target, mixed, 1e-12)
 
 
 def test_a_bandit_gets_the_exact_policy_gradient(float64: None) -> None:
@@ -112,25 +112,27 @@ def test_a_bandit_gets_the_exact_policy_gradient(float64: None) -> None:
     config = dataclasses.replace(CONFIG, entropy_coef=0.0)
     spec, pays = EnvSpec("bandit", "1", 1, 4, 1, 1, 1), jnp.asarray([0.3, -1.0, 2.0, 0.5])
     learner = in_float64(init(jax.random.key(0), spec, config))
-    head = learner.actor.head
+    agent, head = learner.actor.params, learner.actor.params.head
     even = dataclasses.replace(head, weight=0 * head.weight, bias=0 * head.bias)
-    critic = jax.tree.map(lambda x: x + 0.1, learner.critic)
-    learner = dataclasses.replace(learner, actor=dataclasses.replace(learner.actor, head=even), critic=critic)
+    actor = dataclasses.replace(learner.actor, params=dataclasses.replace(agent, head=even))
+    critic = dataclasses.replace(learner.critic, params=jax.tree.map(lambda x: x + 0.1, learner.critic.params))
+    learner = dataclasses.replace(learner, actor=actor, critic=critic)
     ended = jnp.ones((4, 1), bool)
     rows = jnp.ones((4, 2, 1), jnp.float64)
     actions = jnp.tile(jnp.arange(4)[:, None, None], (1, 2, 1))
     avail = jnp.ones((4, 2, 1, 4), bool)
     batch = Episodes(pays[:, None], ended, ~ended, ended, rows[..., None], rows, avail, actions)
     stepped, _ = jax.jit(functools.partial(ia2c("ia2c", spec, config).update, axis=None))(
-        learner, batch, jax.random.key(0)
+        learner, batch, None, jax.random.key(0)
     )
 
     def expected_return(actor: RecurrentAgent) -> jax.Array:
-        return -(unroll(actor, batch).probs[0, 0, 0] * pays).sum()
+        return -(plain_acting(actor, batch).probs[0, 0, 0] * pays).sum()
 
-    moves, _ = clipped_adam(5e-4, 10.0).update(jax.jit(jax.grad(expected_return))(learner.actor), learner.actor_opt)
-    assert_trees_close(stepped.actor, jax.tree.map(jnp.add, learner.actor, moves), 1e-8)
-    assert float(unroll(stepped.actor, batch).probs[0, 0, 0, 2]) > 0.25
+    gradient = jax.jit(jax.grad(expected_return))(actor.params)
+    moves, _ = clipped_adam(5e-4, 10.0).update(gradient, actor.opt)
+    assert_trees_close(stepped.actor.params, jax.tree.map(jnp.add, actor.params, moves), 1e-8)
+    assert float(plain_acting(stepped.actor.params, batch).probs[0, 0, 0, 2]) > 0.25
 
 
 def test_moments_of_rewards_are_those_of_all_valid_steps(float64: None) -> None:

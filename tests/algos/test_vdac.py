@@ -8,14 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from batches import ALONE, SPEC, alone, in_float64, random_episodes
+from learners import plain_acting
 from reference import assert_close, assert_trees_close, float64_fixture
 
-from seca.algos.actor_step import unroll
-from seca.algos.floor import FloorConfig, floored_policy
-from seca.algos.optim import clipped_rmsprop
-from seca.algos.value_mixing import Learner, Networks, ValueMixingConfig, init, team_value, value_mixing
-from seca.order.simple import entropy
-from seca.returns import td_lambda
+from seca.algos.vdac import Learner, Networks, VdacConfig, init, team_value, vdac
+from seca.learning.trained import clipped_rmsprop
+from seca.policies import FloorConfig, entropy, floored_policy
+from seca.returns import lambda_returns
 from seca.types import Episodes
 
 pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
@@ -23,17 +22,17 @@ pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
 _ = float64_fixture
 
 
-def config_of(**changes: Any) -> ValueMixingConfig:
+def config_of(**changes: Any) -> VdacConfig:
     floor = FloorConfig(start=0.3, finish=0.1, steps=100)
-    return ValueMixingConfig(actor_hidden=8, embed=6, width=8, entropy_coef=0.02, floor=floor, **changes)
+    return VdacConfig(actor_hidden=8, embed=6, width=8, entropy_coef=0.02, floor=floor, **changes)
 
 
-def plain_loss(networks: Networks, episodes: Episodes, config: ValueMixingConfig) -> tuple[jax.Array, Any]:
+def plain_loss(networks: Networks, episodes: Episodes, config: VdacConfig) -> tuple[jax.Array, Any]:
     """The whole loss over the padded batch, targets and advantages held constant."""
-    acting = unroll(networks.agent, episodes, floored_policy(jnp.zeros(()), config.floor))
+    acting = plain_acting(networks.agent, episodes, floored_policy(jnp.zeros(()), config.floor))
     assert acting.value is not None
     team = team_value(networks.mixer, episodes.state, acting.value)
-    returns = functools.partial(td_lambda, gamma=config.gamma, lam=config.td_lambda)
+    returns = functools.partial(lambda_returns, gamma=config.gamma, lam=config.td_lambda)
     goal = jax.lax.stop_gradient(jax.vmap(returns)(episodes.reward, episodes.terminated, episodes.valid, team))
     error, mask = goal - team[:, :-1], episodes.valid
     taken = jnp.take_along_axis(acting.probs[:, :-1], episodes.actions[:, :-1, :, None], axis=-1)[..., 0]
@@ -49,32 +48,32 @@ def plain_loss(networks: Networks, episodes: Episodes, config: ValueMixingConfig
 def test_update_equals_autodiff_of_the_whole_loss(mixing: Any, float64: None) -> None:
     config = config_of(mixing=mixing)
     learner, batch = in_float64(init(jax.random.key(0), SPEC, config)), random_episodes(garbage=1.0)
-    stepped, metrics = jax.jit(functools.partial(value_mixing("vdac", SPEC, config).update, axis=None))(
-        learner, batch, jax.random.key(0)
+    stepped, metrics = jax.jit(functools.partial(vdac("vdac", SPEC, config).update, axis=None))(
+        learner, batch, None, jax.random.key(0)
     )
     (loss, (policy, value)), gradient = jax.jit(
         jax.value_and_grad(functools.partial(plain_loss, config=config), has_aux=True)
-    )(learner.networks, batch)
+    )(learner.networks.params, batch)
     assert_close(metrics["actor_loss"], loss)
     assert_close(metrics["actor_policy_loss"], policy)
     assert_close(metrics["critic_loss"], value)
-    moves, _ = clipped_rmsprop(config.lr, config.clip_norm).update(gradient, learner.opt)
-    expected = jax.tree.map(jnp.add, learner.networks, moves)
-    assert_trees_close(stepped.networks, expected, 1e-8)
+    moves, _ = clipped_rmsprop(config.lr, config.clip_norm).update(gradient, learner.networks.opt)
+    expected = jax.tree.map(jnp.add, learner.networks.params, moves)
+    assert_trees_close(stepped.networks.params, expected, 1e-8)
 
 
 def test_one_agent_alone_is_actor_critic(float64: None) -> None:
     """VDAC-sum with n = 1: V_tot is the agent's own value, and the update that of A2C on shared networks."""
     batch, config = alone(random_episodes()), config_of(mixing="sum")
     learner: Learner = in_float64(init(jax.random.key(0), ALONE, config))
-    stepped, metrics = jax.jit(functools.partial(value_mixing("vdac", ALONE, config).update, axis=None))(
-        learner, batch, jax.random.key(0)
+    stepped, metrics = jax.jit(functools.partial(vdac("vdac", ALONE, config).update, axis=None))(
+        learner, batch, None, jax.random.key(0)
     )
-    returns = functools.partial(td_lambda, gamma=config.gamma, lam=config.td_lambda)
+    returns = functools.partial(lambda_returns, gamma=config.gamma, lam=config.td_lambda)
     mask = batch.valid
 
     def a2c(networks: Networks) -> jax.Array:
-        acting = unroll(networks.agent, batch, floored_policy(jnp.zeros(()), config.floor))
+        acting = plain_acting(networks.agent, batch, floored_policy(jnp.zeros(()), config.floor))
         assert acting.value is not None
         value, probs = acting.value[:, :, 0], acting.probs[:, :-1, 0]
         goal = jax.lax.stop_gradient(jax.vmap(returns)(batch.reward, batch.terminated, mask, value))
@@ -83,20 +82,20 @@ def test_one_agent_alone_is_actor_critic(float64: None) -> None:
         loss = config.value_coef * error**2 - jnp.log(taken) * jax.lax.stop_gradient(error)
         return jnp.where(mask, loss - config.entropy_coef * entropy(probs), 0).sum() / mask.sum()
 
-    acting = unroll(learner.networks.agent, batch, floored_policy(jnp.zeros(()), config.floor))
+    acting = plain_acting(learner.networks.params.agent, batch, floored_policy(jnp.zeros(()), config.floor))
     assert acting.value is not None
     value = acting.value[:, :, 0]
     error = np.asarray(jax.vmap(returns)(batch.reward, batch.terminated, mask, value) - value[:, :-1])
     np.testing.assert_allclose(metrics["advantage_abs"], np.abs(error)[np.asarray(mask)].mean(), rtol=1e-10)
     moves, _ = clipped_rmsprop(config.lr, config.clip_norm).update(
-        jax.jit(jax.grad(a2c))(learner.networks), learner.opt
+        jax.jit(jax.grad(a2c))(learner.networks.params), learner.networks.opt
     )
-    assert_trees_close(stepped.networks, jax.tree.map(jnp.add, learner.networks, moves), 1e-8)
+    assert_trees_close(stepped.networks.params, jax.tree.map(jnp.add, learner.networks.params, moves), 1e-8)
 
 
 def test_team_value_rises_with_every_value(float64: None) -> None:
     """dV_tot / dV_i >= 0 for the monotone mixer."""
-    mixer = in_float64(init(jax.random.key(3), SPEC, config_of()).networks.mixer)
+    mixer = in_float64(init(jax.random.key(3), SPEC, config_of()).networks.params.mixer)
     rng = np.random.default_rng(0)
     state, values = jnp.asarray(rng.normal(size=(20, 6))), jnp.asarray(rng.normal(size=(20, 3)))
     slope = jax.grad(lambda v: team_value(mixer, state, v).sum())(values)
