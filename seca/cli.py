@@ -181,7 +181,10 @@ def _split_train(arguments: list[str]) -> tuple[str | None, str | None, list[str
 
 
 def _take(arguments: list[str], name: str, advice: str) -> str | None:
-    """Remove the first `--name value` or `--name=value` from the arguments and return its value."""
+    """Remove the first `--name value` or `--name=value` from the arguments and return its value.
+
+    By hand: with tyro's `return_unknown_args` it takes nine lines more.
+    """
     for index, argument in enumerate(arguments):
         option, separator, value = argument.partition("=")
         if option == f"--{name}":
@@ -506,7 +509,11 @@ def _parse(kind: type[Options], command: str, arguments: Sequence[str]) -> Optio
 
 
 def _one_line(box: str, command: str) -> str:
-    """First paragraph of tyro's box, and the spelling it suggests, without frame and title."""
+    """First paragraph of tyro's box, and the spelling it suggests, without frame and title.
+
+    The box is all that tyro promises: `console_outputs=False` drops the words too, and the events of `tyro._errors` are
+    for those who pin an exact version.
+    """
     lines = [line.strip("│╰─╯ ") for line in box.splitlines()[1:]]
     paragraphs = [" ".join(part).split(" Got errors:")[0].rstrip(". ") for part in _split_at_rules(lines)]
     message = [part for part in paragraphs if part][:1]

@@ -8,6 +8,7 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
+import msgspec
 from tyro.conf import AvoidSubcommands, Suppress, arg
 
 from seca import files
@@ -32,7 +33,7 @@ class RunConfig:
     """
 
     preset: Suppress[str] = "seca"
-    """Named setting the algorithm's options start from; see `seca algos`."""
+    """What the options start from; see `seca algos`."""
     env: str = "smac/2s3z"
     """Environment; see `seca envs`."""
     env_options: Mapping[str, EnvOption] = dataclasses.field(default_factory=dict)
@@ -87,14 +88,6 @@ def one_of(name: str, value: str, choices: Iterable[str]) -> None:
 
 def _listed(values: Iterable[object]) -> str:
     return ", ".join(str(value) for value in values)
-
-
-def as_float(value: int | float) -> float:
-    """A number as a fraction; infinite where it is beyond all of them."""
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
 
 
 def parse_env_options(texts: Sequence[str]) -> dict[str, EnvOption]:
@@ -190,33 +183,10 @@ def _record(default: Any, data: Any, prefix: str, source: str) -> Any:
 
 def _value(hint: Any, value: Any, name: str, source: str) -> Any:
     """`value` if it is of the annotated type (whole numbers pass as real ones), else UsageError."""
-    fitted, fits = _fit(hint, value)
-    if not fits:
-        raise UsageError(f"`{name}` of {source} is {json.dumps(value)}: expected {_words(hint)}")
-    return fitted
-
-
-def _fit(hint: Any, value: Any) -> tuple[Any, bool]:
-    """The value in the annotated type, and whether it fits at all."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return value, isinstance(value, str) and value in arguments
-    if origin in (typing.Union, types.UnionType):
-        fits = [_fit(choice, value) for choice in arguments]
-        return next((fit for fit in fits if fit[1]), (value, False))
-    if origin is tuple:
-        items = [_fit(arguments[0], item) for item in value] if isinstance(value, list) else []
-        return tuple(item for item, _ in items), isinstance(value, list) and all(fits for _, fits in items)
-    if origin is Mapping:
-        items = [_fit(arguments[1], item) for item in value.values()] if isinstance(value, dict) else []
-        return value, isinstance(value, dict) and all(fits for _, fits in items)
-    if hint is float:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        # A whole number beyond all fractions, as only JSON can hold it, is refused like any infinite one.
-        return (as_float(value) if number else value), number
-    if hint is int:
-        return value, isinstance(value, int) and not isinstance(value, bool)
-    return value, isinstance(value, hint)
+    try:
+        return msgspec.convert(value, hint)
+    except msgspec.ValidationError:  # Its words name neither the value nor the choices.
+        raise UsageError(f"`{name}` of {source} is {json.dumps(value)}: expected {_words(hint)}") from None
 
 
 def _words(hint: Any) -> str:
@@ -230,7 +200,13 @@ def _words(hint: Any) -> str:
         return f"a list, each {_words(arguments[0])}"
     if origin is Mapping:
         return f"an object of named values, each {_words(arguments[1])}"
-    named = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", types.NoneType: "null"}
+    named = {
+        int: "a whole number",
+        float: "a finite number",
+        str: "a text",
+        bool: "true or false",
+        types.NoneType: "null",
+    }
     return named[hint]
 
 
