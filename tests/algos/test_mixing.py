@@ -13,8 +13,6 @@ import pytest
 from batches import LENGTHS, SPEC, in_float64, random_episodes
 from jax.sharding import Mesh, PartitionSpec
 from reference import assert_close, assert_trees_close, float64_fixture
-
-from seca.algos import replay as replays
 from seca.algos.value_based import (
     Learner,
     act,
@@ -38,6 +36,8 @@ from seca.algos.value_config import (
     WeightedMixing,
 )
 from seca.algos.value_step import Networks, regress
+
+from seca.algos import replay as replays
 from seca.nets.agents import agent_inputs
 from seca.nets.mixers import Choice
 from seca.types import Episodes, TimeStep

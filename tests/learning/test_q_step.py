@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 from reference import Numbers, actor, assert_close, episodes, float64_fixture, load, monotone_mixer
-
 from seca.algos.value_config import MonotoneMixing, SumMixing, ValueBasedConfig
 from seca.algos.value_step import Mixers, Networks, Regressed, method_of, pass_over, regress
+
 from seca.nets.mixers import SumMixer
 
 pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
