@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from batches import SPEC, in_float64, random_episodes, updated
+from learners import plain_acting
 from reference import Numbers, actor, assert_close, assert_trees_close, critic, episodes, float64_fixture, load
 
 from seca.algos.lica import LicaConfig, init, lica, mixing_value_and_slope
@@ -93,7 +94,7 @@ def test_the_actor_climbs_the_critic_just_stepped(float64: None) -> None:
 
     def climbed(critic) -> PyTree:
         def loss(agent) -> jax.Array:
-            probs = acting_over(agent, batch).probs[:, :-1]
+            probs = plain_acting(agent, batch).probs[:, :-1]
             value = critic.weights(batch.state[:, :-1], SPEC.n_agents).value(probs)
             mask, steps = batch.valid[..., None], batch.valid.sum()
             mean = jnp.where(mask, entropy(probs), 0).sum() / (steps * SPEC.n_agents)
@@ -116,7 +117,7 @@ def test_gradient_equals_autodiff_through_the_critic(float64: None) -> None:
     online, agent = learner.critic.params, learner.actor.params
 
     def loss(agent) -> jax.Array:
-        probs = acting_over(agent, batch).probs[:, :-1]
+        probs = plain_acting(agent, batch).probs[:, :-1]
         value = online.weights(batch.state[:, :-1], SPEC.n_agents).value(probs)
         return -jnp.where(batch.valid, value, 0).sum() / batch.valid.sum()
 

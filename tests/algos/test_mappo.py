@@ -10,13 +10,14 @@ import numpy as np
 import optax
 import pytest
 from batches import ALONE, LENGTHS, SPEC, alone, in_float64, random_episodes, updated
+from learners import plain_acting
 from reference import assert_close, assert_trees_close, float64_fixture
 
 from seca.algos.mappo import Learner, MappoConfig, init, mappo, optimiser, values_of
 from seca.learning.acting import acting_over, last_actions
 from seca.learning.ppo import Networks, huber
 from seca.nets.agents import NormalisedAgent, agent_inputs
-from seca.policies import entropy, masked_log_probs
+from seca.policies import entropy, masked_log_probs, of_taken
 from seca.types import Episodes
 
 pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
@@ -161,9 +162,7 @@ def test_first_epoch_is_the_policy_gradient(float64: None) -> None:
     advantage, _, active = judged(learner, batch, config)
 
     def a2c(actor: NormalisedAgent) -> jax.Array:
-        taken = jnp.take_along_axis(acting_over(actor, batch).probs[:, :-1], batch.actions[:, :-1, :, None], axis=-1)[
-            ..., 0
-        ]
+        taken = of_taken(plain_acting(actor, batch).probs[:, :-1], batch.actions[:, :-1])
         return -jnp.where(active, jnp.log(taken) * advantage, 0).sum() / active.sum()
 
     slope: Any = jax.jit(jax.grad(a2c))(learner.actor.params)

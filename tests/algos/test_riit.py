@@ -11,11 +11,11 @@ import numpy as np
 import optax
 import pytest
 from batches import SPEC, in_float64, random_episodes, updated
+from learners import plain_acting
 from reference import assert_close, assert_trees_close, float64_fixture
 
 from seca.algos.riit import RiitConfig, adam, critic_optimiser, init, riit
 from seca.learning import buffer
-from seca.learning.acting import acting_over
 from seca.nets.critics import MixingCritic, UtilityCritic
 from seca.policies import entropy
 from seca.returns import lambda_returns
@@ -69,7 +69,7 @@ def test_riit_update_equals_autodiff(latest: int | None, float64: None) -> None:
     steps = batch.valid.sum()
 
     def actor_loss(agent) -> jax.Array:
-        probs = acting_over(agent, batch).probs
+        probs = plain_acting(agent, batch).probs
         value = q_of(stepped.critic.params, batch, probs)[:, :-1]
         mean = jnp.where(batch.valid[..., None], entropy(probs[:, :-1]), 0).sum() / (steps * SPEC.n_agents)
         return -jnp.where(batch.valid, value, 0).sum() / steps - 0.1 * mean / jax.lax.stop_gradient(mean)
@@ -139,7 +139,7 @@ def test_riit_replays_once_the_buffer_has_begun_to_fill(float64: None) -> None:
     batch = jax.tree.map(lambda x: jnp.broadcast_to(x[:1], x.shape), random_episodes())
     algorithm = riit("riit", SPEC, config)
     assert algorithm.buffer is not None
-    update, replay = jax.jit(functools.partial(algorithm.update, axis=None)), algorithm.buffer.init()
+    update, replay = jax.jit(functools.partial(algorithm.update, axis=None)), in_float64(algorithm.buffer.init())
     plain = jax.jit(critic_step, static_argnames="lam")
     steps, copied = [], []
     for k in range(3):

@@ -151,7 +151,7 @@ def test_update_regresses_each_agent_to_its_share(float64: None) -> None:
     critic = dataclasses.replace(learner.critic, target=jax.tree.map(lambda x: 0.9 * x, learner.critic.params))
     learner, algorithm = dataclasses.replace(learner, critic=critic), scc("scc", SPEC, config)
     assert algorithm.buffer is not None
-    replay = buffer.add(algorithm.buffer.init(), one, None)
+    replay = buffer.add(in_float64(algorithm.buffer.init()), one, None)
     update = jax.jit(functools.partial(algorithm.update, axis=None))
     stepped, metrics = update(learner, one, replay, jax.random.key(0))
     assert int(metrics["gradient_steps"]) == 2 and int(buffer.filled(replay)) == 8
