@@ -10,12 +10,15 @@ import numpy as np
 import optax
 import pytest
 from batches import ALONE, LENGTHS, SPEC, alone, in_float64, random_episodes
+from learners import plain_acting
 from reference import assert_close, assert_trees_close, float64_fixture
 
-from seca.algos.actor_step import last_actions, masked_log_probs, unroll
-from seca.algos.mappo import Learner, MappoConfig, Networks, huber, init, mappo, optimiser, values_of
+from seca.algos.mappo import Learner, MappoConfig, init, mappo, optimiser, values_of
+from seca.learning.acting import acting_over, last_actions
+from seca.learning.ppo import Networks, huber
+from seca.learning.trained import Trained
 from seca.nets.agents import NormalisedAgent, agent_inputs
-from seca.order.simple import entropy
+from seca.policies import entropy, masked_log_probs
 from seca.types import Episodes
 
 pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
@@ -28,10 +31,10 @@ KEEP, CLIP, DELTA = 0.9, 0.2, 10.0
 def learner_of(config: MappoConfig) -> Learner:
     """Untrained but for a policy that is not uniform and returns that have been seen before."""
     learner = in_float64(init(jax.random.key(0), SPEC, config))
-    head = learner.networks.actor.head
-    actor = dataclasses.replace(learner.networks.actor, head=dataclasses.replace(head, weight=50 * head.weight))
+    agent, head = learner.actor.params, learner.actor.params.head
+    agent = dataclasses.replace(agent, head=dataclasses.replace(head, weight=50 * head.weight))
     scale = dataclasses.replace(learner.scale, mean=jnp.asarray(0.2), square=jnp.asarray(1.3), weight=jnp.asarray(0.7))
-    return dataclasses.replace(learner, networks=Networks(actor, learner.networks.critic), scale=scale)
+    return dataclasses.replace(learner, actor=dataclasses.replace(learner.actor, params=agent), scale=scale)
 
 
 def gae(reward, ended: bool, length: int, value, gamma: float, lam: float) -> np.ndarray:
@@ -76,7 +79,7 @@ def critic_rows(episodes: Episodes, value_of: str) -> jax.Array:
 def judged(old: Learner, episodes: Episodes, config: MappoConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Normalised advantages of the active, targets of the values, and who is active."""
     mean, var = 0.2 / 0.7, 1.3 / 0.7 - (0.2 / 0.7) ** 2
-    own = np.asarray(values_of(old.networks.critic, critic_rows(episodes, config.value_of))[1]) * np.sqrt(var) + mean
+    own = np.asarray(values_of(old.critic.params, critic_rows(episodes, config.value_of))[1]) * np.sqrt(var) + mean
     advantage, targets = np.zeros(own[:, :-1].shape), np.zeros(own[:, :-1].shape)
     for b, length in enumerate(LENGTHS):
         for j in range(own.shape[2]):
@@ -92,8 +95,8 @@ def plain_step(learner: Learner, old: Learner, episodes: Episodes, config: Mappo
     """One epoch over the padded batch: everything by its definition, `old` the networks before the first."""
     previous = last_actions(episodes.actions, SPEC.n_actions, episodes.obs.dtype)
     inputs, features = agent_inputs(episodes.obs, previous), critic_rows(episodes, config.value_of)
-    acting = unroll(old.networks.actor, episodes)
-    critic_hidden, old_values = values_of(old.networks.critic, features)
+    acting = acting_over(old.actor.params, episodes)
+    critic_hidden, old_values = values_of(old.critic.params, features)
     advantage, targets, active = judged(old, episodes, config)
     valid = np.asarray(episodes.valid)
     seen = targets[valid]
@@ -125,12 +128,13 @@ def plain_step(learner: Learner, old: Learner, episodes: Episodes, config: Mappo
         # Of every judge in every real step, dead or not.
         return jnp.where(valid[..., None], error, 0).sum() / (valid.sum() * error.shape[2]) - policy
 
-    slope = jax.grad(loss)(learner.networks)
-    actor_moves, actor_opt = optimiser(5e-4, 10.0).update(slope.actor, learner.actor_opt)
-    critic_moves, critic_opt = optimiser(5e-4, 10.0).update(slope.critic, learner.critic_opt)
-    parts = (learner.networks.actor, learner.networks.critic)
-    moved: Any = jax.tree.map(jnp.add, parts, (actor_moves, critic_moves))
-    return Learner(Networks(*moved), actor_opt, critic_opt, scale, learner.updates)
+    slope = jax.grad(loss)(Networks(learner.actor.params, learner.critic.params))
+
+    def moved(part: Trained, gradient: Any) -> Trained:
+        moves, opt = optimiser(5e-4, 10.0).update(gradient, part.opt)
+        return dataclasses.replace(part, params=jax.tree.map(jnp.add, part.params, moves), opt=opt)
+
+    return Learner(moved(learner.actor, slope.actor), moved(learner.critic, slope.critic), scale)
 
 
 @pytest.mark.parametrize(("value_of", "epochs"), [("state", 1), ("state", 3), ("agent", 2), ("observation", 2)])
@@ -139,14 +143,15 @@ def test_update_equals_the_plain_one(value_of: Any, epochs: int, float64: None) 
     config = dataclasses.replace(CONFIG, value_of=value_of, epochs=epochs)
     learner, batch = learner_of(config), battles(garbage=1.0)
     found, _ = jax.jit(functools.partial(mappo("mappo", SPEC, config).update, axis=None))(
-        learner, batch, jax.random.key(0)
+        learner, batch, None, jax.random.key(0)
     )
     expected = learner
     step = functools.partial(plain_step, old=learner, episodes=batch, config=config)
     for _ in range(epochs):
         expected = step(expected)
     assert_close(found.scale.moments()[0], np.asarray(expected.scale.mean / expected.scale.weight))
-    assert_trees_close(found.networks, expected.networks, 1e-8)
+    assert_trees_close(found.actor.params, expected.actor.params, 1e-8)
+    assert_trees_close(found.critic.params, expected.critic.params, 1e-8)
 
 
 def test_first_epoch_is_the_policy_gradient(float64: None) -> None:
@@ -154,19 +159,20 @@ def test_first_epoch_is_the_policy_gradient(float64: None) -> None:
     config = dataclasses.replace(CONFIG, stretch=100, entropy_coef=0.0)
     learner, batch = learner_of(config), battles()
     found, metrics = jax.jit(functools.partial(mappo("mappo", SPEC, config).update, axis=None))(
-        learner, batch, jax.random.key(0)
+        learner, batch, None, jax.random.key(0)
     )
     assert abs(float(metrics["actor_policy_loss"])) < 1e-10
     advantage, _, active = judged(learner, batch, config)
 
     def a2c(actor: NormalisedAgent) -> jax.Array:
-        taken = jnp.take_along_axis(unroll(actor, batch).probs[:, :-1], batch.actions[:, :-1, :, None], axis=-1)[..., 0]
+        probs = plain_acting(actor, batch).probs[:, :-1]
+        taken = jnp.take_along_axis(probs, batch.actions[:, :-1, :, None], axis=-1)[..., 0]
         return -jnp.where(active, jnp.log(taken) * advantage, 0).sum() / active.sum()
 
-    slope: Any = jax.jit(jax.grad(a2c))(learner.networks.actor)
+    slope: Any = jax.jit(jax.grad(a2c))(learner.actor.params)
     # Adam's first moment is linear in the gradient, which is too small to be clipped.
-    _, expected = optimiser(config.actor_lr, config.clip_norm).update(slope, learner.actor_opt)
-    assert_trees_close(found.actor_opt, expected, 1e-10)
+    _, expected = optimiser(config.actor_lr, config.clip_norm).update(slope, learner.actor.opt)
+    assert_trees_close(found.actor.opt, expected, 1e-10)
     assert 1e-3 < float(metrics["actor_gradient_norm"]) < 10.0
     assert_close(metrics["actor_gradient_norm"], np.asarray(optax.tree.norm(slope)))
 
@@ -183,20 +189,22 @@ def test_one_agent_alone_is_ppo(float64: None) -> None:
         config = dataclasses.replace(CONFIG, value_of=value_of, epochs=3)
         learner = in_float64(init(jax.random.key(0), spec, config))
         stepped, metrics = jax.jit(functools.partial(mappo("mappo", spec, config).update, axis=None))(
-            learner, batch, jax.random.key(0)
+            learner, batch, None, jax.random.key(0)
         )
-        found.append((stepped.networks, metrics["actor_policy_loss"], metrics["critic_loss"]))
+        found.append(
+            (stepped.actor.params, stepped.critic.params, metrics["actor_policy_loss"], metrics["critic_loss"])
+        )
         assert float(metrics["actor_gradient_norm"]) > 1e-3
     assert_trees_close(found[0], found[1], 1e-10)
 
 
 def test_untrained_policies_are_nearly_uniform() -> None:
-    networks = init(jax.random.key(0), SPEC, CONFIG).networks
+    agent = init(jax.random.key(0), SPEC, CONFIG).actor.params
     episodes = random_episodes()
-    probs = np.asarray(unroll(networks.actor, jax.tree.map(lambda x: x, episodes)).probs)
+    probs = np.asarray(acting_over(agent, episodes).probs)
     open_actions = np.asarray(episodes.avail)
     np.testing.assert_allclose(
         probs[open_actions], (open_actions / open_actions.sum(-1, keepdims=True))[open_actions], atol=0.02
     )
-    weight = np.asarray(networks.actor.layers[1].weight)
+    weight = np.asarray(agent.layers[1].weight)
     np.testing.assert_allclose(weight @ weight.T, 2 * np.eye(8), atol=1e-5)

@@ -1,7 +1,6 @@
 """SCC: shares of the joint value by enumeration, the public code's sampler, and one update."""
 
 import dataclasses
-import functools
 import itertools
 import math
 from typing import Any
@@ -11,11 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from batches import SPEC, in_float64, random_episodes
+from learners import stepping
 from reference import assert_close, assert_trees_close, float64_fixture
 
-from seca.algos.actor_step import last_actions
-from seca.algos.packing import pack
-from seca.algos.scc import Learner, SccConfig, by_orders, by_sizes, credits_of, init, of_observations, scc
+from seca.algos.scc import Learner, SccConfig, by_sizes, credits_of, init, of_observations, scc
+from seca.credit.base import Mixed
+from seca.credit.shapley import shapley_fast
+from seca.learning.acting import last_actions
+from seca.learning.buffer import filled
+from seca.learning.rows import pack
 from seca.nets.agents import RecurrentAgent, agent_inputs
 from seca.nets.critics import CoalitionCritic
 from seca.types import EnvSpec
@@ -42,7 +45,7 @@ def coalition_value(
 @pytest.fixture(name="step")
 def step_fixture(float64: None):
     """A critic, one step's observations and actions, and the values of all eight coalitions of three agents."""
-    critic = in_float64(jax.tree.map(lambda x: 2 * x, init(jax.random.key(2), SPEC, CONFIG).critic))
+    critic = in_float64(jax.tree.map(lambda x: 2 * x, init(jax.random.key(2), SPEC, CONFIG).critic.params))
     rng = np.random.default_rng(0)
     features = jnp.asarray(rng.normal(size=SPEC.n_agents * SPEC.obs_size))
     one_hot = jax.nn.one_hot(jnp.asarray([3, 0, 2]), SPEC.n_actions, dtype=features.dtype)
@@ -52,6 +55,12 @@ def step_fixture(float64: None):
 
 def joined(members: tuple[int, ...], agent: int) -> tuple[int, ...]:
     return tuple(sorted((*members, agent)))
+
+
+def by_orders(mixed: Mixed, key: jax.Array, orders: int) -> jax.Array:
+    """The credit of one step; which order the agents are judged in does not matter."""
+    row = jax.tree.map(lambda x: x[None], mixed)
+    return shapley_fast(row, jnp.arange(SPEC.n_agents)[None], key[None], orders)[0]
 
 
 def test_all_orders_give_the_shapley_value(step) -> None:
@@ -100,7 +109,7 @@ def test_sizes_of_small_teams_leave_the_agent_itself_out(n_agents: int, float64:
     few = {name: getattr(batch, name)[:, :, :n_agents] for name in ("obs", "avail", "actions")}
     batch = of_observations(dataclasses.replace(batch, **few))
     config = dataclasses.replace(CONFIG, sampler="sizes")
-    critic = in_float64(init(jax.random.key(2), spec, config).critic)
+    critic = in_float64(init(jax.random.key(2), spec, config).critic.params)
     found = credits_of(critic, batch, pack(batch.valid, 1024), jax.random.split(jax.random.key(3), 8), config)
 
     def joint(obs: jax.Array, taken: jax.Array) -> jax.Array:
@@ -116,7 +125,7 @@ def test_sizes_of_small_teams_leave_the_agent_itself_out(n_agents: int, float64:
 @pytest.mark.parametrize("sampler", ["orders", "sizes"])
 def test_credits_do_not_depend_on_padding(sampler: Any, float64: None) -> None:
     config = dataclasses.replace(CONFIG, sampler=sampler)
-    critic = in_float64(init(jax.random.key(2), SPEC, config).critic)
+    critic = in_float64(init(jax.random.key(2), SPEC, config).critic.params)
     keys = jax.random.split(jax.random.key(3), 8)
     found = [
         credits_of(critic, of_observations(batch), pack(batch.valid, 1024), keys, config)
@@ -139,21 +148,25 @@ def test_update_regresses_each_agent_to_its_share(float64: None) -> None:
     config = dataclasses.replace(CONFIG, clip_norm=0.05, target_interval=16)
     one = jax.tree.map(lambda x: jnp.broadcast_to(x[:1], x.shape), random_episodes())
     learner: Learner = in_float64(init(jax.random.key(0), SPEC, config))
-    learner = dataclasses.replace(learner, target=jax.tree.map(lambda x: 0.9 * x, learner.critic))
-    update = jax.jit(functools.partial(scc("scc", SPEC, config).update, axis=None))
-    stepped, metrics = update(learner, one, jax.random.key(0))
-    assert int(stepped.gradient_steps) == 2 and int(metrics["buffer_episodes"]) == 8
+    moved = jax.tree.map(lambda x: 0.9 * x, learner.critic.params)
+    learner = dataclasses.replace(learner, critic=dataclasses.replace(learner.critic, target=moved))
+    algorithm = scc("scc", SPEC, config)
+    assert algorithm.buffer is not None
+    update = jax.jit(stepping(algorithm))
+    stepped, replay, metrics = update(learner, in_float64(algorithm.buffer.init()), one, jax.random.key(0))
+    assert int(metrics["gradient_steps"]) == 2 and int(filled(replay)) == 8
     length = int(one.length[0])
     features = one.obs.reshape(*one.obs.shape[:2], -1)[0]
     taken = jax.nn.one_hot(one.actions, SPEC.n_actions)
-    bootstrap = np.asarray(learner.target.value(features, taken[0]))[1:]
+    bootstrap = np.asarray(learner.critic.target.value(features, taken[0]))[1:]
     goal = np.asarray(one.reward[0]) + 0.99 * np.where(np.asarray(one.terminated[0]), 0, bootstrap)
-    value = np.asarray(learner.critic.value(features, taken[0]))[:-1]
+    value = np.asarray(learner.critic.params.value(features, taken[0]))[:-1]
     expected = ((value - goal)[:length] ** 2).mean()
     np.testing.assert_allclose(metrics["critic_loss"], expected, rtol=1e-10)
 
     batch = of_observations(one)
-    share = credits_of(stepped.critic, batch, pack(batch.valid, 1024), jax.random.split(jax.random.key(9), 8), CONFIG)
+    keys = jax.random.split(jax.random.key(9), 8)
+    share = credits_of(stepped.critic.params, batch, pack(batch.valid, 1024), keys, CONFIG)
     inputs = agent_inputs(one.obs, last_actions(one.actions, SPEC.n_actions, jnp.dtype("float64")))
 
     def actor_loss(actor: RecurrentAgent) -> jax.Array:
@@ -164,16 +177,16 @@ def test_update_regresses_each_agent_to_its_share(float64: None) -> None:
         # Three agents have six orders, of which eight are enough: no draw, the same share whatever the key.
         return ((jnp.stack(q, axis=1) - share[:, :length]) ** 2).mean()
 
-    loss, gradient = jax.jit(jax.value_and_grad(actor_loss))(learner.actor)
+    loss, gradient = jax.jit(jax.value_and_grad(actor_loss))(learner.actor.params)
     np.testing.assert_allclose(metrics["actor_loss"], loss, rtol=1e-10)
     norms = [float(jnp.linalg.norm(leaf.ravel())) for leaf in jax.tree.leaves(gradient)]
     assert min(norms) < 0.05 < max(norms)  # Some arrays are clipped, others are not.
-    assert_trees_close(jax.tree.leaves(stepped.actor), by_hand(learner.actor, gradient, 0.05), 1e-10)
+    assert_trees_close(jax.tree.leaves(stepped.actor.params), by_hand(learner.actor.params, gradient, 0.05), 1e-10)
 
-    assert_trees_close(stepped.target, learner.target, 0.0)
-    again, _ = update(stepped, one, jax.random.key(1))
-    assert_trees_close(again.target, again.critic, 0.0)
-    assert_trees_close(update(again, one, jax.random.key(2))[0].target, again.target, 0.0)
+    assert_trees_close(stepped.critic.target, learner.critic.target, 0.0)
+    again, replay, _ = update(stepped, replay, one, jax.random.key(1))
+    assert_trees_close(again.critic.target, again.critic.params, 0.0)
+    assert_trees_close(update(again, replay, one, jax.random.key(2))[0].critic.target, again.critic.target, 0.0)
 
 
 def test_refusals() -> None:
