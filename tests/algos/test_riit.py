@@ -160,7 +160,7 @@ def test_riit_replays_once_the_buffer_has_begun_to_fill(float64: None) -> None:
         steps.append(int(metrics["gradient_steps"]))
         copied.append(int(learner.episodes.at))
     assert steps == [2, 5, 8] and copied == [0, 16, 16]
-    assert int(filled(replay)) == 24
+    assert replay is not None and int(filled(replay)) == 24
 
 
 def test_riit_refuses_a_buffer_that_never_starts() -> None:

@@ -59,7 +59,8 @@ def networks(numbers: Numbers, mixer: str, prefix: str = "") -> Networks:
 
 
 def regressed(numbers: Numbers, mixer: str, variant: str) -> Regressed:
-    options = {"td_lambda": float(numbers["td_lambda"]), "corrected": False, "scale": 0.5} | VARIANTS[variant]
+    options: dict[str, Any] = {"td_lambda": float(numbers["td_lambda"]), "corrected": False, "scale": 0.5}
+    options |= VARIANTS[variant]
     method = method_of(options.pop("scale"))
     returns = Returns(gamma=float(numbers["gamma"]), double_q=True, time_limit="bootstrap", **options)
     nets = networks(numbers, mixer), networks(numbers, mixer, "target_")
