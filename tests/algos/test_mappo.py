@@ -9,15 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from batches import ALONE, LENGTHS, SPEC, alone, in_float64, random_episodes, updated
+from batches import ALONE, LENGTHS, SPEC, alone, in_float64, random_episodes
 from learners import plain_acting
 from reference import assert_close, assert_trees_close, float64_fixture
 
 from seca.algos.mappo import Learner, MappoConfig, init, mappo, optimiser, values_of
 from seca.learning.acting import acting_over, last_actions
 from seca.learning.ppo import Networks, huber
+from seca.learning.trained import Trained
 from seca.nets.agents import NormalisedAgent, agent_inputs
-from seca.policies import entropy, masked_log_probs, of_taken
+from seca.policies import entropy, masked_log_probs
 from seca.types import Episodes
 
 pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
@@ -30,8 +31,8 @@ KEEP, CLIP, DELTA = 0.9, 0.2, 10.0
 def learner_of(config: MappoConfig) -> Learner:
     """Untrained but for a policy that is not uniform and returns that have been seen before."""
     learner = in_float64(init(jax.random.key(0), SPEC, config))
-    agent = learner.actor.params
-    agent = dataclasses.replace(agent, head=dataclasses.replace(agent.head, weight=50 * agent.head.weight))
+    agent, head = learner.actor.params, learner.actor.params.head
+    agent = dataclasses.replace(agent, head=dataclasses.replace(head, weight=50 * head.weight))
     scale = dataclasses.replace(learner.scale, mean=jnp.asarray(0.2), square=jnp.asarray(1.3), weight=jnp.asarray(0.7))
     return dataclasses.replace(learner, actor=dataclasses.replace(learner.actor, params=agent), scale=scale)
 
@@ -127,13 +128,13 @@ def plain_step(learner: Learner, old: Learner, episodes: Episodes, config: Mappo
         # Of every judge in every real step, dead or not.
         return jnp.where(valid[..., None], error, 0).sum() / (valid.sum() * error.shape[2]) - policy
 
-    actor, critic = learner.actor, learner.critic
-    slope = jax.grad(loss)(Networks(actor.params, critic.params))
-    actor_moves, actor_opt = optimiser(5e-4, 10.0).update(slope.actor, actor.opt)
-    critic_moves, critic_opt = optimiser(5e-4, 10.0).update(slope.critic, critic.opt)
-    moved: Any = jax.tree.map(jnp.add, (actor.params, critic.params), (actor_moves, critic_moves))
-    actor = dataclasses.replace(actor, params=moved[0], opt=actor_opt)
-    return Learner(actor, dataclasses.replace(critic, params=moved[1], opt=critic_opt), scale)
+    slope = jax.grad(loss)(Networks(learner.actor.params, learner.critic.params))
+
+    def moved(part: Trained, gradient: Any) -> Trained:
+        moves, opt = optimiser(5e-4, 10.0).update(gradient, part.opt)
+        return dataclasses.replace(part, params=jax.tree.map(jnp.add, part.params, moves), opt=opt)
+
+    return Learner(moved(learner.actor, slope.actor), moved(learner.critic, slope.critic), scale)
 
 
 @pytest.mark.parametrize(("value_of", "epochs"), [("state", 1), ("state", 3), ("agent", 2), ("observation", 2)])
@@ -141,28 +142,31 @@ def test_update_equals_the_plain_one(value_of: Any, epochs: int, float64: None) 
     """Cut into stretches of 3 of 7 steps and visited in groups, over several epochs, on unequal padded episodes."""
     config = dataclasses.replace(CONFIG, value_of=value_of, epochs=epochs)
     learner, batch = learner_of(config), battles(garbage=1.0)
-    found, _ = jax.jit(functools.partial(updated, mappo("mappo", SPEC, config)))(learner, batch, jax.random.key(0))
+    found, _ = jax.jit(functools.partial(mappo("mappo", SPEC, config).update, axis=None))(
+        learner, batch, None, jax.random.key(0)
+    )
     expected = learner
     step = functools.partial(plain_step, old=learner, episodes=batch, config=config)
     for _ in range(epochs):
         expected = step(expected)
     assert_close(found.scale.moments()[0], np.asarray(expected.scale.mean / expected.scale.weight))
-    for mine, plain in ((found.actor, expected.actor), (found.critic, expected.critic)):
-        assert_trees_close(mine.params, plain.params, 1e-8)
+    assert_trees_close(found.actor.params, expected.actor.params, 1e-8)
+    assert_trees_close(found.critic.params, expected.critic.params, 1e-8)
 
 
 def test_first_epoch_is_the_policy_gradient(float64: None) -> None:
     """At ratio 1 the loss is minus the mean advantage, which is 0 once normalised, and its gradient is A2C's."""
     config = dataclasses.replace(CONFIG, stretch=100, entropy_coef=0.0)
     learner, batch = learner_of(config), battles()
-    found, metrics = jax.jit(functools.partial(updated, mappo("mappo", SPEC, config)))(
-        learner, batch, jax.random.key(0)
+    found, metrics = jax.jit(functools.partial(mappo("mappo", SPEC, config).update, axis=None))(
+        learner, batch, None, jax.random.key(0)
     )
     assert abs(float(metrics["actor_policy_loss"])) < 1e-10
     advantage, _, active = judged(learner, batch, config)
 
     def a2c(actor: NormalisedAgent) -> jax.Array:
-        taken = of_taken(plain_acting(actor, batch).probs[:, :-1], batch.actions[:, :-1])
+        probs = plain_acting(actor, batch).probs[:, :-1]
+        taken = jnp.take_along_axis(probs, batch.actions[:, :-1, :, None], axis=-1)[..., 0]
         return -jnp.where(active, jnp.log(taken) * advantage, 0).sum() / active.sum()
 
     slope: Any = jax.jit(jax.grad(a2c))(learner.actor.params)
@@ -184,8 +188,8 @@ def test_one_agent_alone_is_ppo(float64: None) -> None:
     for value_of in ("state", "observation"):
         config = dataclasses.replace(CONFIG, value_of=value_of, epochs=3)
         learner = in_float64(init(jax.random.key(0), spec, config))
-        stepped, metrics = jax.jit(functools.partial(updated, mappo("mappo", spec, config)))(
-            learner, batch, jax.random.key(0)
+        stepped, metrics = jax.jit(functools.partial(mappo("mappo", spec, config).update, axis=None))(
+            learner, batch, None, jax.random.key(0)
         )
         found.append(
             (stepped.actor.params, stepped.critic.params, metrics["actor_policy_loss"], metrics["critic_loss"])
@@ -195,12 +199,12 @@ def test_one_agent_alone_is_ppo(float64: None) -> None:
 
 
 def test_untrained_policies_are_nearly_uniform() -> None:
-    actor = init(jax.random.key(0), SPEC, CONFIG).actor.params
+    agent = init(jax.random.key(0), SPEC, CONFIG).actor.params
     episodes = random_episodes()
-    probs = np.asarray(acting_over(actor, jax.tree.map(lambda x: x, episodes)).probs)
+    probs = np.asarray(acting_over(agent, episodes).probs)
     open_actions = np.asarray(episodes.avail)
     np.testing.assert_allclose(
         probs[open_actions], (open_actions / open_actions.sum(-1, keepdims=True))[open_actions], atol=0.02
     )
-    weight = np.asarray(actor.layers[1].weight)
+    weight = np.asarray(agent.layers[1].weight)
     np.testing.assert_allclose(weight @ weight.T, 2 * np.eye(8), atol=1e-5)

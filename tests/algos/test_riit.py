@@ -1,4 +1,4 @@
-"""RIIT: the packed update against plain differentiation, and what its critic can and cannot hold."""
+"""RIIT: one update, on policy and replayed, against plain differentiation, and what its critic can and cannot hold."""
 
 import dataclasses
 import functools
@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from batches import SPEC, in_float64, random_episodes, updated
-from learners import plain_acting
+from batches import SPEC, in_float64, random_episodes
+from learners import plain_acting, stepping
 from reference import assert_close, assert_trees_close, float64_fixture
 
-from seca.algos.riit import RiitConfig, adam, critic_optimiser, init, riit
-from seca.learning import buffer
+from seca.algos.riit import Learner, RiitConfig, init, riit
+from seca.learning.buffer import Replay, filled
+from seca.learning.trained import Trained, clipped_adam
 from seca.nets.critics import MixingCritic, UtilityCritic
 from seca.policies import entropy
 from seca.returns import lambda_returns
@@ -25,6 +26,19 @@ pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
 
 _ = float64_fixture
 RIIT = RiitConfig(actor_hidden=8, critic_hidden=8, embed=6, off_policy=False, entropy_coef=0.1)
+
+
+def started(config: RiitConfig) -> tuple[Learner, Replay | None]:
+    """Untrained, with a target that is not the critic, and an empty buffer where there is one."""
+    learner, algorithm = in_float64(init(jax.random.key(1), SPEC, config)), riit("riit", SPEC, config)
+    target = jax.tree.map(lambda x: 0.9 * x, learner.critic.params)
+    replay = None if algorithm.buffer is None else in_float64(algorithm.buffer.init())
+    return dataclasses.replace(learner, critic=dataclasses.replace(learner.critic, target=target)), replay
+
+
+def adam_state(critic: Trained) -> PyTree:
+    """The optimiser's state without that of halving the gradient."""
+    return critic.opt[1]
 
 
 def q_of(critic: UtilityCritic, batch: Episodes, inputs: jax.Array) -> jax.Array:
@@ -46,10 +60,10 @@ def critic_step(critic: UtilityCritic, target: UtilityCritic, opt: PyTree, batch
 
     def loss(params: UtilityCritic) -> jax.Array:
         error = q_of(params, batch, taken)[:, :-1] - goal
-        return jnp.where(batch.valid, error**2, 0).sum() / batch.valid.sum()
+        return 0.5 * jnp.where(batch.valid, error**2, 0).sum() / batch.valid.sum()
 
     gradient: PyTree = jax.grad(loss)(critic)
-    moves, opt = critic_optimiser(RIIT).update(gradient, opt)  # Which halves it.
+    moves, opt = clipped_adam(1e-3, 10.0, eps=1e-7).update(gradient, opt)
     return jax.tree.map(jnp.add, critic, moves), opt
 
 
@@ -60,12 +74,8 @@ def test_riit_update_equals_autodiff(latest: int | None, float64: None) -> None:
     Of the latest 16 episodes, too, while no more than these 8 have been collected.
     """
     config = dataclasses.replace(RIIT, latest_episodes=latest)
-    learner, batch = in_float64(init(jax.random.key(1), SPEC, config)), random_episodes(garbage=1.0)
-    target = jax.tree.map(lambda x: 0.9 * x, learner.critic.params)
-    learner = dataclasses.replace(learner, critic=dataclasses.replace(learner.critic, target=target))
-    stepped, metrics = jax.jit(functools.partial(updated, riit("riit", SPEC, config)))(
-        learner, batch, jax.random.key(0)
-    )
+    (learner, replay), batch = started(config), random_episodes(garbage=1.0)
+    stepped, _, metrics = jax.jit(stepping(riit("riit", SPEC, config)))(learner, replay, batch, jax.random.key(0))
     steps = batch.valid.sum()
 
     def actor_loss(agent) -> jax.Array:
@@ -75,10 +85,10 @@ def test_riit_update_equals_autodiff(latest: int | None, float64: None) -> None:
         return -jnp.where(batch.valid, value, 0).sum() / steps - 0.1 * mean / jax.lax.stop_gradient(mean)
 
     plain = jax.jit(critic_step, static_argnames="lam")
-    critic, _ = plain(learner.critic.params, learner.critic.target, learner.critic.opt, batch, lam=0.6)
+    critic, _ = plain(learner.critic.params, learner.critic.target, adam_state(learner.critic), batch, lam=0.6)
     assert_trees_close(stepped.critic.params, critic, 1e-8)
     gradient: PyTree = jax.jit(jax.grad(actor_loss))(learner.actor.params)
-    moves, _ = adam(1e-3, RIIT).update(gradient, learner.actor.opt)
+    moves, _ = clipped_adam(1e-3, 10.0, eps=1e-7).update(gradient, learner.actor.opt)
     assert_trees_close(stepped.actor.params, jax.tree.map(jnp.add, learner.actor.params, moves), 1e-8)
     assert_close(metrics["actor_loss"], np.asarray(actor_loss(learner.actor.params)))
 
@@ -98,15 +108,15 @@ def test_riit_critic_rises_with_every_utility(float64: None) -> None:
 
 def fitted(critic: PyTree, value: Callable[[PyTree], jax.Array], payoff: jax.Array) -> float:
     """Least mean squared error that 3,000 steps of Adam find."""
-    rule = optax.adam(1e-2)
+    adam = optax.adam(1e-2)
 
     def step(carry: tuple[PyTree, PyTree], _: None) -> tuple[tuple[PyTree, PyTree], jax.Array]:
         params, opt = carry
         loss, gradient = jax.value_and_grad(lambda c: ((value(c) - payoff) ** 2).mean())(params)
-        moves, opt = rule.update(gradient, opt)
+        moves, opt = adam.update(gradient, opt)
         return (jax.tree.map(jnp.add, params, moves), opt), loss
 
-    return float(jax.jit(lambda c: jax.lax.scan(step, (c, rule.init(c)), None, 3000)[1].min())(critic))
+    return float(jax.jit(lambda c: jax.lax.scan(step, (c, adam.init(c)), None, 3000)[1].min())(critic))
 
 
 def test_riit_critic_cannot_hold_a_game_that_is_not_monotone() -> None:
@@ -133,28 +143,24 @@ def test_riit_replays_once_the_buffer_has_begun_to_fill(float64: None) -> None:
     config = dataclasses.replace(
         RIIT, off_policy=True, batch_episodes=4, start_episodes=16, buffer_episodes=24, target_interval=16
     )
-    learner = in_float64(init(jax.random.key(1), SPEC, config))
-    target = jax.tree.map(lambda x: 0.9 * x, learner.critic.params)
-    learner = dataclasses.replace(learner, critic=dataclasses.replace(learner.critic, target=target))
+    learner, replay = started(config)
     batch = jax.tree.map(lambda x: jnp.broadcast_to(x[:1], x.shape), random_episodes())
-    algorithm = riit("riit", SPEC, config)
-    assert algorithm.buffer is not None
-    update, replay = jax.jit(functools.partial(algorithm.update, axis=None)), in_float64(algorithm.buffer.init())
+    update = jax.jit(stepping(riit("riit", SPEC, config)))
     plain = jax.jit(critic_step, static_argnames="lam")
     steps, copied = [], []
     for k in range(3):
-        replay = buffer.add(replay, batch, None)
-        stepped, metrics = update(learner, batch, replay, jax.random.key(k))
-        expected = learner.critic.params, learner.critic.opt
+        stepped, replay, metrics = update(learner, replay, batch, jax.random.key(k))
+        expected = learner.critic.params, adam_state(learner.critic)
         for lam in (0.6,) if k == 0 else (0.0, 0.6):
             expected = plain(expected[0], learner.critic.target, expected[1], batch, lam=lam)
-        assert_trees_close((stepped.critic.params, stepped.critic.opt), expected, 1e-10)
-        assert_trees_close(stepped.critic.target, stepped.critic.params if k == 1 else learner.critic.target, 0.0)
+        assert_trees_close((stepped.critic.params, adam_state(stepped.critic)), expected, 1e-10)
+        before = stepped.critic.params if k == 1 else learner.critic.target
+        assert_trees_close(stepped.critic.target, before, 0.0)
         learner = stepped
         steps.append(int(metrics["gradient_steps"]))
         copied.append(int(learner.episodes.at))
     assert steps == [2, 5, 8] and copied == [0, 16, 16]
-    assert int(buffer.filled(replay)) == 24
+    assert replay is not None and int(filled(replay)) == 24
 
 
 def test_riit_refuses_a_buffer_that_never_starts() -> None:

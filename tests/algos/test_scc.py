@@ -1,7 +1,6 @@
 """SCC: shares of the joint value by enumeration, the public code's sampler, and one update."""
 
 import dataclasses
-import functools
 import itertools
 import math
 from typing import Any
@@ -11,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from batches import SPEC, in_float64, random_episodes
+from learners import stepping
 from reference import assert_close, assert_trees_close, float64_fixture
 
 from seca.algos.scc import Learner, SccConfig, by_sizes, credits_of, init, of_observations, scc
 from seca.credit.base import Mixed
 from seca.credit.shapley import shapley_fast
-from seca.learning import buffer
 from seca.learning.acting import last_actions
+from seca.learning.buffer import filled
 from seca.learning.rows import pack
 from seca.nets.agents import RecurrentAgent, agent_inputs
 from seca.nets.critics import CoalitionCritic
@@ -53,14 +53,14 @@ def step_fixture(float64: None):
     return critic, features, one_hot, {c: coalition_value(critic, features, one_hot, c) for c in coalitions}
 
 
-def by_orders(mixed: Mixed, key: jax.Array, orders: int) -> jax.Array:
-    """What an update has of one step."""
-    one = jax.tree.map(lambda x: x[None], mixed)
-    return shapley_fast(one, jnp.arange(3)[None], key[None], orders)[0]
-
-
 def joined(members: tuple[int, ...], agent: int) -> tuple[int, ...]:
     return tuple(sorted((*members, agent)))
+
+
+def by_orders(mixed: Mixed, key: jax.Array, orders: int) -> jax.Array:
+    """The credit of one step; which order the agents are judged in does not matter."""
+    row = jax.tree.map(lambda x: x[None], mixed)
+    return shapley_fast(row, jnp.arange(SPEC.n_agents)[None], key[None], orders)[0]
 
 
 def test_all_orders_give_the_shapley_value(step) -> None:
@@ -148,13 +148,13 @@ def test_update_regresses_each_agent_to_its_share(float64: None) -> None:
     config = dataclasses.replace(CONFIG, clip_norm=0.05, target_interval=16)
     one = jax.tree.map(lambda x: jnp.broadcast_to(x[:1], x.shape), random_episodes())
     learner: Learner = in_float64(init(jax.random.key(0), SPEC, config))
-    critic = dataclasses.replace(learner.critic, target=jax.tree.map(lambda x: 0.9 * x, learner.critic.params))
-    learner, algorithm = dataclasses.replace(learner, critic=critic), scc("scc", SPEC, config)
+    moved = jax.tree.map(lambda x: 0.9 * x, learner.critic.params)
+    learner = dataclasses.replace(learner, critic=dataclasses.replace(learner.critic, target=moved))
+    algorithm = scc("scc", SPEC, config)
     assert algorithm.buffer is not None
-    replay = buffer.add(in_float64(algorithm.buffer.init()), one, None)
-    update = jax.jit(functools.partial(algorithm.update, axis=None))
-    stepped, metrics = update(learner, one, replay, jax.random.key(0))
-    assert int(metrics["gradient_steps"]) == 2 and int(buffer.filled(replay)) == 8
+    update = jax.jit(stepping(algorithm))
+    stepped, replay, metrics = update(learner, in_float64(algorithm.buffer.init()), one, jax.random.key(0))
+    assert int(metrics["gradient_steps"]) == 2 and int(filled(replay)) == 8
     length = int(one.length[0])
     features = one.obs.reshape(*one.obs.shape[:2], -1)[0]
     taken = jax.nn.one_hot(one.actions, SPEC.n_actions)
@@ -165,9 +165,8 @@ def test_update_regresses_each_agent_to_its_share(float64: None) -> None:
     np.testing.assert_allclose(metrics["critic_loss"], expected, rtol=1e-10)
 
     batch = of_observations(one)
-    share = credits_of(
-        stepped.critic.params, batch, pack(batch.valid, 1024), jax.random.split(jax.random.key(9), 8), CONFIG
-    )
+    keys = jax.random.split(jax.random.key(9), 8)
+    share = credits_of(stepped.critic.params, batch, pack(batch.valid, 1024), keys, CONFIG)
     inputs = agent_inputs(one.obs, last_actions(one.actions, SPEC.n_actions, jnp.dtype("float64")))
 
     def actor_loss(actor: RecurrentAgent) -> jax.Array:
@@ -185,10 +184,9 @@ def test_update_regresses_each_agent_to_its_share(float64: None) -> None:
     assert_trees_close(jax.tree.leaves(stepped.actor.params), by_hand(learner.actor.params, gradient, 0.05), 1e-10)
 
     assert_trees_close(stepped.critic.target, learner.critic.target, 0.0)
-    replay = buffer.add(replay, one, None)
-    again, _ = update(stepped, one, replay, jax.random.key(1))
+    again, replay, _ = update(stepped, replay, one, jax.random.key(1))
     assert_trees_close(again.critic.target, again.critic.params, 0.0)
-    assert_trees_close(update(again, one, replay, jax.random.key(2))[0].critic.target, again.critic.target, 0.0)
+    assert_trees_close(update(again, replay, one, jax.random.key(2))[0].critic.target, again.critic.target, 0.0)
 
 
 def test_refusals() -> None:

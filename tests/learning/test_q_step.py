@@ -1,25 +1,51 @@
 """Targets, losses and gradients of VDN and QMIX against PyMARL's and PyMARL2's."""
 
-import dataclasses
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
-from reference import Numbers, actor, assert_close, episodes, float64_fixture, load, monotone_mixer
-from seca.algos.value_config import MonotoneMixing, SumMixing, ValueBasedConfig
-from seca.algos.value_step import Mixers, Networks, Regressed, method_of, pass_over, regress
+from batches import SPEC, in_float64, random_episodes
+from reference import (
+    Numbers,
+    actor,
+    assert_close,
+    assert_trees_close,
+    episodes,
+    float64_fixture,
+    load,
+    monotone_mixer,
+)
 
+from seca.learning.acting import n_agent_inputs
+from seca.learning.q_step import (
+    Method,
+    Mixers,
+    Networks,
+    Regressed,
+    Returns,
+    mixed_value,
+    pass_over,
+    regress,
+    squared_error,
+)
+from seca.nets.agents import RecurrentAgent
 from seca.nets.mixers import SumMixer
 
 pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
 
 _ = float64_fixture
 VARIANTS: dict[str, dict[str, Any]] = {
-    "one_step": {"td_lambda": 0.0, "loss_scale": 1.0},
+    "one_step": {"td_lambda": 0.0, "scale": 1.0},
     "td_lambda": {},
-    "q_lambda": {"traces": "corrected"},
+    "q_lambda": {"corrected": True},
 }
+
+
+def method_of(scale: float = 0.5) -> Method:
+    return Method(mixed_value, functools.partial(squared_error, scale=scale))
 
 
 @pytest.fixture
@@ -33,14 +59,13 @@ def networks(numbers: Numbers, mixer: str, prefix: str = "") -> Networks:
 
 
 def regressed(numbers: Numbers, mixer: str, variant: str) -> Regressed:
-    config = ValueBasedConfig(
-        mixing=SumMixing() if mixer == "vdn" else MonotoneMixing(),
-        gamma=float(numbers["gamma"]),
-        td_lambda=float(numbers["td_lambda"]),
-    )
-    config = dataclasses.replace(config, **VARIANTS[variant])
+    options: dict[str, Any] = {"td_lambda": float(numbers["td_lambda"]), "corrected": False, "scale": 0.5}
+    options |= VARIANTS[variant]
+    method = method_of(options.pop("scale"))
+    returns = Returns(gamma=float(numbers["gamma"]), double_q=True, time_limit="bootstrap", **options)
     nets = networks(numbers, mixer), networks(numbers, mixer, "target_")
-    return jax.jit(lambda online, target, batch: regress(online, target, batch, config, None))(*nets, episodes(numbers))
+    step = jax.jit(lambda online, target, batch: regress(online, target, batch, method, returns, None))
+    return step(*nets, episodes(numbers))
 
 
 def check_gradient(found: Networks, numbers: Numbers, prefix: str, mixer: str) -> None:
@@ -77,7 +102,27 @@ def test_corrected_targets(mixer: str, numbers: Numbers, float64: None) -> None:
 
 
 def test_utilities(numbers: Numbers, float64: None) -> None:
-    config, filled = ValueBasedConfig(mixing=SumMixing()), numbers["filled"] > 0
+    filled = numbers["filled"] > 0
     for prefix, name in (("", "agent_qs_online"), ("target_", "agent_qs_target")):
-        passed = pass_over(networks(numbers, "vdn", prefix), episodes(numbers), method_of(config))
+        passed = pass_over(networks(numbers, "vdn", prefix), episodes(numbers), method_of())
         assert_close(jnp.asarray(passed.agent.outputs), numbers[name], filled)
+
+
+def test_target_network_may_choose_for_itself(float64: None) -> None:
+    """Without double Q the targets are the target network's own maxima: where both agree, nothing changes."""
+
+    def random_networks(seed: int) -> Networks:
+        agent = RecurrentAgent.init(jax.random.key(seed), n_agent_inputs(SPEC), 8, SPEC.n_actions)
+        return Networks(jax.tree.map(lambda x: 2 * x, in_float64(agent)), Mixers(SumMixer()))
+
+    def step(double_q: bool):
+        returns = Returns(0.99, 0.6, corrected=False, double_q=double_q, time_limit="bootstrap")
+        return jax.jit(lambda online, target, batch: regress(online, target, batch, method_of(), returns, None))
+
+    steps = [step(flag) for flag in (False, True)]
+    online, target = random_networks(0), random_networks(1)
+    same = [step(target, target, random_episodes()).goal.y for step in steps]
+    assert_trees_close(same[0], same[1], 1e-12)
+    goals = [np.asarray(step(online, target, random_episodes()).goal.best) for step in steps]
+    mask = np.asarray(random_episodes().valid)
+    assert (goals[0] >= goals[1] - 1e-12)[mask].all() and (goals[0] > goals[1])[mask].any()
