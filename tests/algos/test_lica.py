@@ -29,7 +29,7 @@ CONFIG = LicaConfig(actor_hidden=8, critic_embed=8, critic_width=16)
 def up_of(numbers: Numbers):
     batch = episodes(numbers)
     probs = acting_over(actor(numbers), batch).probs
-    return climb(critic(numbers), mixing_value_and_slope, batch.state, probs, pack(batch.valid, 5), 5)
+    return climb(critic(numbers), mixing_value_and_slope, batch.state, probs, pack(batch.valid, 5))
 
 
 def test_values_of_policies(golden_dir: pathlib.Path, float64: None) -> None:

@@ -33,7 +33,7 @@ def test_gradient_equals_autodiff_through_the_critic(float64: None) -> None:
         return -jnp.where(batch.valid, value, 0).sum() / batch.valid.sum()
 
     acting = acting_over(actor, batch)
-    up = climb(online, mixing_value_and_slope, batch.state, acting.probs, pack(batch.valid, 4), 4)
+    up = climb(online, mixing_value_and_slope, batch.state, acting.probs, pack(batch.valid, 4))
     found = climbing_gradient(actor, batch, acting, up, 0.0, "batch_mean", None)
     assert_trees_close(found.gradient, jax.grad(loss)(actor), 1e-10)
     mask = np.asarray(batch.valid)
