@@ -195,7 +195,8 @@ def newest_valid(folder: RunFolder, kind: Kind, built: Built) -> tuple[TrainStat
             refused = refused or error
     if refused is not None:
         other = "best" if kind == "latest" else "latest"
-        hint = f"; try `--checkpoint {other}`" if checkpoint.find(folder.checkpoints, other) else ""
+        usable = "is damaged" in str(refused) and checkpoint.find(folder.checkpoints, other)
+        hint = f"; try `--checkpoint {other}`" if usable else ""
         raise UsageError(f"`run` is {folder.path}: {refused}{hint}")
     return None
 

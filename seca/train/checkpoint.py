@@ -28,7 +28,7 @@ import orbax.checkpoint as ocp
 from seca import files
 from seca.types import PyTree
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout of a checkpoint folder."""
 
 _ARRAYS, _METADATA, _MANIFEST, _TEMPORARY = "arrays", "metadata.json", "manifest.json", ".tmp-"
@@ -132,7 +132,8 @@ def read_metadata(path: pathlib.Path) -> dict[str, Any]:
     metadata = _read_object(path / _METADATA)
     if metadata.get("format") is True or metadata.get("format") != FORMAT:
         raise CheckpointError(
-            f"checkpoint {path} has format {metadata.get('format')}: this version of seca reads format {FORMAT}"
+            f"checkpoint {path} has format {metadata.get('format')}, this version of seca reads format {FORMAT}: go on "
+            "with the version that made it, which environment.json beside it names"
         )
     return metadata
 
