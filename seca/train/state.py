@@ -1,7 +1,5 @@
 """Everything that a run needs to go on from where it is."""
 
-import dataclasses
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -34,7 +32,8 @@ class TrainState(eqx.Module):
 
     def without_replay(self) -> "TrainState":
         """All but the buffer."""
-        return dataclasses.replace(self, replay=None)
+        # Not `replace`, which would check types: these may be shapes.
+        return eqx.tree_at(lambda state: state.replay, self, None, is_leaf=lambda node: node is None)
 
 
 @numerics.own()
