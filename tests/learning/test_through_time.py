@@ -53,10 +53,10 @@ def test_sums_are_those_of_the_unrolled_network(length: int, block: int, n_agent
     np.testing.assert_allclose(found.part, part, atol=1e-10)
 
 
-@pytest.mark.parametrize("rows", [7, 9, 13])
-def test_the_reported_loss_counts_each_row_once(rows: int, float64: None) -> None:
+@pytest.mark.parametrize(("rows", "batch"), [(7, GROUP + 1), (9, GROUP + 1), (13, GROUP + 1), (9, 2 * GROUP)])
+def test_the_reported_loss_counts_each_row_once(rows: int, batch: int, float64: None) -> None:
     """Nine steps and blocks of eight once gave 0.1144 where the loss is 0.0522, with the right gradient."""
-    spec, episodes = sized(3, rows, (rows,) * (GROUP + 1))
+    spec, episodes = sized(3, rows, (rows,) * batch)
     agent = agent_of(5, spec)
     advantage = jnp.asarray(np.random.default_rng(rows).normal(size=(*episodes.valid.shape, 3)))
     acted = jax.jit(acting_over)(agent, episodes)
