@@ -18,6 +18,7 @@ from refusals import assert_one_line, assert_refused, snapshot
 
 from seca import cli
 from seca.battles import recording
+from seca.train import checkpoint as checkpoints
 
 Damage = Callable[[pathlib.Path], object]
 
@@ -605,7 +606,13 @@ def _pretended(run: pathlib.Path, env: str, env_version: str, **options: object)
     checkpoint.mkdir(parents=True)
     (run / "config.json").write_text(json.dumps(config))
     position = {"metrics_lines": 0, "metrics_bytes": 0, "seconds": 0.0, "best": None}
-    metadata = {"format": 1, "env": env, "env_version": env_version, "config": config, "position": position}
+    metadata = {
+        "format": checkpoints.FORMAT,
+        "env": env,
+        "env_version": env_version,
+        "config": config,
+        "position": position,
+    }
     _sign(checkpoint, json.dumps(metadata))
 
 
