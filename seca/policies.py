@@ -32,6 +32,22 @@ class FloorConfig:
     ones are then kept (PyMARL)."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Exploration:
+    """Options of those who take the best action but for a share of random ones."""
+
+    epsilon_start: Fraction = 1.0
+    """Share of random actions at the beginning."""
+    epsilon_finish: Fraction = 0.05
+    """Share of random actions after `epsilon_steps`; linear in between, 0 in tests."""
+    epsilon_steps: Count = 100_000
+    """Env steps over which epsilon falls."""
+
+    def epsilon(self, env_steps: Array) -> Float[Array, ""]:
+        """Share of random actions after so many env steps."""
+        return linear(env_steps, self.epsilon_start, self.epsilon_finish, self.epsilon_steps)
+
+
 def masked_log_probs(
     logits: Float[Array, "*rows actions"], avail: Bool[Array, "*rows actions"]
 ) -> Float[Array, "*rows actions"]:

@@ -143,7 +143,7 @@ def _value_based(
     name: str, summary: str, paper: str, mixing: Mixing, batch: int = 128, **changes: Any
 ) -> dict[str, Preset]:
     """PyMARL2's numbers; in the comparison with 32 runners and 32 replayed episodes, else 8 and `batch`."""
-    config = dataclasses.replace(QLearningConfig(mixing), **changes)
+    config = dataclasses.replace(QLearningConfig(mixing=mixing), **changes)
     preset = Preset(summary, paper, "value-based", config, q_learning)
     return _tuned(name, preset, "PyMARL2", 8, batch_episodes=batch)
 

@@ -1,8 +1,31 @@
 """Returns of one stream of rewards; batch with `vmap`."""
 
+import dataclasses
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+
+from seca.ranges import Fraction
+
+
+@dataclasses.dataclass(frozen=True)
+class Targets:
+    """Options of everyone who learns values."""
+
+    gamma: Fraction = 0.99
+    """Discount per env step."""
+    time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
+    """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LambdaTargets(Targets):
+    """Options of those whose targets mix all n-step returns."""
+
+    td_lambda: Fraction = 0.8
+    """Lambda of the TD(lambda) targets."""
 
 
 def lambda_returns(

@@ -118,3 +118,14 @@ def q_lambda(
             delta = reward[k] + (0 if ended else gamma * best[k + 1]) - taken[k]
             y[t] += (gamma * lam) ** (k - t) * delta
     return y
+
+
+def n_step(reward, terminated: bool, length: int, value, gamma: float, n: int) -> np.ndarray:
+    """Sutton and Barto 2018, Eq. 7.1, one episode of `length` steps."""
+    targets = np.zeros(len(reward))
+    for t in range(length):
+        reach = min(n, length - t)
+        targets[t] = sum(gamma**k * reward[t + k] for k in range(reach))
+        if not (terminated and t + reach == length):
+            targets[t] += gamma**reach * value[t + reach]
+    return targets

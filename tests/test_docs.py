@@ -156,7 +156,7 @@ def test_a_mixer_takes_the_place_of_the_one_named() -> None:
     spec = make("matrix/additive").spec
     names: dict[str, Any] = {}
     exec(EXAMPLES["A mixer"].partition("env, devices")[0], names)
-    weighted, transformed = QLearningConfig(WeightedMixing()), QLearningConfig(TransformedMixing())
+    weighted, transformed = QLearningConfig(mixing=WeightedMixing()), QLearningConfig(mixing=TransformedMixing())
     algorithm = q_learning("mine", spec, weighted, names["weighted_sum"])
     mixers = jax.eval_shape(algorithm.init, jax.random.key(0)).networks.params.mixers
     assert isinstance(mixers.main, names["WeightedSum"]) and isinstance(mixers.central, FreeMixer)

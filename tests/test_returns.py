@@ -1,4 +1,4 @@
-"""TD(lambda) and Q*(lambda) against their definitions, worked vectors, and known reductions."""
+"""TD(lambda), Q*(lambda) and n-step targets against their definitions, worked vectors, and known reductions."""
 
 import jax.numpy as jnp
 import naive
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from reference import float64_fixture
 
-from seca.returns import lambda_returns
+from seca.returns import lambda_returns, n_step
 
 _ = float64_fixture
 VALUE = np.arange(1.0, 8.0)
@@ -68,3 +68,21 @@ def test_corrected_q_lambda(terminated: bool, lam: float, length: int) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-12)
     on_policy = lambda_returns(*given, jnp.asarray(best), jnp.asarray(best), gamma=0.9, lam=lam)
     np.testing.assert_allclose(on_policy, lambda_returns(*given, jnp.asarray(best), gamma=0.9, lam=lam), atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 3, 20])
+@pytest.mark.parametrize("terminated", [True, False])
+def test_n_step_targets(n: int, terminated: bool) -> None:
+    rng, time = np.random.default_rng(n), 7
+    for length in (1, 4, 7):
+        reward, value = rng.normal(size=time), rng.normal(size=time + 1)
+        last = np.arange(time) == length - 1
+        found = n_step(
+            jnp.asarray(reward),
+            jnp.asarray(last & terminated),
+            jnp.asarray(np.arange(time) < length),
+            jnp.asarray(value),
+            0.9,
+            n,
+        )
+        np.testing.assert_allclose(found, naive.n_step(reward, terminated, length, value, 0.9, n), atol=1e-12)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Literal
 
 import equinox as eqx
 import jax
@@ -17,42 +16,26 @@ from seca.learning.buffer import Replay
 from seca.learning.devices import global_max, global_sum
 from seca.learning.measures import count_steps, measure_actor, measure_advantage, measure_critic
 from seca.learning.memory import training_bytes
-from seca.learning.options import check_numbers
+from seca.learning.options import ActorCriticOptions, check_numbers
 from seca.learning.policy_gradient import PolicyLoss, actor_gradient
 from seca.learning.rows import pack
 from seca.learning.trained import Trained, clipped_rmsprop, fresh, norm
 from seca.nets.agents import RecurrentAgent
 from seca.nets.mixers import Deep
 from seca.policies import FloorConfig, floored_policy, of_taken
-from seca.ranges import Count, Fraction, Positive
-from seca.returns import lambda_returns
+from seca.ranges import Count
+from seca.returns import LambdaTargets, lambda_returns
 from seca.types import EnvSpec, Episodes
 
 
 @dataclasses.dataclass(frozen=True)
-class ComaConfig:
-    """Options of COMA; the defaults are PyMARL's."""
+class ComaConfig(LambdaTargets, ActorCriticOptions):
+    """Options of COMA; the defaults are PyMARL's, and both optimisers RMSprop."""
 
-    actor_lr: Positive = 5e-4
-    """RMSprop step size of the actor."""
-    critic_lr: Positive = 5e-4
-    """RMSprop step size of the critic."""
-    gamma: Fraction = 0.99
-    """Discount per env step."""
-    td_lambda: Fraction = 0.8
-    """Lambda of the TD(lambda) targets."""
     floor: FloorConfig = FloorConfig()
     """Exploration: policies are mixed with the uniform one, in acting and learning alike."""
     target_interval: Count = 200
     """Critic steps after which the next update copies the critic into its target."""
-    clip_norm: Positive = 10.0
-    """Global gradient norm above which the gradient is scaled down, actor and critic apart."""
-    actor_hidden: Count = 64
-    """Width of the actor's layers and of its recurrent state."""
-    critic_hidden: Count = 128
-    """Width of the critic's two hidden layers."""
-    time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
-    """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""
 
 
 class Learner(eqx.Module):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Literal
 
 import equinox as eqx
 import jax
@@ -16,27 +15,21 @@ from seca.learning.buffer import Replay
 from seca.learning.devices import global_sum
 from seca.learning.measures import count_steps, measure_actor, measure_advantage, measure_critic
 from seca.learning.memory import training_bytes
-from seca.learning.options import check_numbers
+from seca.learning.options import ActorCriticOptions, check_numbers
 from seca.learning.policy_gradient import PolicyLoss, actor_gradient
 from seca.learning.rows import pack
 from seca.learning.trained import Trained, clipped_adam, fresh, norm
 from seca.nets.agents import RecurrentAgent
 from seca.nets.mixers import Deep
-from seca.ranges import Count, Fraction, NonNegative, Positive
-from seca.returns import n_step
+from seca.ranges import Count, Fraction, NonNegative
+from seca.returns import Targets, n_step
 from seca.types import EnvSpec, Episodes
 
 
 @dataclasses.dataclass(frozen=True)
-class Ia2cConfig:
-    """Options of IA2C; the defaults are EPyMARL's, but for the networks' width and rewards as they are."""
+class Ia2cConfig(Targets, ActorCriticOptions):
+    """Options of IA2C; the defaults are EPyMARL's, but for the networks' width and rewards as they are; by Adam."""
 
-    actor_lr: Positive = 5e-4
-    """Adam step size of the actor."""
-    critic_lr: Positive = 5e-4
-    """Adam step size of the critic."""
-    gamma: Fraction = 0.99
-    """Discount per env step."""
     n_step: Count = 5
     """Rewards counted in a target before it bootstraps."""
     entropy_coef: NonNegative = 0.001
@@ -46,14 +39,6 @@ class Ia2cConfig:
     standardise_rewards: bool = False
     """Subtract the running mean of rewards and divide by their deviation. Where episodes differ in length this changes
     what is best: a reward of nothing is then worth something."""
-    clip_norm: Positive = 10.0
-    """Global gradient norm above which the gradient is scaled down, actor and critic apart."""
-    actor_hidden: Count = 64
-    """Width of the actor's layers and of its recurrent state."""
-    critic_hidden: Count = 128
-    """Width of the critic's two hidden layers."""
-    time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
-    """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""
 
 
 class RewardScale(eqx.Module):

@@ -17,7 +17,7 @@ from seca.learning.buffer import Replay
 from seca.learning.devices import global_sum
 from seca.learning.measures import measure_actor, measure_advantage, measure_critic
 from seca.learning.memory import training_bytes
-from seca.learning.options import check_numbers
+from seca.learning.options import ActorCriticOptions, check_numbers
 from seca.learning.policy_gradient import ActorGradient
 from seca.learning.ppo import (
     GROUP,
@@ -35,20 +35,14 @@ from seca.learning.trained import Trained, clipped_adam, fresh, norm
 from seca.nets.agents import NormalisedAgent, agent_inputs
 from seca.policies import of_taken
 from seca.ranges import Count, Fraction, NonNegative, Positive, Range
-from seca.returns import lambda_returns
+from seca.returns import Targets, lambda_returns
 from seca.types import EnvSpec, Episodes, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
-class MappoConfig:
-    """Options of MAPPO; the defaults are the authors', with the epochs that they use on hard maps."""
+class MappoConfig(Targets, ActorCriticOptions):
+    """Options of MAPPO; the defaults are the authors', with the epochs that they use on hard maps; by Adam."""
 
-    actor_lr: Positive = 5e-4
-    """Adam step size of the actor."""
-    critic_lr: Positive = 5e-4
-    """Adam step size of the critic."""
-    gamma: Fraction = 0.99
-    """Discount per env step."""
     gae_lambda: Fraction = 0.95
     """Lambda of the generalised advantage estimate."""
     epochs: Annotated[int, Range(1, 10_000)] = 5
@@ -66,14 +60,8 @@ class MappoConfig:
     the dead (no choice, and an observation of zeros); own observation alone (IPPO)."""
     norm_decay: Fraction = 0.99999
     """Decay per gradient step of the running moments of returns."""
-    clip_norm: Positive = 10.0
-    """Global gradient norm above which the gradient is scaled down, actor and critic apart."""
-    actor_hidden: Count = 64
-    """Width of the actor's layers and of its recurrent state."""
     critic_hidden: Count = 64
     """Width of the critic's layers and of its recurrent state."""
-    time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
-    """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""
 
 
 class Learner(eqx.Module):

@@ -15,7 +15,7 @@ from seca.algos.base import Algorithm
 from seca.algos.mixing import Mixing, MonotoneMixing, TransformedMixing, WeightedMixing, method_of
 from seca.learning import buffer as buffers
 from seca.learning.acting import act_on_values, initial_carry, n_agent_inputs
-from seca.learning.buffer import Buffer, Replay
+from seca.learning.buffer import Replay, ReplayOptions
 from seca.learning.devices import global_sum
 from seca.learning.measures import count_steps
 from seca.learning.memory import training_bytes
@@ -23,12 +23,14 @@ from seca.learning.options import check_numbers
 from seca.learning.q_step import Mixers, Networks, Regressed, Returns, regress
 from seca.learning.trained import Copied, Trained, clipped_adam, clipped_rmsprop, fresh, never_copied, norm
 from seca.nets.agents import RecurrentAgent
+from seca.policies import Exploration
 from seca.ranges import Count, Fraction, Positive, Range
+from seca.returns import LambdaTargets
 from seca.types import EnvSpec, Episodes, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
-class QLearningConfig:
+class QLearningConfig(LambdaTargets, ReplayOptions, Exploration):
     """Options of the value-based methods; the mixer's own are under `mixing`."""
 
     mixing: Mixing = MonotoneMixing()
@@ -37,8 +39,6 @@ class QLearningConfig:
     """RMSprop has decay 0.99 and eps 1e-5 outside the root, as in PyMARL."""
     lr: Positive = 1e-3
     """Step size of all networks."""
-    gamma: Fraction = 0.99
-    """Discount per env step."""
     td_lambda: Fraction = 0.6
     """Lambda of the targets; 0 is one-step Q-learning."""
     traces: Literal["peng", "corrected"] = "peng"
@@ -51,25 +51,11 @@ class QLearningConfig:
     """Global gradient norm above which the gradient is scaled down."""
     target_interval: Count = 200
     """Least number of episodes between two copies of the networks into their targets."""
-    batch_episodes: Count = 32
-    """Episodes drawn from the buffer for each gradient step."""
     updates: Annotated[int, Range(1, 10_000)] = 1
     """Gradient steps per iteration, each on newly drawn episodes. One, as in PyMARL, is few where 32 runners play:
     about 1,300 in 2M env steps of 2s3z."""
-    buffer_episodes: Count = 5000
-    """Episodes the buffer holds."""
-    buffer_gib: Positive = 2.0
-    """Memory the buffer may take on each device; on large maps it holds fewer episodes for that."""
-    epsilon_start: Fraction = 1.0
-    """Share of random actions at the beginning."""
-    epsilon_finish: Fraction = 0.05
-    """Share of random actions after `epsilon_steps`; linear in between, 0 in tests."""
-    epsilon_steps: Count = 100_000
-    """Env steps over which epsilon falls."""
     agent_hidden: Count = 64
     """Width of the agent's layers and of its recurrent state."""
-    time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
-    """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""
 
 
 MakeMixer = Callable[[PRNGKeyArray, EnvSpec], PyTree]
@@ -102,22 +88,20 @@ def q_learning(name: str, spec: EnvSpec, config: QLearningConfig, make_mixer: Ma
         ValueError: an option is out of range, or the buffer cannot hold a batch, or the mixer cannot serve the env.
     """
     check_numbers(config)
-    drawn = {"batch_episodes": config.batch_episodes}
-    buffers.check_room(spec, config.buffer_episodes, config.buffer_gib, **drawn)
+    buffer = config.buffer(spec)
     if make_mixer is not None and isinstance(config.mixing, TransformedMixing):
         raise ValueError("`make_mixer` is given but QTRAN mixes no utilities; choose another `mixing`")
     bind = {"spec": spec, "config": config, "make_mixer": make_mixer}
     jax.eval_shape(functools.partial(init, **bind), jax.random.key(0))  # Whether the mixer can serve the environment.
-    exploration = {"start": config.epsilon_start, "finish": config.epsilon_finish, "steps": config.epsilon_steps}
     return Algorithm(
         name=name,
         init=functools.partial(init, **bind),
         policy=lambda learner: learner.networks.params.agent,
         initial_carry=functools.partial(initial_carry, spec=spec, hidden=config.agent_hidden),
-        act=functools.partial(act_on_values, **exploration),
+        act=functools.partial(act_on_values, exploration=config),
         update=functools.partial(update, config=config),
         memory=functools.partial(memory, **bind),
-        buffer=Buffer(spec, buffers.capacity(spec, config.buffer_episodes, config.buffer_gib), drawn),
+        buffer=buffer,
     )
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Literal
 
 import equinox as eqx
 import jax
@@ -13,32 +12,31 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from seca.algos.base import Algorithm
 from seca.learning import buffer as buffers
 from seca.learning.acting import act, acting_over, initial_carry, n_agent_inputs
-from seca.learning.buffer import Buffer, Replay
+from seca.learning.buffer import Buffer, Replay, ReplayOptions
 from seca.learning.climbing import climb, climbing_gradient
 from seca.learning.devices import global_sum
 from seca.learning.joint_critic import CRITIC_CHUNK, CriticStep, fit, regression_targets
 from seca.learning.measures import count_steps, measure_actor, measure_critic
 from seca.learning.memory import training_bytes
-from seca.learning.options import check_numbers
+from seca.learning.options import ActorCriticOptions, check_numbers
 from seca.learning.policy_gradient import EntropyForm
 from seca.learning.rows import pack
 from seca.learning.trained import Copied, Trained, clipped_adam, fresh, never_copied
 from seca.nets.agents import RecurrentAgent
 from seca.nets.critics import UtilityCritic
 from seca.ranges import Count, Fraction, NonNegative, Positive
+from seca.returns import LambdaTargets
 from seca.types import EnvSpec, Episodes
 
 
 @dataclasses.dataclass(frozen=True)
-class RiitConfig:
-    """Options of RIIT; the defaults are its authors', with batches of the paper's comparison."""
+class RiitConfig(LambdaTargets, ReplayOptions, ActorCriticOptions):
+    """Options of RIIT; the defaults are its authors', with batches of the paper's comparison; by Adam."""
 
     actor_lr: Positive = 1e-3
     """Adam step size of the actor."""
     critic_lr: Positive = 1e-3
     """Adam step size of the critic."""
-    gamma: Fraction = 0.99
-    """Discount per env step."""
     td_lambda: Fraction = 0.6
     """Lambda of the targets on new episodes; on replayed ones, which older policies played, it is 0."""
     entropy_coef: NonNegative = 0.03
@@ -55,22 +53,12 @@ class RiitConfig:
     latest_episodes: Count | None = None
     """Episodes that the other step of the critic and the actor's are on: so many of those collected last, or fewer
     until there are as many; None, the new ones alone. The older ones are from earlier policies, uncorrected."""
-    buffer_episodes: Count = 5000
-    """Episodes the buffer holds."""
-    buffer_gib: Positive = 2.0
-    """Memory the buffer may take on each device; on large maps it holds fewer episodes for that."""
     target_interval: Count = 200
     """Training episodes between two copies of the critic into its target."""
-    clip_norm: Positive = 10.0
-    """Global gradient norm above which the gradient is scaled down, actor and critic apart."""
-    actor_hidden: Count = 64
-    """Width of the actor's layers and of its recurrent state."""
     critic_hidden: Count = 128
     """Width of the two hidden layers that value an agent's own observation and action."""
     embed: Count = 32
     """Width of the mixing network."""
-    time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
-    """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""
 
 
 class Learner(eqx.Module):
@@ -110,9 +98,9 @@ def buffer(spec: EnvSpec, config: RiitConfig) -> Buffer | None:
     drawn = {"batch_episodes": config.batch_episodes} if config.off_policy else {}
     drawn |= {} if config.latest_episodes is None else {"latest_episodes": config.latest_episodes}
     needed = drawn | ({"start_episodes": config.start_episodes} if config.off_policy else {})
-    buffers.check_room(spec, config.buffer_episodes, config.buffer_gib, **needed)
+    config.check_room(spec, **needed)
     if config.off_policy:
-        return Buffer(spec, buffers.capacity(spec, config.buffer_episodes, config.buffer_gib), drawn)
+        return Buffer(spec, config.capacity(spec), drawn)
     return Buffer(spec, config.latest_episodes, drawn) if config.latest_episodes else None
 
 

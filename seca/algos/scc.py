@@ -15,19 +15,20 @@ from seca.credit.base import Mixed
 from seca.credit.shapley import check_pairs, shapley_fast
 from seca.learning import buffer as buffers
 from seca.learning.acting import act_on_values, initial_carry, n_agent_inputs, unroll
-from seca.learning.buffer import Buffer, Replay
+from seca.learning.buffer import Replay, ReplayOptions
 from seca.learning.devices import episode_keys, global_sum, step_keys
 from seca.learning.joint_critic import CRITIC_CHUNK, fit, regression_targets
 from seca.learning.measures import count_steps, mean_over_steps, measure_critic
 from seca.learning.memory import training_bytes
-from seca.learning.options import check_numbers
+from seca.learning.options import ActorCriticOptions, check_numbers
 from seca.learning.rows import Packed, map_rows, pack, to_rows, unpack
 from seca.learning.through_time import through_time
 from seca.learning.trained import Copied, Trained, clip_each, fresh, never_copied, norm
 from seca.nets.agents import RecurrentAgent
 from seca.nets.critics import CoalitionCritic
-from seca.policies import of_taken
-from seca.ranges import Count, Fraction, Positive, Range
+from seca.policies import Exploration, of_taken
+from seca.ranges import Count, Positive, Range
+from seca.returns import Targets
 from seca.types import EnvSpec, Episodes
 
 CHUNK = 256
@@ -35,18 +36,13 @@ CHUNK = 256
 
 
 @dataclasses.dataclass(frozen=True)
-class SccConfig:
+class SccConfig(Targets, ReplayOptions, Exploration, ActorCriticOptions):
     """Options of SCC; the defaults are its authors', with batches of the paper's comparison.
 
-    Exploration is ours: theirs ends after 50,000 env steps, over 1,000 updates of a single runner but 32 of 32 runners.
+    RMSprop steps the agents, Adam the critic. Exploration is ours: theirs ends after 50,000 env steps,
+    over 1,000 updates of a single runner but 32 of 32 runners.
     """
 
-    actor_lr: Positive = 5e-4
-    """RMSprop step size of the agents."""
-    critic_lr: Positive = 5e-4
-    """Adam step size of the critic."""
-    gamma: Fraction = 0.99
-    """Discount per env step."""
     sampler: Literal["orders", "sizes"] = "orders"
     """How coalitions are drawn: prefixes of random orders, which is unbiased for the Shapley value; or, as in the
     public code, 1 to all of the other agents left out, each number alike, which is not. Of one agent or two, `sizes`
@@ -55,31 +51,19 @@ class SccConfig:
     """Orders averaged over in each step by `orders`: random ones and their reverses, or all of a small team."""
     credit_samples: Annotated[int, Range(1, 100_000)] = 3
     """Coalitions drawn for each agent and step by `sizes`."""
-    epsilon_start: Fraction = 1.0
-    """Share of random actions at first."""
-    epsilon_finish: Fraction = 0.05
-    """Share of random actions at last."""
     epsilon_steps: Count = 500_000
     """Env steps over which the share falls linearly."""
-    batch_episodes: Count = 32
-    """Episodes drawn from the buffer for each update."""
     buffer_episodes: Count = 1000
     """Episodes the buffer holds."""
-    buffer_gib: Positive = 2.0
-    """Memory the buffer may take on each device; on large maps it holds fewer episodes for that."""
     target_interval: Count = 200
     """Training episodes between two copies of the critic into its target."""
     clip_norm: Positive = 5.0
     """Norm above which the gradient of a single array of parameters is scaled down."""
-    actor_hidden: Count = 64
-    """Width of the agents' layers and of their recurrent state."""
     critic_hidden: Count = 128
     """Width of the two layers that read one agent's observation and action."""
     joint_width: Count = 128
     """Width of the hidden layer that reads all agents. The public code has none: its value is a sum over agents, of
     which no coalition says more than another."""
-    time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
-    """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""
 
 
 class Learner(eqx.Module):
@@ -103,19 +87,17 @@ def scc(name: str, spec: EnvSpec, config: SccConfig) -> Algorithm:
     check_numbers(config)
     if config.sampler == "orders":
         check_pairs(spec.n_agents, config.credit_orders)
-    drawn = {"batch_episodes": config.batch_episodes}
-    buffers.check_room(spec, config.buffer_episodes, config.buffer_gib, **drawn)
+    buffer = config.buffer(spec)
     bind = {"spec": spec, "config": config}
-    exploration = {"start": config.epsilon_start, "finish": config.epsilon_finish, "steps": config.epsilon_steps}
     return Algorithm(
         name=name,
         init=functools.partial(init, **bind),
         policy=lambda learner: learner.actor.params,
         initial_carry=functools.partial(initial_carry, spec=spec, hidden=config.actor_hidden),
-        act=functools.partial(act_on_values, **exploration),
+        act=functools.partial(act_on_values, exploration=config),
         update=functools.partial(update, config=config),
         memory=functools.partial(memory, **bind),
-        buffer=Buffer(spec, buffers.capacity(spec, config.buffer_episodes, config.buffer_gib), drawn),
+        buffer=buffer,
     )
 
 

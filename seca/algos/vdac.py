@@ -22,8 +22,8 @@ from seca.learning.trained import Trained, clipped_rmsprop, fresh, norm
 from seca.nets.agents import RecurrentAgent
 from seca.nets.mixers import Choice, MonotoneMixer, SumMixer
 from seca.policies import FloorConfig, floored_policy, of_taken
-from seca.ranges import Count, Fraction, NonNegative, Positive
-from seca.returns import lambda_returns
+from seca.ranges import Count, NonNegative, Positive
+from seca.returns import LambdaTargets, lambda_returns
 from seca.types import EnvSpec, Episodes, PyTree
 
 CHUNK = 1024
@@ -31,17 +31,13 @@ CHUNK = 1024
 
 
 @dataclasses.dataclass(frozen=True)
-class VdacConfig:
+class VdacConfig(LambdaTargets):
     """Options of VDAC; the defaults are the authors'."""
 
     mixing: Literal["sum", "monotone"] = "monotone"
     """How agents' values make the team's: added up (VDAC-sum), or by QMIX's network of non-negative weights (VMIX)."""
     lr: Positive = 5e-4
     """RMSprop step size, of agents and mixer together."""
-    gamma: Fraction = 0.99
-    """Discount per env step."""
-    td_lambda: Fraction = 0.8
-    """Lambda of the TD(lambda) targets."""
     value_coef: NonNegative = 0.1
     """Weight of the team value's squared error beside the policy loss."""
     entropy_coef: NonNegative = 0.0
@@ -56,8 +52,6 @@ class VdacConfig:
     """Width of the monotone mixing network."""
     width: Count = 64
     """Width of its hypernetworks' hidden layer."""
-    time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
-    """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""
 
 
 class Networks(eqx.Module):

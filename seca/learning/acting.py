@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from seca.nets.agents import AnyAgent, RecurrentAgent, agent_inputs
-from seca.policies import PolicyFn, always_masked, epsilon_greedy, linear, masked_log_probs, mode, sample
+from seca.policies import Exploration, PolicyFn, always_masked, epsilon_greedy, masked_log_probs, mode, sample
 from seca.types import Acted, EnvSpec, Episodes, TimeStep
 
 
@@ -86,19 +86,14 @@ def act_on_values(
     keys: Key[Array, " batch"],
     env_steps: Array,
     greedy: bool,
-    start: float,
-    finish: float,
-    steps: int,
+    exploration: Exploration,
 ) -> Acted:
-    """Each agent for itself: its best available action, or with probability epsilon any available one.
-
-    Epsilon falls linearly from `start` to `finish` over `steps` env steps.
-    """
+    """Each agent for itself: its best available action, or with probability epsilon any available one."""
     hidden, q = params(agent_inputs(time_step.obs, carry.last_action), carry.hidden)
     if greedy:
         actions = mode(q, time_step.avail)
     else:
-        choose = functools.partial(epsilon_greedy, share=linear(env_steps, start, finish, steps))
+        choose = functools.partial(epsilon_greedy, share=exploration.epsilon(env_steps))
         actions = jax.vmap(choose)(keys, q, time_step.avail)
     last_action = jax.nn.one_hot(actions, q.shape[-1], dtype=q.dtype)
     return Acted(Carry(hidden, last_action), actions)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from seca.learning.devices import first_of_share
+from seca.ranges import Count, Positive
 from seca.types import EnvSpec, Episodes, PyTree
 
 
@@ -46,20 +47,37 @@ class Buffer:
         return Replay(jax.tree.map(lambda x: jnp.asarray(x, x.dtype), state))
 
 
-def capacity(spec: EnvSpec, episodes: int, gib: float) -> int:
-    """Episodes that the buffer holds: `episodes`, or as many as fit in `gib`."""
-    return min(episodes, int(gib * 2**30) // episode_bytes(spec))
+@dataclasses.dataclass(frozen=True)
+class ReplayOptions:
+    """Options of those who learn from replayed episodes."""
 
+    batch_episodes: Count = 32
+    """Episodes drawn from the buffer for each gradient step on replayed ones."""
+    buffer_episodes: Count = 5000
+    """Episodes the buffer holds."""
+    buffer_gib: Positive = 2.0
+    """Memory the buffer may take on each device; on large maps it holds fewer episodes for that."""
 
-def check_room(spec: EnvSpec, episodes: int, gib: float, **needed: int) -> None:
-    """Raise ValueError unless the buffer can hold as many episodes as each option named needs."""
-    held = capacity(spec, episodes, gib)
-    for field, value in needed.items():
-        if held < value:
-            raise ValueError(
-                f"`{field}` is {value} but the buffer holds {held}: the least of `buffer_episodes` {episodes} and what "
-                f"fits in `buffer_gib` {gib}, at {episode_bytes(spec) / 2**20:.2g} MiB per episode of {spec.id}"
-            )
+    def capacity(self, spec: EnvSpec) -> int:
+        """Episodes that the buffer holds: `buffer_episodes`, or as many as fit in `buffer_gib`."""
+        return min(self.buffer_episodes, int(self.buffer_gib * 2**30) // episode_bytes(spec))
+
+    def buffer(self, spec: EnvSpec) -> Buffer:
+        """The buffer from which `batch_episodes` are drawn at a time. Raises ValueError when it cannot hold them."""
+        drawn = {"batch_episodes": self.batch_episodes}
+        self.check_room(spec, **drawn)
+        return Buffer(spec, self.capacity(spec), drawn)
+
+    def check_room(self, spec: EnvSpec, **needed: int) -> None:
+        """Raise ValueError unless the buffer can hold as many episodes as each option named needs."""
+        held = self.capacity(spec)
+        for field, value in needed.items():
+            if held < value:
+                raise ValueError(
+                    f"`{field}` is {value} but the buffer holds {held}: the least of `buffer_episodes` "
+                    f"{self.buffer_episodes} and what fits in `buffer_gib` {self.buffer_gib}, at "
+                    f"{episode_bytes(spec) / 2**20:.2g} MiB per episode of {spec.id}"
+                )
 
 
 def episode_bytes(spec: EnvSpec, record: PyTree = None) -> int:

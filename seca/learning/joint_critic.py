@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated
 
 import equinox as eqx
 import jax
@@ -15,21 +15,17 @@ from seca.learning.rows import Packed, map_rows, sum_value_and_grad, to_rows, un
 from seca.learning.trained import Trained, clipped_adam, fresh, norm
 from seca.nets.critics import MixingCritic
 from seca.nets.grouped import taken_value as grouped_taken_value
-from seca.ranges import Count, Fraction, Positive, Range
-from seca.returns import lambda_returns
+from seca.ranges import Count, Positive, Range
+from seca.returns import LambdaTargets, lambda_returns
 from seca.types import EnvSpec, Episodes, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
-class MixingCriticConfig:
+class MixingCriticConfig(LambdaTargets):
     """Options of the mixing critic and of its training."""
 
     critic_lr: Positive = 5e-4
     """Adam step size of the critic."""
-    gamma: Fraction = 0.99
-    """Discount per env step."""
-    td_lambda: Fraction = 0.8
-    """Lambda of the TD(lambda) targets (Eq. 12)."""
     target_interval: Count = 200
     """Critic steps between two copies of the critic into its target."""
     critic_epochs: Annotated[int, Range(1, 10_000)] = 1
@@ -40,8 +36,6 @@ class MixingCriticConfig:
     """Width of the mixing critic's hidden layer."""
     critic_width: Count | None = 64
     """Width of the hypernetwork's hidden layer for W1; None is the authors' wide one, embed * agents * actions."""
-    time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
-    """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""
 
 
 TakenValue = Callable[[PyTree, Float[Array, "rows state"], Int[Array, "rows agents"]], Float[Array, " rows"]]

@@ -1,10 +1,26 @@
-"""What every algorithm refuses of its numbers."""
+"""Options that methods share, and what every algorithm refuses of its numbers."""
 
 import dataclasses
 import typing
 from typing import Any
 
-from seca.ranges import found_in
+from seca.ranges import Count, Positive, found_in
+
+
+@dataclasses.dataclass(frozen=True)
+class ActorCriticOptions:
+    """Options of an actor and a critic that are trained apart."""
+
+    actor_lr: Positive = 5e-4
+    """Step size of the actor's optimiser."""
+    critic_lr: Positive = 5e-4
+    """Step size of the critic's optimiser."""
+    clip_norm: Positive = 10.0
+    """Global gradient norm above which the gradient is scaled down, actor and critic apart."""
+    actor_hidden: Count = 64
+    """Width of the actor's layers and of its recurrent state."""
+    critic_hidden: Count = 128
+    """Width of the critic's hidden layers."""
 
 
 def check_numbers(config: Any, prefix: str = "") -> None:

@@ -5,6 +5,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import naive
 import numpy as np
 import pytest
 from batches import SPEC, in_float64, random_episodes
@@ -16,42 +17,12 @@ from seca.learning.agent_critic import seen_in
 from seca.learning.trained import clipped_adam
 from seca.nets.agents import RecurrentAgent
 from seca.policies import entropy
-from seca.returns import n_step
 from seca.types import EnvSpec, Episodes
 
 pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
 
 _ = float64_fixture
 CONFIG = Ia2cConfig(actor_hidden=8, critic_hidden=8, n_step=2, entropy_coef=0.05)
-
-
-def plain_n_step(reward, terminated: bool, length: int, value, gamma: float, n: int) -> np.ndarray:
-    """Sutton and Barto 2018, Eq. 7.1, one episode of `length` steps."""
-    targets = np.zeros(len(reward))
-    for t in range(length):
-        reach = min(n, length - t)
-        targets[t] = sum(gamma**k * reward[t + k] for k in range(reach))
-        if not (terminated and t + reach == length):
-            targets[t] += gamma**reach * value[t + reach]
-    return targets
-
-
-@pytest.mark.parametrize("n", [1, 3, 20])
-@pytest.mark.parametrize("terminated", [True, False])
-def test_n_step_targets(n: int, terminated: bool, float64: None) -> None:
-    rng, time = np.random.default_rng(n), 7
-    for length in (1, 4, 7):
-        reward, value = rng.normal(size=time), rng.normal(size=time + 1)
-        last = np.arange(time) == length - 1
-        found = n_step(
-            jnp.asarray(reward),
-            jnp.asarray(last & terminated),
-            jnp.asarray(np.arange(time) < length),
-            jnp.asarray(value),
-            0.9,
-            n,
-        )
-        np.testing.assert_allclose(found, plain_n_step(reward, terminated, length, value, 0.9, n), atol=1e-12)
 
 
 @pytest.mark.parametrize("standardise", [False, True])
@@ -81,7 +52,7 @@ def test_update_equals_autodiff(standardise: bool, float64: None) -> None:
     goal = np.zeros((*reward.shape, SPEC.n_agents))
     for b, length in enumerate(np.asarray(batch.length)):
         for i in range(SPEC.n_agents):
-            goal[b, :, i] = plain_n_step(reward[b], bool(ended[b]), int(length), target[b, :, i], 0.99, 2)
+            goal[b, :, i] = naive.n_step(reward[b], bool(ended[b]), int(length), target[b, :, i], 0.99, 2)
     goal = jnp.asarray(goal)
 
     def critic_loss(critic) -> jax.Array:

@@ -122,8 +122,8 @@ def test_buffer_and_memory_follow_the_map() -> None:
     small = dataclasses.replace(SPEC, n_agents=5, n_actions=11, obs_size=80, state_size=120, episode_limit=120)
     large = dataclasses.replace(SPEC, n_agents=10, n_actions=18, obs_size=176, state_size=322, episode_limit=180)
     config = QLearningConfig()
-    assert buffers.capacity(small, 5000, 2.0) == 5000
-    assert 1000 < buffers.capacity(large, 5000, 2.0) < 2000
+    assert config.capacity(small) == 5000
+    assert 1000 < config.capacity(large) < 2000
     algorithm = q_learning("qmix", small, config)
     assert 1.2 < algorithm.buffer_bytes / 2**30 < 1.3
     assert 1.25 < (algorithm.memory(32) + algorithm.buffer_bytes) / 2**30 < 1.6

@@ -10,6 +10,7 @@ from batches import SPEC
 
 from seca.learning.acting import act_on_values, initial_carry, n_agent_inputs
 from seca.nets.agents import RecurrentAgent, agent_inputs
+from seca.policies import Exploration
 from seca.types import TimeStep
 
 pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
@@ -31,7 +32,8 @@ def test_exploration_is_uniform_over_available_actions(share: float, greedy: boo
         info={},
     )
     keys = jax.random.split(jax.random.key(1), batch)
-    play = jax.jit(functools.partial(act_on_values, start=share, finish=share, steps=100), static_argnames="greedy")
+    options = Exploration(share, share, 100)
+    play = jax.jit(functools.partial(act_on_values, exploration=options), static_argnames="greedy")
     acted = play(agent, initial_carry(batch, SPEC, hidden), step, keys, jnp.uint32(0), greedy=greedy)
     _, q = agent(agent_inputs(step.obs[:1], jnp.zeros((1, 3, 4))), jnp.zeros((1, 3, hidden)))
     best = np.where(avail, np.asarray(q)[0], -np.inf).argmax(axis=-1)
