@@ -121,6 +121,16 @@ def epsilon_greedy(
     return jnp.where(explores, anything, best)
 
 
+def epsilon_greedy_probs(
+    values: Float[Array, "*rows agents actions"],
+    avail: Bool[Array, "*rows agents actions"],
+    share: Float[Array, ""],
+) -> Float[Array, "*rows agents actions"]:
+    """The policy that `epsilon_greedy` draws from."""
+    best = jax.nn.one_hot(mode(values, avail), values.shape[-1], dtype=values.dtype)
+    return (1 - share) * best + share * avail / jnp.maximum(avail.sum(axis=-1, keepdims=True), 1)
+
+
 def of_taken(values: Float[Array, "*rows actions"], actions: Int[Array, "*rows"]) -> Float[Array, "*rows"]:
     """What the last axis holds for the taken actions: log-probabilities, or values."""
     return jnp.take_along_axis(values, actions[..., None], axis=-1)[..., 0]

@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "policies": {"types", "ranges"},
     "credit": {"types"},
     "order": {"types", "ranges", "policies"},
-    "returns": {"types"},
+    "returns": {"types", "ranges"},
     "nets": {"types", "credit"},
     "learning": _CORE,
     "algos": _CORE | {"learning"},
@@ -33,11 +33,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": _LEARN | {"errors", "files", "presets"},
     "host": {"errors", "types", "files", "numerics", "envs", "config", "__init__"},
     "runs": _RUNS | {"host", "__init__"},
+    "audit": _RUNS | {"host", "runs"},
     "report": _RUNS | {"runs"},
     "battles": _RUNS | {"host", "runs", "__init__"},
-    "cli": _RUNS | {"host", "runs", "report", "battles", "__init__"},
+    "cli": _RUNS | {"host", "runs", "audit", "report", "battles", "__init__"},
     "__main__": {"cli", "host"},
-    "__init__": {"envs", "runs"},
+    "__init__": {"envs", "runs", "audit"},
 }
 
 

@@ -4,9 +4,13 @@ import dataclasses
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Array, Key, PRNGKeyArray
+import equinox as eqx
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
+from seca.credit.base import Credit, Kind
+from seca.learning.acting import told
 from seca.learning.buffer import Buffer, Replay
+from seca.order.base import Order
 from seca.types import Acted, Episodes, PyTree, TimeStep
 
 
@@ -43,6 +47,28 @@ class Update(Protocol):
         ...
 
 
+class Claim(eqx.Module):
+    """What a learner says that each agent's action was worth, in every step of whole episodes; 0 on padding."""
+
+    credit: Float[Array, "batch time agents"]
+    order: Int[Array, "batch time agents"] | None = None
+    """Agent at each position, where the credit depends on who is judged first."""
+    signal: Float[Array, "batch time agents"] | None = None
+    """What the policy follows, where something is added to the credit that is the same for all agents."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Claims:
+    """How a method tells agents apart, to be held against the truth (`seca audit`)."""
+
+    kind: Kind
+    """What its credit is an estimate of."""
+    fn: Callable[[PyTree, Episodes, Array, PRNGKeyArray], Claim]
+    """`fn(learner, episodes, env_steps, key)`, of episodes that its policy played after so many env steps."""
+    under: Callable[[Credit | None, Order | None], "Claims"] | None = None
+    """`under(credit, order)`: the same of another credit, another order, or both, where the critic can give it."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Algorithm:
     """A record of pure functions, closed over an `EnvSpec` and the algorithm's own config.
@@ -64,6 +90,10 @@ class Algorithm:
     compiling."""
     buffer: Buffer | None = None
     """The replay buffer that the training state keeps for it, or None."""
+    claims: Claims | None = None
+    """What it says of single agents, None where it judges the team alone."""
+    told: Callable[[PyTree, Array], PyTree] = told
+    """`told(carry, actions) -> carry`: the carry after acting, had others than the chosen actions been taken."""
 
     @property
     def buffer_bytes(self) -> int:

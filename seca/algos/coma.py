@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from seca.algos.base import Algorithm
+from seca.algos.base import Algorithm, Claim, Claims
 from seca.learning.acting import act, acting_over, initial_carry, n_agent_inputs
 from seca.learning.agent_critic import Seen, outputs_of, rows_at_once, seen_in, squared_errors, targets_of
 from seca.learning.buffer import Replay
@@ -82,6 +82,7 @@ def coma(name: str, spec: EnvSpec, config: ComaConfig) -> Algorithm:
         act=functools.partial(act, policy_at=functools.partial(floored_policy, floor=config.floor)),
         update=functools.partial(update, config=config),
         memory=functools.partial(memory, **bind),
+        claims=Claims("counterfactual", functools.partial(claim, config=config)),
     )
 
 
@@ -220,6 +221,16 @@ def update(
     metrics |= measure_critic(episodes, of_taken(stepped.q, taken), targets, loss, mean_norm, axis)
     metrics |= measure_actor(episodes, acting, slope, axis) | measure_advantage(episodes, advantage, axis)
     return following, metrics
+
+
+def claim(learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyArray, config: ComaConfig) -> Claim:
+    """Advantages by the critic as it is."""
+    del key  # Nothing is drawn.
+    seen, taken = seen_in(episodes), episodes.actions[:, :-1]
+    packed = pack(episodes.valid, rows_at_once(taken.shape[2], learner.critic.params.layers[0].weight.shape[1]))
+    q = outputs_of(learner.critic.params, critic_inputs, seen, packed)[:, :-1]
+    acting = acting_over(learner.actor.params, episodes, floored_policy(env_steps, config.floor))
+    return Claim(jnp.where(episodes.valid[..., None], advantages(q, acting.probs[:, :-1], taken), 0))
 
 
 def memory(batch: int, spec: EnvSpec, config: ComaConfig) -> int:

@@ -7,10 +7,10 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from seca.algos.base import Algorithm
+from seca.algos.base import Algorithm, Claim, Claims
 from seca.learning.acting import act, acting_over, initial_carry, n_agent_inputs
 from seca.learning.buffer import Replay
-from seca.learning.climbing import climb, climbing_gradient
+from seca.learning.climbing import along_slope, climb, climbing_gradient
 from seca.learning.joint_critic import (
     CRITIC_CHUNK,
     MixingCriticConfig,
@@ -72,6 +72,7 @@ def lica(name: str, spec: EnvSpec, config: LicaConfig) -> Algorithm:
         act=act,
         update=functools.partial(update, **bind),
         memory=functools.partial(memory, **bind),
+        claims=Claims("independent", functools.partial(claim, **bind)),
     )
 
 
@@ -118,6 +119,17 @@ def update(
         episodes, regressed.taken, regressed.targets, regressed.loss, regressed.gradient_norm, axis
     )
     return Learner(actor, critic), metrics | measure_actor(episodes, acting, slope, axis)
+
+
+def claim(
+    learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyArray, spec: EnvSpec, config: LicaConfig
+) -> Claim:
+    """What the critic's slope says of each action: df/dpi_i (u_i - pi_i)."""
+    del env_steps, key  # No schedules, nothing drawn.
+    acting = acting_over(learner.actor.params, episodes)
+    packed = pack(episodes.valid, chunk_rows(spec, config))
+    up = climb(learner.critic.params, mixing_value_and_slope, episodes.state, acting.probs, packed)
+    return Claim(along_slope(up, acting, episodes))
 
 
 def memory(batch: int, spec: EnvSpec, config: LicaConfig) -> int:

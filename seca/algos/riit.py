@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from seca.algos.base import Algorithm
+from seca.algos.base import Algorithm, Claim, Claims
 from seca.learning import buffer as buffers
 from seca.learning.acting import act, acting_over, initial_carry, n_agent_inputs
 from seca.learning.buffer import Buffer, Replay, ReplayOptions
-from seca.learning.climbing import climb, climbing_gradient
+from seca.learning.climbing import along_slope, climb, climbing_gradient
 from seca.learning.devices import global_sum
 from seca.learning.joint_critic import CRITIC_CHUNK, CriticStep, fit, regression_targets
 from seca.learning.measures import count_steps, measure_actor, measure_critic
@@ -90,6 +90,7 @@ def riit(name: str, spec: EnvSpec, config: RiitConfig) -> Algorithm:
         update=functools.partial(update, config=config),
         memory=functools.partial(memory, **bind),
         buffer=buffer(spec, config),
+        claims=Claims("independent", claim),
     )
 
 
@@ -197,6 +198,15 @@ def update(
     metrics = {"gradient_steps": critic.steps + actor.steps}
     metrics |= measure_critic(episodes, found.taken, found.targets, found.loss, found.gradient_norm, axis)
     return following, metrics | measure_actor(episodes, acting, slope, axis)
+
+
+def claim(learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyArray) -> Claim:
+    """What the critic's slope says of each action: dQ_tot/dpi_i (u_i - pi_i)."""
+    del env_steps, key  # No schedules, nothing drawn.
+    acting, seen = acting_over(learner.actor.params, episodes), with_observations(episodes)
+    packed = pack(episodes.valid, CRITIC_CHUNK)
+    up = climb(learner.critic.params, value_and_slope, seen.state, acting.probs, packed)
+    return Claim(along_slope(up, acting, episodes))
 
 
 def memory(batch: int, spec: EnvSpec, config: RiitConfig) -> int:

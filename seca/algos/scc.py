@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from seca.algos.base import Algorithm
+from seca.algos.base import Algorithm, Claim, Claims
 from seca.credit.base import Mixed
 from seca.credit.shapley import check_pairs, shapley_fast
 from seca.learning import buffer as buffers
@@ -98,6 +98,7 @@ def scc(name: str, spec: EnvSpec, config: SccConfig) -> Algorithm:
         update=functools.partial(update, config=config),
         memory=functools.partial(memory, **bind),
         buffer=buffer,
+        claims=Claims("shapley", functools.partial(claim, config=config)),
     )
 
 
@@ -262,6 +263,13 @@ def train(
         "credit_agent_abs": mean_over_steps(jnp.abs(share), batch, axis),
     }
     return (actor.step(gradient, actor_rule), critic), metrics
+
+
+def claim(learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyArray, config: SccConfig) -> Claim:
+    """The shares that its agents' values are regressed to."""
+    del env_steps  # The critic knows of no policy.
+    batch, keys = of_observations(episodes), episode_keys(key, episodes.valid.shape[0], None)
+    return Claim(credits_of(learner.critic.params, batch, pack(batch.valid, CHUNK), keys, config))
 
 
 def memory(batch: int, spec: EnvSpec, config: SccConfig) -> int:

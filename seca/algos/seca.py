@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from seca.algos.base import Algorithm
+from seca.algos.base import Algorithm, Claim, Claims
 from seca.credit.base import Credit
 from seca.credit.named import CREDITS
 from seca.credit.sequential import SWEPT
@@ -22,6 +22,7 @@ from seca.learning.joint_critic import (
     MixingCriticConfig,
     chunk_rows,
     fresh_mixing_critic,
+    regression_targets,
     train_mixing_critic,
     working_floats,
 )
@@ -121,6 +122,7 @@ def seca(
         act=act,
         update=functools.partial(update, **bind, credit=credit, order=order),
         memory=functools.partial(memory, **bind, credit=credit, order=order),
+        claims=claims(spec, config, credit, order),
     )
 
 
@@ -209,6 +211,27 @@ def train_actor(
 
     after, slopes = jax.lax.scan(step, actor, length=config.actor_epochs)
     return after, jax.tree.map(lambda x: x[0], slopes)
+
+
+def claims(spec: EnvSpec, config: SecaConfig, credit: Credit, order: Order) -> Claims:
+    """Each agent's advantage, as an update on these episodes would take it without critic steps before."""
+
+    def fn(learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyArray) -> Claim:
+        del env_steps  # No schedules.
+        acting, critic = acting_over(learner.actor.params, episodes), learner.critic
+        packed = pack(episodes.valid, chunk_rows(spec, config))
+        keys = episode_keys(key, episodes.valid.shape[0], None)
+        judged = judge(critic.params, episodes, acting.probs, packed, credit, order, learner.order, keys, None)
+        returns = config.gamma, config.td_lambda, config.time_limit
+        error = regression_targets(critic.target, episodes, packed, *returns) - judged.taken
+        shared = config.td_correction * jnp.where(episodes.valid, error, 0)
+        ranks = judged.order if credit.reads_order else None
+        return Claim(judged.advantage, ranks, judged.advantage + shared[..., None])
+
+    def under(another: Credit | None, differently: Order | None) -> Claims:
+        return claims(spec, config, another or credit, differently or order)
+
+    return Claims(credit.kind, fn, under)
 
 
 def measure(

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -60,6 +61,10 @@ def any_team(n_agents: int, n_actions: int) -> None:
     del n_agents, n_actions
 
 
+Kind = Literal["sequential", "counterfactual", "independent", "shapley"]
+"""What a credit is an estimate of: Eq. 5, 3 or 4 of Zang et al. 2023, or the Shapley value."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Credit:
     """How much did each agent's action help? A plain function, and what makes it quick to train with."""
@@ -69,6 +74,8 @@ class Credit:
     """The plain form, of one step."""
     fast: FastCredit | None = None
     """The same from the hidden layer, for critics that have one (`nets.critics.MixingCritic`), or None."""
+    kind: Kind = "sequential"
+    """What it is an estimate of."""
     reads_order: bool = True
     """Whether it depends on who is judged first. Where not, no order is made."""
     floats: Callable[[int, int, int], int] = no_floats

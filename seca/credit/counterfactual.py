@@ -35,7 +35,7 @@ def counterfactual_fast(
     return step.value(taken)[..., None] - step.each(taken[..., None, :] - step.delta)
 
 
-COUNTERFACTUAL = Credit("counterfactual", counterfactual, counterfactual_fast, reads_order=False)
+COUNTERFACTUAL = Credit("counterfactual", counterfactual, counterfactual_fast, "counterfactual", reads_order=False)
 
 
 def independent(
@@ -64,4 +64,4 @@ def independent_fast(
     return step.each(step.policy[..., None, :] + step.delta) - step.value(step.policy)[..., None]
 
 
-INDEPENDENT = Credit("independent", independent, independent_fast, reads_order=False)
+INDEPENDENT = Credit("independent", independent, independent_fast, "independent", reads_order=False)

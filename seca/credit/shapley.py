@@ -76,6 +76,7 @@ def averaged(orders: int = 8) -> Credit:
         "shapley",
         functools.partial(shapley, orders=orders),
         functools.partial(shapley_fast, orders=orders),
+        "shapley",
         reads_order=False,
         floats=lambda n_agents, n_actions, embed: 3 * min(orders, math.factorial(n_agents)) * embed,
         check=lambda n_agents, n_actions: check_pairs(n_agents, orders),

@@ -5,10 +5,19 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Int, Key, PRNGKeyArray
 
 from seca.smac.simulator import Simulator
 from seca.types import EnvSpec, PyTree, TimeStep
+
+
+def _with_keys(state: PyTree, keys: Key[Array, " batch"]) -> PyTree:
+    """The state with a key of ours, different in every leaf, in place of each typed key in it."""
+    leaves, tree = jax.tree.flatten(state)
+    for number, leaf in enumerate(leaves):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaves[number] = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+    return jax.tree.unflatten(tree, leaves)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +36,10 @@ class Env:
     """`step(state, actions)` returns the next state and time step."""
     state_batch_axis: int = 0
     """Batch axis of the leaves of the state (-1 where the simulator keeps the batch last for speed)."""
+    reseed: Callable[[PyTree, Key[Array, " batch"]], PyTree] = _with_keys
+    """`reseed(state, keys)`: the same states with other luck from here on, so that episodes can be forked. By default
+    typed keys among the leaves of the state, one for each environment, are replaced and all else is taken to follow
+    from the state and the actions; an environment that draws from anything else needs a function of its own."""
     simulator: Simulator | None = dataclasses.field(default=None, compare=False, repr=False)
     """What plays, where it is SMAC's battles: to be watched, and to find who commands the enemy."""
 

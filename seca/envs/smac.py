@@ -64,4 +64,4 @@ def from_scenario(battlefield: scenario.Scenario, options: scenario.Options, opp
         options=options.changed(),
         ally_features=0 if options.obs_instead_of_state else features,
     )
-    return Env(spec, battles.reset, battles.step, state_batch_axis=-1, simulator=battles)
+    return Env(spec, battles.reset, battles.step, state_batch_axis=-1, reseed=battles.reseed, simulator=battles)

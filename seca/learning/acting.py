@@ -52,6 +52,12 @@ def initial_carry(batch: int, spec: EnvSpec, hidden: int) -> Carry:
     )
 
 
+def told(carry: Carry, actions: Int[Array, "batch agents"]) -> Carry:
+    """The carry after acting, had these actions been taken."""
+    taken = jax.nn.one_hot(actions, carry.last_action.shape[-1], dtype=carry.last_action.dtype)
+    return Carry(carry.hidden, taken)
+
+
 def act(
     params: AnyAgent,
     carry: Carry,

@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from seca.learning.acting import Acting
@@ -12,6 +13,7 @@ from seca.learning.measures import mean_over_steps
 from seca.learning.policy_gradient import ActorGradient, EntropyForm, PolicyLoss, actor_gradient, direct
 from seca.learning.rows import Packed, map_rows, unpack
 from seca.nets.agents import RecurrentAgent
+from seca.policies import of_taken
 from seca.types import Episodes, PyTree
 
 ValueAndSlope = Callable[[PyTree, Array, Array], tuple[Array, Array]]
@@ -36,6 +38,13 @@ def climb(
 ) -> Climb:
     """f and df/dpi of every step."""
     return Climb(*unpack(map_rows(functools.partial(value_and_slope, critic), packed, features, probs), packed))
+
+
+def along_slope(up: Climb, acting: Acting, episodes: Episodes) -> Float[Array, "batch time agents"]:
+    """Each agent's action by the slope, df/dpi_i (u_i - pi_i): 0 in the mean over its policy, and on padding."""
+    slope, probs = up.slope[:, :-1], acting.probs[:, :-1]
+    gain = of_taken(slope, episodes.actions[:, :-1]) - (probs * slope).sum(axis=-1)
+    return jnp.where(episodes.valid[..., None], gain, 0)
 
 
 def climbing_gradient(

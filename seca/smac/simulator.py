@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key, Shaped
+from jaxtyping import Array, Key, Shaped, UInt
 
 from seca.smac import actions, observe, scenario, scripts, state, tick
 from seca.smac.opponent import Opponent
@@ -54,10 +54,13 @@ class Simulator:
 
     def reset(self, keys: Key[Array, " batch"]) -> tuple[state.Battle, TimeStep]:
         """Battles at their start, one for each key. Arrays of the battles have the batch last."""
-        with jax.threefry_partitionable(True):  # Else the same key would make other battles.
-            seed = jax.vmap(lambda key: jax.random.bits(key, (), jnp.uint32))(keys)
+        seed = _seeds(keys)
         battle = self.commander.init(self.battlefield, state.spawn(self.battlefield, seed))
         return battle, self.show(battle, jnp.zeros(seed.shape, jnp.float32))
+
+    def reseed(self, battle: state.Battle, keys: Key[Array, " batch"]) -> state.Battle:
+        """The same battles with other luck from here on: all that is drawn later, the opponent's choices too."""
+        return dataclasses.replace(battle, seed=_seeds(keys))
 
     def step(self, battle: state.Battle, requested: Shaped[Array, "batch agents"]) -> tuple[state.Battle, TimeStep]:
         """One env step (eight game loops) of every unfinished battle.
@@ -97,6 +100,11 @@ class Simulator:
                 "dead_enemies": (~units.alive[a:]).sum(axis=0, dtype=jnp.int32),
             },
         )
+
+
+def _seeds(keys: Key[Array, " batch"]) -> UInt[Array, " batch"]:
+    with jax.threefry_partitionable(True):  # Else the same key would make other battles.
+        return jax.vmap(lambda key: jax.random.bits(key, (), jnp.uint32))(keys)
 
 
 def make(map_name: str, **options: Any) -> Simulator:

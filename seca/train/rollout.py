@@ -42,12 +42,12 @@ def collect(
     The work follows the longest episode of the batch, not the time limit. Each runner draws from its own key, so the
     episodes do not depend on how runners are spread over devices.
     """
-    playing = _start(env, algorithm, keys)
+    playing = started(env, algorithm, keys)
     playing = eqx.tree_at(
         lambda p: p.episodes, playing, _buffers(env, algorithm, params, playing), is_leaf=lambda x: x is None
     )
-    step = functools.partial(_step, env, algorithm, params, env_steps, False)
-    playing = jax.lax.while_loop(functools.partial(_unfinished, env), step, playing)
+    step = functools.partial(stepped, env, algorithm, params, env_steps, False)
+    playing = jax.lax.while_loop(functools.partial(unfinished, env), step, playing)
     # The row after the last step: final observations and an action sampled there.
     acted = _act(algorithm, params, playing, env_steps, False)
     episodes = _write_row(playing.episodes, playing, acted)
@@ -56,12 +56,13 @@ def collect(
 
 def play(env: Env, algorithm: Algorithm, params: PyTree, keys: Key[Array, " batch"]) -> Played:
     """One whole greedy episode per key; keeps outcomes only."""
-    playing = _start(env, algorithm, keys)
-    step = functools.partial(_step, env, algorithm, params, jnp.zeros((), jnp.uint32), True)
-    return jax.lax.while_loop(functools.partial(_unfinished, env), step, playing).played
+    playing = started(env, algorithm, keys)
+    step = functools.partial(stepped, env, algorithm, params, jnp.zeros((), jnp.uint32), True)
+    return jax.lax.while_loop(functools.partial(unfinished, env), step, playing).played
 
 
-def _start(env: Env, algorithm: Algorithm, keys: Key[Array, " batch"]) -> Playing:
+def started(env: Env, algorithm: Algorithm, keys: Key[Array, " batch"]) -> Playing:
+    """Episodes at their start."""
     reset_keys, act_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
     env_state, time_step = env.reset(reset_keys)
     batch = keys.shape[0]
@@ -93,7 +94,8 @@ def _buffers(env: Env, algorithm: Algorithm, params: PyTree, playing: Playing) -
     )
 
 
-def _unfinished(env: Env, playing: Playing) -> Bool[Array, ""]:
+def unfinished(env: Env, playing: Playing) -> Bool[Array, ""]:
+    """Whether an episode goes on."""
     return (playing.t < env.spec.episode_limit) & ~jnp.all(playing.time_step.done)
 
 
@@ -102,7 +104,10 @@ def _act(algorithm: Algorithm, params: PyTree, playing: Playing, env_steps: Arra
     return algorithm.act(params, playing.carry, playing.time_step, keys, env_steps, greedy)
 
 
-def _step(env: Env, algorithm: Algorithm, params: PyTree, env_steps: Array, greedy: bool, playing: Playing) -> Playing:
+def stepped(
+    env: Env, algorithm: Algorithm, params: PyTree, env_steps: Array, greedy: bool, playing: Playing
+) -> Playing:
+    """After one more step of all episodes."""
     acted = _act(algorithm, params, playing, env_steps, greedy)
     alive = ~playing.time_step.done
     env_state, following = env.step(playing.env_state, acted.actions)

@@ -1,0 +1,301 @@
+"""An audit: drawn steps of a policy's own episodes, what they were worth by forks, and what a method says of them."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key
+
+from seca import numerics
+from seca.algos.base import Claim, Claims
+from seca.audit.forks import CAPACITY, Forks, Steps, standing_at
+from seca.audit.truth import Sums, ask
+from seca.credit.base import Credit, Kind
+from seca.order.base import Order
+from seca.runs.load import LoadedRun
+from seca.train.rollout import collect
+from seca.types import Episodes
+
+EPISODES = 32
+"""Episodes played in each round; claims that look at a whole batch, as SeCA's order does, look at these."""
+DRAWN = 64
+"""Steps drawn from each round, at most."""
+BLOCK = 128
+"""Forks of each step played before the next block of them."""
+
+Tell = Callable[[float, int], None]
+"""`tell(share, env_steps)`: how much is done, and the env steps that forks have played so far."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is asked of an audit; all of it decides the numbers."""
+
+    steps: int = 64
+    """Steps of the team to draw."""
+    forks: int = 256
+    """Forks of each step."""
+    seed: int = 0
+    kinds: tuple[Kind, ...] = ("sequential",)
+    """Truths to measure."""
+    order: str | None = None
+    """Name of another order than the method's own."""
+
+
+@dataclasses.dataclass
+class Audit:
+    """Truth and claims of some steps. Arrays are `[steps, agents]` or as said; agents in slots."""
+
+    plan: Plan
+    about: dict[str, Any]
+    """What was audited, by whom and when: JSON."""
+    battle: np.ndarray
+    """`[steps]`: number of the episode."""
+    time: np.ndarray
+    """`[steps]`: env steps before it."""
+    length: np.ndarray
+    """`[steps]`: env steps of its episode."""
+    action: np.ndarray
+    order: np.ndarray
+    """Agent at each position, of the sequential truth."""
+    choice: np.ndarray
+    """Whether the agent had any: the dead have none."""
+    credits: dict[str, np.ndarray]
+    """What is claimed, by name; `signal` is what the policy follows where that is more than a credit."""
+    kind: dict[str, Kind]
+    """What each is an estimate of."""
+    sums: Sums
+    """The forks."""
+
+
+def audit(
+    run: LoadedRun,
+    plan: Plan,
+    credits: Sequence[Credit] = (),
+    order: Order | None = None,
+    before: Audit | None = None,
+    devices: Sequence[jax.Device] = (),
+    tell: Tell | None = None,
+) -> Audit:
+    """Measure what actions were worth, and what the run's method says of them.
+
+    Args:
+        run: a run whose method tells agents apart.
+        plan: how much of what.
+        credits: further credits, judged by the run's critic.
+        order: who is judged first, if not as the run has it; `plan.order` is its name.
+        before: an audit of the same run with the same seed, kinds and order, to which steps and forks are added.
+        devices: over which forks are spread.
+        tell: told of the progress.
+
+    Raises:
+        ValueError: the method tells no agents apart, has no order or credits of one's own, or the numbers of the plan
+            are out of range.
+    """
+    claims = claims_of(run, credits, order)
+    found = _Rounds(run, plan, claims, tuple(devices))
+    sums = Sums.nothing(plan.steps, len(plan.kinds), run.env.spec.n_agents)
+    if before is not None:
+        check_addable(before, plan)
+        at = len(before.sums.forks)
+        for new, old in zip(_arrays(sums), _arrays(before.sums), strict=True):
+            new[:at] = old
+    rounds, played = [], 0
+    for number in range(-(-plan.steps // DRAWN)):
+        round_ = found.play(number)
+        rounds.append(round_)
+        done = slice(number * DRAWN, number * DRAWN + len(round_.battle))
+        for share, env_steps in found.fork(number, round_, sums, done):
+            played += env_steps
+            if tell is not None:
+                tell((done.start + share * len(round_.battle)) / plan.steps, played)
+    joined = {field: np.concatenate([getattr(r, field) for r in rounds]) for field in _Round.ARRAYS}
+    names = rounds[0].credits
+    return Audit(
+        plan=plan,
+        about=_about(run, claims),
+        **joined,
+        credits={name: np.concatenate([r.credits[name] for r in rounds]) for name in names},
+        kind={name: claims[name.removesuffix(SIGNAL)].kind for name in names},
+        sums=sums,
+    )
+
+
+SIGNAL = " + team"
+"""Behind the name of a credit: with what the policy follows beside it, the same for all agents."""
+
+
+def claims_of(run: LoadedRun, credits: Sequence[Credit] = (), order: Order | None = None) -> dict[str, Claims]:
+    """What is held against the truth, by name. Raises ValueError where there is nothing, or no other to be had."""
+    own = run.algorithm.claims
+    if own is None:
+        raise ValueError(
+            f"`run` was trained with {run.config.preset}, which judges the team alone: there is no agent's credit to "
+            "audit; the groups `explicit credit`, `implicit credit` and `value-based` of `seca algos` have one"
+        )
+    if order is not None or credits:
+        if own.under is None:
+            field, value = ("order", order.name) if order is not None else ("credits", credits[0].name)
+            raise ValueError(f"`{field}` is {value} but {run.config.preset} has no order and no critic to judge with")
+        own = own.under(None, order)
+    assert own.under is not None or not credits
+    others = {credit.name: own.under(credit, order) for credit in credits if own.under is not None}
+    return {OWN: own} | others
+
+
+OWN = "credit"
+"""The name of the method's own."""
+
+
+def check_addable(before: Audit, plan: Plan) -> None:
+    """Raise ValueError unless steps or forks of the plan can be added to what was measured before."""
+    for field in ("seed", "kinds", "order"):
+        was, now = getattr(before.plan, field), getattr(plan, field)
+        if was != now:
+            raise ValueError(f"`{field}` is {now} but the audit to add to was made with {was}")
+    for field in ("steps", "forks"):
+        was, now = getattr(before.plan, field), getattr(plan, field)
+        if now < was:
+            raise ValueError(f"`{field}` is {now} but the audit to add to has {was} already")
+
+
+def _about(run: LoadedRun, claims: dict[str, Claims]) -> dict[str, Any]:
+    spec = run.env.spec
+    simulator = run.env.simulator
+    names = [] if simulator is None else list(simulator.battlefield.unit_names[: spec.n_agents])
+    return {
+        "preset": run.config.preset,
+        "env": spec.id,
+        "env_version": spec.version,
+        "training_seed": run.config.seed,
+        "env_steps": int(run.state.env_steps),
+        "gamma": run.config.algorithm.gamma,
+        "unit_names": names,
+        "claims": {name: claim.kind for name, claim in claims.items()},
+    }
+
+
+def _arrays(sums: Sums) -> tuple[np.ndarray, ...]:
+    return sums.forks, sums.total, sums.squares, sums.same
+
+
+@dataclasses.dataclass(frozen=True)
+class _Round:
+    """Some drawn steps of some episodes."""
+
+    ARRAYS = ("battle", "time", "length", "action", "order", "choice")
+
+    battle: np.ndarray
+    time: np.ndarray
+    length: np.ndarray
+    action: np.ndarray
+    order: np.ndarray
+    choice: np.ndarray
+    credits: dict[str, np.ndarray]
+    standing: Steps
+
+
+class _Rounds:
+    """The programs of an audit, compiled once, and what they are called with."""
+
+    def __init__(self, run: LoadedRun, plan: Plan, claims: dict[str, Claims], devices: tuple[jax.Device, ...]) -> None:
+        self._plan, self._state = plan, run.state
+        self._params = run.algorithm.policy(run.state.learner)
+        env, algorithm = run.env, run.algorithm
+        self._collect = jax.jit(functools.partial(collect, env, algorithm))
+        self._standing = jax.jit(functools.partial(standing_at, env, algorithm))
+        self._claims = {name: jax.jit(claim.fn) for name, claim in claims.items()}
+        self._forks = Forks(env, algorithm, run.config.algorithm.gamma, devices=devices)
+        self._n_agents = env.spec.n_agents
+
+    @numerics.own()
+    def play(self, number: int) -> _Round:
+        """The steps of one round: of its episodes each step is as likely as any other."""
+        play_key, claim_key, _ = _round_keys(self._plan.seed, number)
+        keys, now = jax.random.split(play_key, EPISODES), self._state.env_steps
+        episodes, _ = self._collect(self._params, keys, now)
+        valid = np.asarray(episodes.valid)
+        every = np.argwhere(valid)
+        wanted = min(DRAWN, self._plan.steps - number * DRAWN)
+        drawn = np.random.default_rng([self._plan.seed, number]).permutation(len(every))[:wanted]
+        if len(drawn) < wanted:  # Shorter episodes than steps asked for, as one-step games have: again from the first.
+            drawn = np.resize(drawn, wanted)
+        episode, time = every[drawn].T
+        filled = np.resize(np.arange(wanted), DRAWN)  # One shape, one program.
+        standing = self._standing(self._params, keys, now, episode[filled], time[filled])
+        credits, order = self._claimed(episodes, claim_key)
+        at = (episode, time)
+        return _Round(
+            battle=number * EPISODES + episode,
+            time=time,
+            length=valid.sum(axis=1)[episode],
+            action=np.asarray(episodes.actions)[at].astype(np.int64),
+            order=order[at],
+            choice=np.asarray(episodes.avail.sum(axis=-1) > 1)[at],
+            credits={name: credit[at] for name, credit in credits.items()},
+            standing=standing,
+        )
+
+    def _claimed(self, episodes: Episodes, key: Array) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Every claim over the episodes, and the order of the first that has one; else that of the agents' numbers."""
+        found: dict[str, np.ndarray] = {}
+        order = np.broadcast_to(np.arange(self._n_agents), (*episodes.valid.shape, self._n_agents))
+        for name, fn in self._claims.items():
+            claim: Claim = fn(self._state.learner, episodes, self._state.env_steps, key)
+            found[name] = np.asarray(claim.credit)
+            if claim.signal is not None:
+                found[name + SIGNAL] = np.asarray(claim.signal)
+            if claim.order is not None and name == OWN:
+                order = np.asarray(claim.order)
+        return found, order
+
+    def fork(self, number: int, round_: _Round, sums: Sums, done: slice) -> Iterator[tuple[float, int]]:
+        """Add the forks that are missing to the sums; after each part the share of the round that is done."""
+        steps = np.arange(done.start, done.stop)
+        have = sums.forks[done]
+        for begin in range(int(have.min()), self._plan.forks, BLOCK):
+            numbers = np.arange(begin, min(begin + BLOCK, self._plan.forks))
+            which, fork = (x.ravel() for x in np.meshgrid(np.arange(len(steps)), numbers, indexing="ij"))
+            missing = fork >= have[which]
+            which, fork = which[missing], fork[missing]
+            if not len(which):
+                continue
+            keys = self._fork_keys(number, which, fork)
+            told = self._params, self._state.env_steps, round_.standing
+            drawn, scores = self._forks.draw(*told, which, keys)
+            asked = ask(self._plan.kinds, round_.action[which], drawn, round_.order[which], scores)
+            returns, last = np.empty(len(asked.fork), np.float32), 0
+            size = min(CAPACITY, _rounded(len(asked.fork)))
+            for part, values, played in self._forks.returns(
+                *told, which[asked.fork], asked.first, keys[asked.fork], capacity=size
+            ):
+                returns[part], last = values, part.stop
+                share = (begin + len(numbers) * last / len(asked.fork)) / self._plan.forks
+                yield share, played
+            sums.add(steps[which], asked.differences(returns), drawn == round_.action[which])
+
+    @numerics.own()
+    def _fork_keys(self, number: int, which: np.ndarray, fork: np.ndarray) -> Key[Array, " forks"]:
+        _, _, key = _round_keys(self._plan.seed, number)
+        each = jax.vmap(lambda step, number: jax.random.fold_in(jax.random.fold_in(key, step), number))
+        return each(jnp.asarray(which), jnp.asarray(fork))
+
+
+def _rounded(count: int) -> int:
+    """The next power of two: few programs for all numbers of forks."""
+    return 1 << max(count - 1, 1).bit_length()
+
+
+_STREAM = 0xA0D17
+"""Keeps the episodes of audits apart from those of training and of evaluations."""
+
+
+@numerics.own()
+def _round_keys(seed: int, number: int) -> tuple[Array, Array, Array]:
+    key = jax.random.fold_in(jax.random.fold_in(numerics.key(seed), _STREAM), number)
+    play, claim, fork = jax.random.split(key, 3)
+    return play, claim, fork

@@ -1,0 +1,281 @@
+"""Forked episodes: from given steps, with given first actions, played on by the policy to the end.
+
+A step of an episode is a pure value, so it can be played on from as often as one likes. All forks of the same number
+draw the same luck, whatever is asked of them: of the environment, and of every agent's policy (common random numbers).
+So two forks that begin with the same joint action are one, and are played once.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from seca import numerics
+from seca.algos.base import Algorithm
+from seca.envs.base import Env
+from seca.train.iterate import AXIS
+from seca.train.rollout import Playing, started, stepped, unfinished
+from seca.types import PyTree, TimeStep
+
+CAPACITY = 32_768
+"""Forks that each device is given at a time: the last of them leave lanes idle, and progress is seen after each."""
+REFILL = 8
+"""Lanes are filled again once one in so many has nothing to do: to look for the next fork costs as a step does."""
+
+
+class Steps(eqx.Module):
+    """Where episodes stand just before some of their steps."""
+
+    env_state: PyTree
+    time_step: TimeStep
+    carry: PyTree
+
+
+def standing_at(
+    env: Env,
+    algorithm: Algorithm,
+    params: PyTree,
+    keys: Key[Array, " batch"],
+    env_steps: Array,
+    episode: Int[Array, " steps"],
+    time: Int[Array, " steps"],
+) -> Steps:
+    """The episodes that `collect` plays with these keys, as they stand before the steps `(episode, time)`."""
+    playing = started(env, algorithm, keys)
+    kept = _taken(env, _where(playing), episode)
+    step = functools.partial(stepped, env, algorithm, params, env_steps, False)
+
+    def body(sofar: tuple[Playing, Steps]) -> tuple[Playing, Steps]:
+        playing, kept = sofar
+        return step(playing), _chosen(env, playing.t == time, _taken(env, _where(playing), episode), kept)
+
+    return jax.lax.while_loop(lambda sofar: unfinished(env, sofar[0]), body, (playing, kept))[1]
+
+
+def _where(playing: Playing) -> Steps:
+    return Steps(playing.env_state, playing.time_step, playing.carry)
+
+
+def _taken(env: Env, steps: Steps, index: Int[Array, " lanes"]) -> Steps:
+    """Some of them, in the order of `index`."""
+    env_state = jax.tree.map(lambda x: jnp.take(x, index, axis=env.state_batch_axis), steps.env_state)
+    return Steps(env_state, *jax.tree.map(lambda x: x[index], (steps.time_step, steps.carry)))
+
+
+def _chosen(env: Env, which: Bool[Array, " lanes"], new: Steps, old: Steps) -> Steps:
+    """Lane by lane the new or the old one."""
+
+    def along(axis: int, a: Array, b: Array) -> Array:
+        shape = [1] * a.ndim
+        shape[axis] = which.shape[0]
+        return jnp.where(which.reshape(shape), a, b)
+
+    env_state = jax.tree.map(functools.partial(along, env.state_batch_axis), new.env_state, old.env_state)
+    rest = (new.time_step, new.carry), (old.time_step, old.carry)
+    return Steps(env_state, *jax.tree.map(functools.partial(along, 0), *rest))
+
+
+def fork_keys(keys: Key[Array, " forks"]) -> Key[Array, "3 forks"]:
+    """What a fork draws from: for the environment, for acting, and for what is asked of it."""
+    return jax.vmap(functools.partial(jax.random.split, num=3), out_axes=1)(keys)
+
+
+@dataclasses.dataclass(frozen=True)
+class Forks:
+    """Forks of some steps of one policy, played `lanes` at a time on each device."""
+
+    env: Env
+    algorithm: Algorithm
+    gamma: float
+    """Discount of the returns, per env step."""
+    lanes: int = 512
+    devices: tuple[jax.Device, ...] = ()
+    """Over which the forks are spread; none: the default one."""
+
+    @functools.cached_property
+    def _places(self) -> tuple[jax.Device, ...]:
+        return self.devices or tuple(jax.devices()[:1])
+
+    @functools.cached_property
+    def _drawn(self) -> Callable[..., tuple[Array, Array]]:
+        return jax.jit(functools.partial(_draw, self.env, self.algorithm))
+
+    @functools.cached_property
+    def _played(self) -> Callable[..., tuple[Array, Array]]:
+        body = functools.partial(_play_on, self.env, self.algorithm, self.gamma, self.lanes)
+        everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
+        specs = (everywhere,) * 3 + (split,) * 4
+        mesh = Mesh(self._places, (AXIS,))
+        return jax.jit(jax.shard_map(body, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False))
+
+    @numerics.own()
+    def draw(
+        self,
+        params: PyTree,
+        env_steps: Array,
+        steps: Steps,
+        index: Int[np.ndarray, " forks"],
+        keys: Key[Array, " forks"],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What the policy does in each fork, `[forks, agents]`, and numbers in [0, 1) of the same shape, for orders.
+
+        The arguments are those of `returns`.
+        """
+        actions, numbers = self._drawn(params, env_steps, steps, index, keys)
+        return np.asarray(actions), np.asarray(numbers)
+
+    def returns(
+        self,
+        params: PyTree,
+        env_steps: Array,
+        steps: Steps,
+        index: Int[np.ndarray, " forks"],
+        first: Int[np.ndarray, "forks agents"],
+        keys: Key[Array, " forks"],
+        capacity: int = CAPACITY,
+    ) -> Iterator[tuple[slice, np.ndarray, int]]:
+        """Discounted returns of the forks from their first steps on: which of them, theirs, and env steps played.
+
+        Args:
+            params: the policy.
+            env_steps: env steps of its training, for schedules.
+            steps: where forks begin.
+            index: the step that each begins from.
+            first: its first joint action.
+            keys: its luck.
+            capacity: forks that each device is given at a time.
+        """
+        places = len(self._places)
+        for begin in range(0, len(index), capacity * places):
+            count = min(capacity * places, len(index) - begin)
+            # Dealt out to the devices like cards, so that each has forks from everywhere; what is left over is filled.
+            dealt = np.minimum(np.arange(capacity * places), count - 1).reshape(capacity, places).T.ravel()
+            each = ((count - np.arange(places) + places - 1) // places).astype(np.int32)
+            at = dealt + begin
+            with numerics.own():
+                found, played = self._played(params, env_steps, steps, index[at], first[at], keys[at], each)
+            in_turn = np.asarray(found).reshape(places, capacity).T.ravel()[:count]
+            yield slice(begin, begin + count), in_turn, int(np.asarray(played).sum())
+
+
+def _draw(
+    env: Env,
+    algorithm: Algorithm,
+    params: PyTree,
+    env_steps: Array,
+    steps: Steps,
+    index: Int[Array, " forks"],
+    keys: Key[Array, " forks"],
+) -> tuple[Int[Array, "forks agents"], Float[Array, "forks agents"]]:
+    at = _taken(env, steps, index)
+    _, acting, other = fork_keys(keys)
+    drawn = jax.vmap(jax.random.fold_in, (0, None))(acting, 0)
+    actions = algorithm.act(params, at.carry, at.time_step, drawn, env_steps, False).actions
+    return actions, jax.vmap(lambda key: jax.random.uniform(key, actions.shape[1:], jnp.float32))(other)
+
+
+class _Lanes(eqx.Module):
+    """What the loop over env steps carries."""
+
+    at: Steps
+    fork: Int[Array, " lanes"]
+    """Which fork a lane plays, or played last; as many as there are where it has none."""
+    age: Int[Array, " lanes"]
+    acting: Key[Array, " lanes"]
+    total: Float[Array, " lanes"]
+    discount: Float[Array, " lanes"]
+    following: Int[Array, ""]
+    """The first fork that nobody plays yet."""
+    returns: Float[Array, " forks"]
+    played: Int[Array, ""]
+
+
+def _play_on(
+    env: Env,
+    algorithm: Algorithm,
+    gamma: float,
+    lanes: int,
+    params: PyTree,
+    env_steps: Array,
+    steps: Steps,
+    index: Int[Array, " forks"],
+    first: Int[Array, "forks agents"],
+    keys: Key[Array, " forks"],
+    count: Int[Array, " one"],
+) -> tuple[Float[Array, " forks"], Int[Array, " one"]]:
+    """The first `count` forks, a lane taking the next one when its own has ended: nobody waits for the longest."""
+    forks, stop = index.shape[0], count[0]
+    lanes = min(lanes, forks)
+    luck, acting, _ = fork_keys(keys)
+
+    def idle(now: _Lanes) -> Bool[Array, " lanes"]:
+        return now.at.time_step.done | (now.fork == forks)
+
+    def refilled(now: _Lanes) -> _Lanes:
+        free = idle(now)
+        fork = jnp.where(free, now.following + jnp.cumsum(free) - 1, now.fork)
+        fork = jnp.where(free & (fork >= stop), forks, fork)
+        new = free & (fork < forks)
+        safe = jnp.minimum(fork, forks - 1)
+        begun = _taken(env, steps, index[safe])
+        begun = Steps(env.reseed(begun.env_state, luck[safe]), begun.time_step, begun.carry)
+        return _Lanes(
+            at=_chosen(env, new, begun, now.at),
+            fork=fork,
+            age=jnp.where(new, 0, now.age),
+            acting=jnp.where(new, acting[safe], now.acting),
+            total=jnp.where(new, 0, now.total),
+            discount=jnp.where(new, 1, now.discount),
+            following=jnp.minimum(now.following + free.sum(dtype=jnp.int32), stop),
+            returns=now.returns,
+            played=now.played,
+        )
+
+    def step(now: _Lanes) -> _Lanes:
+        free = idle(now)
+        wanted = (free.sum(dtype=jnp.int32) * REFILL >= lanes) & (now.following < stop)
+        now = jax.lax.cond(wanted, refilled, lambda same: same, now)
+        active = ~idle(now)
+        drawn = jax.vmap(jax.random.fold_in)(now.acting, now.age)
+        acted = algorithm.act(params, now.at.carry, now.at.time_step, drawn, env_steps, False)
+        held = first[jnp.minimum(now.fork, forks - 1)].astype(acted.actions.dtype)
+        actions = jnp.where((now.age == 0)[:, None], held, acted.actions)
+        env_state, shown = env.step(now.at.env_state, actions)
+        total = now.total + jnp.where(active, now.discount * shown.reward, 0)
+        ended = jnp.where(active & shown.done, now.fork, forks)
+        return _Lanes(
+            at=Steps(env_state, shown, algorithm.told(acted.carry, actions)),
+            fork=now.fork,
+            age=now.age + 1,
+            acting=now.acting,
+            total=total,
+            discount=now.discount * gamma,
+            following=now.following,
+            returns=now.returns.at[ended].set(total, mode="drop"),
+            played=now.played + active.sum(dtype=jnp.int32),
+        )
+
+    def goes_on(now: _Lanes) -> Bool[Array, ""]:
+        return (now.following < stop) | ~idle(now).all()
+
+    anywhere = jnp.zeros(lanes, jnp.int32)
+    none = jnp.zeros(lanes, jnp.float32)
+    start = _Lanes(
+        at=_taken(env, steps, anywhere),
+        fork=jnp.full(lanes, forks, jnp.int32),
+        age=anywhere,
+        acting=acting[anywhere],
+        total=none,
+        discount=none,
+        following=jnp.zeros((), jnp.int32),
+        returns=jnp.zeros(forks, jnp.float32),
+        played=jnp.zeros((), jnp.int32),
+    )
+    ended = jax.lax.while_loop(goes_on, step, start)
+    return ended.returns, ended.played[None]
