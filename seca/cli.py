@@ -54,6 +54,35 @@ class EvaluateOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class AuditOptions:
+    """Measure what each agent's actions were worth, by forked episodes, and hold the run's credit against it."""
+
+    run: Positional[RunPath]
+    """Run folder; its method must tell agents apart."""
+    steps: Annotated[int, Range(1, 100_000)] = 64
+    """Steps of the team to draw, from episodes of the policy itself."""
+    forks: Annotated[int, Range(2, 1_000_000)] = 256
+    """Forks of each step; a standard error falls with the root of it."""
+    checkpoint: Literal["latest", "best"] = "latest"
+    """Which policy, and which critic."""
+    seed: Seed = 0
+    """Seed of episodes and forks; the same seed gives the same numbers."""
+    truth: Annotated[tuple[str, ...], arg(metavar="KIND [KIND ...]")] = ()
+    """Truths to measure beside the one that the method claims: sequential (Eq. 5), counterfactual (Eq. 3), independent
+    (Eq. 4), shapley."""
+    credits: Annotated[tuple[str, ...], arg(metavar="CREDIT [CREDIT ...]")] = ()
+    """Further credits for the run's critic to judge by, as in `--algorithm.credit`."""
+    order: str | None = None
+    """Who is judged first, if not as in training."""
+    add: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Add to an audit with the same seed and kinds, up to these steps and forks."""
+    out: pathlib.Path | None = None
+    """Files to write, without the ending: .json, .npz and .png are added. By default `audit` in the run folder."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object instead of the table."""
+
+
+@dataclasses.dataclass(frozen=True)
 class PlotOptions:
     """Draw learning curves: median and quartiles over the runs of each preset."""
 
@@ -223,6 +252,34 @@ def evaluate(arguments: list[str]) -> int:
         enemy = f" against {options.opponent}" if options.opponent is not None else ""
         print(f"{result['env']}{enemy}, {options.checkpoint} checkpoint at {result['env_steps']:,} env steps")
         print(f"{options.episodes} greedy episodes, seed {options.seed}: {stats.sentence(result)}")
+    return 0
+
+
+def audit(arguments: list[str]) -> int:
+    """Hold a run's credit against the truth."""
+    options = _parse(AuditOptions, "audit", arguments)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    from seca.credit.base import KINDS, Kind
+    from seca.host import machine
+
+    for kind in options.truth:
+        if kind not in KINDS:
+            raise UsageError(f"`truth` holds '{kind}': choose among {', '.join(KINDS)}")
+    machine.configure(0, machine.cpu_cores())
+    import jax
+
+    from seca.audit import findings
+    from seca.audit.audit import Plan
+    from seca.audit.command import audit_run, shown
+
+    plan = Plan(options.steps, options.forks, options.seed, typing.cast(tuple[Kind, ...], options.truth), options.order)
+    with shown() as tell:
+        found, paths = audit_run(
+            options.run, plan, options.checkpoint, options.credits, options.out, options.add, jax.devices(), tell
+        )
+    print(json.dumps(findings.result(found)) if options.json else findings.table(found))
+    for path in () if options.json else paths:
+        print(path)
     return 0
 
 
@@ -400,6 +457,7 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "train": ("PRESET --env ENV ... : train into a new run folder", train),
     "resume": ("RUN : continue a run where it was stopped or killed", resume),
     "evaluate": ("RUN : win rate, return and length of a run's policy", evaluate),
+    "audit": ("RUN : what actions were worth, and whether the run's credit says so", audit),
     "watch": ("--env ENV --policy POLICY : record a battle and draw it as GIF, MP4 or PNG", watch),
     "plot": ("RUN ... : learning curves", plot),
     "envs": ("list environments", envs),

@@ -11,8 +11,13 @@ import os
 import pathlib
 import shutil
 import stat
+import warnings
+import zipfile
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 from seca.errors import RunError, UsageError
 
@@ -103,6 +108,18 @@ def _check_json(data: Any) -> None:
                 raise ValueError(f"the text {text!r} is not Unicode")
         lists = [item for item in level if isinstance(item, list)] + [list(item.values()) for item in objects]
         level, depth = [item for part in lists for item in part], depth + 1
+
+
+def read_arrays(path: pathlib.Path, most_bytes: int) -> "dict[str, np.ndarray]":
+    """All arrays of an .npz file, without pickles. Raises whatever a broken one makes NumPy raise, or warn of."""
+    import numpy as np
+
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > most_bytes:
+        raise ValueError(f"{unpacked} bytes unpacked, over {most_bytes}")
+    with warnings.catch_warnings(action="error"), np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
 @contextlib.contextmanager

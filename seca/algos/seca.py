@@ -213,15 +213,19 @@ def train_actor(
     return after, jax.tree.map(lambda x: x[0], slopes)
 
 
-def claims(spec: EnvSpec, config: SecaConfig, credit: Credit, order: Order) -> Claims:
-    """Each agent's advantage, as an update on these episodes would take it without critic steps before."""
+def claims(spec: EnvSpec, config: SecaConfig, credit: Credit, order: Order, own: bool = True) -> Claims:
+    """Each agent's advantage, as an update on these episodes would take it without critic steps before.
+
+    Where the order is not the run's `own`, it remembers nothing.
+    """
 
     def fn(learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyArray) -> Claim:
         del env_steps  # No schedules.
         acting, critic = acting_over(learner.actor.params, episodes), learner.critic
         packed = pack(episodes.valid, chunk_rows(spec, config))
         keys = episode_keys(key, episodes.valid.shape[0], None)
-        judged = judge(critic.params, episodes, acting.probs, packed, credit, order, learner.order, keys, None)
+        state = learner.order if own else order.init(key, spec.n_agents)
+        judged = judge(critic.params, episodes, acting.probs, packed, credit, order, state, keys, None)
         returns = config.gamma, config.td_lambda, config.time_limit
         error = regression_targets(critic.target, episodes, packed, *returns) - judged.taken
         shared = config.td_correction * jnp.where(episodes.valid, error, 0)
@@ -229,7 +233,7 @@ def claims(spec: EnvSpec, config: SecaConfig, credit: Credit, order: Order) -> C
         return Claim(judged.advantage, ranks, judged.advantage + shared[..., None])
 
     def under(another: Credit | None, differently: Order | None) -> Claims:
-        return claims(spec, config, another or credit, differently or order)
+        return claims(spec, config, another or credit, differently or order, differently is None)
 
     return Claims(credit.kind, fn, under)
 

@@ -25,6 +25,8 @@ from seca.types import PyTree, TimeStep
 
 CAPACITY = 32_768
 """Forks that each device is given at a time: the last of them leave lanes idle, and progress is seen after each."""
+LANES = 512
+"""Forks that each device plays side by side."""
 REFILL = 8
 """Lanes are filled again once one in so many has nothing to do: to look for the next fork costs as a step does."""
 
@@ -94,7 +96,7 @@ class Forks:
     algorithm: Algorithm
     gamma: float
     """Discount of the returns, per env step."""
-    lanes: int = 512
+    lanes: int = LANES
     devices: tuple[jax.Device, ...] = ()
     """Over which the forks are spread; none: the default one."""
 
@@ -104,7 +106,7 @@ class Forks:
 
     @functools.cached_property
     def _drawn(self) -> Callable[..., tuple[Array, Array]]:
-        return jax.jit(functools.partial(_draw, self.env, self.algorithm))
+        return jax.jit(functools.partial(_draw, self.env, self.algorithm, self.lanes))
 
     @functools.cached_property
     def _played(self) -> Callable[..., tuple[Array, Array]]:
@@ -167,17 +169,26 @@ class Forks:
 def _draw(
     env: Env,
     algorithm: Algorithm,
+    lanes: int,
     params: PyTree,
     env_steps: Array,
     steps: Steps,
     index: Int[Array, " forks"],
     keys: Key[Array, " forks"],
 ) -> tuple[Int[Array, "forks agents"], Float[Array, "forks agents"]]:
-    at = _taken(env, steps, index)
-    _, acting, other = fork_keys(keys)
-    drawn = jax.vmap(jax.random.fold_in, (0, None))(acting, 0)
-    actions = algorithm.act(params, at.carry, at.time_step, drawn, env_steps, False).actions
-    return actions, jax.vmap(lambda key: jax.random.uniform(key, actions.shape[1:], jnp.float32))(other)
+    n_agents = env.spec.n_agents
+
+    def some(lane: Int[Array, " lanes"]) -> tuple[Array, Array]:
+        at, (_, acting, other) = _taken(env, steps, index[lane]), fork_keys(keys[lane])
+        drawn = jax.vmap(jax.random.fold_in, (0, None))(acting, 0)
+        actions = algorithm.act(params, at.carry, at.time_step, drawn, env_steps, False).actions
+        return actions, jax.vmap(lambda key: jax.random.uniform(key, (n_agents,), jnp.float32))(other)
+
+    parts = -(-index.shape[0] // lanes)
+    filled = jnp.arange(parts * lanes).reshape(parts, lanes) % index.shape[0]
+    found = jax.lax.map(some, filled)
+    actions, numbers = (x.reshape(parts * lanes, n_agents)[: index.shape[0]] for x in found)
+    return actions, numbers
 
 
 class _Lanes(eqx.Module):

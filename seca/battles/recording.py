@@ -9,7 +9,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import warnings
 import zipfile
 from typing import Any, Literal
 
@@ -165,7 +164,7 @@ def load(path: pathlib.Path) -> Recording:
     if not zipfile.is_zipfile(path):
         raise UsageError(f"`recording` is {path}: not a recording of seca (.npz), or cut short")
     try:
-        arrays = _read_arrays(path)
+        arrays = files.read_arrays(path, _MOST_BYTES)
         written = files.parse_json(str(arrays.pop("about")))
         found = written.pop("format")
         if found != FORMAT:
@@ -181,16 +180,6 @@ def load(path: pathlib.Path) -> Recording:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UsageError(f"`recording` is {path}: damaged, or not a recording of seca ({reason})") from None
     return Recording(about, names, **arrays)
-
-
-def _read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """All arrays of a file. Raises whatever a broken one makes NumPy raise, or warn of."""
-    with zipfile.ZipFile(path) as archive:
-        unpacked = sum(member.file_size for member in archive.infolist())
-    if unpacked > _MOST_BYTES:
-        raise ValueError(f"{unpacked} bytes unpacked, over {_MOST_BYTES}")
-    with warnings.catch_warnings(action="error"), np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
 
 
 _MOST_BYTES = 2**30

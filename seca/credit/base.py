@@ -1,6 +1,7 @@
 """What a credit is: a plain function of one step, and what training may know of it."""
 
 import dataclasses
+import typing
 from collections.abc import Callable
 from typing import Literal
 
@@ -63,6 +64,7 @@ def any_team(n_agents: int, n_actions: int) -> None:
 
 Kind = Literal["sequential", "counterfactual", "independent", "shapley"]
 """What a credit is an estimate of: Eq. 5, 3 or 4 of Zang et al. 2023, or the Shapley value."""
+KINDS: tuple[Kind, ...] = typing.get_args(Kind)
 
 
 @dataclasses.dataclass(frozen=True)

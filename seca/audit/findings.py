@@ -1,0 +1,187 @@
+"""What an audit found, in numbers: scores of every credit, in all and by groups of agent steps; read, written, told."""
+
+import dataclasses
+import json
+import math
+import pathlib
+import zipfile
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from seca import files
+from seca.audit.audit import OWN, SIGNAL, Audit, Plan
+from seca.audit.score import Score, score
+from seca.audit.truth import Sums
+from seca.errors import UsageError
+
+FORMAT = 1
+TEAM = "team alone"
+"""The floor: what the policy follows beside its credit, as if that told agents apart."""
+_DECIDED = (0.0, 0.5, 0.9, 0.99, 1.0)
+"""Edges of how often an agent does again what it did."""
+_MOST_BYTES = 2**30
+_STEP_ARRAYS = ("battle", "time", "length", "action", "order", "choice")
+_SUM_ARRAYS = ("forks", "total", "squares", "same")
+
+
+def credits_of(audit: Audit) -> dict[str, np.ndarray]:
+    """All that is judged, by name: what is claimed, and the team's error alone where the policy follows it."""
+    found = dict(audit.credits)
+    if OWN + SIGNAL in found:
+        found[TEAM] = found[OWN + SIGNAL] - found[OWN]
+    return found
+
+
+def kind_of(audit: Audit, name: str) -> int:
+    """Which of the measured truths a credit is held against: its position among the kinds of the plan."""
+    return audit.plan.kinds.index(audit.kind.get(name, audit.kind[OWN]))
+
+
+def scores(audit: Audit, of: Bool[np.ndarray, "steps agents"] | None = None) -> dict[str, Score]:
+    """The score of every credit on the agent steps with a choice, or on those of them that are chosen."""
+    which = audit.choice if of is None else audit.choice & of
+    battle = np.broadcast_to(audit.battle[:, None], which.shape)[which]
+    mean, error = audit.sums.mean(), audit.sums.error()
+    found = {}
+    for name, credit in credits_of(audit).items():
+        kind = kind_of(audit, name)
+        found[name] = score(credit[which], mean[:, kind][which], error[:, kind][which], battle)
+    return found
+
+
+def groups(audit: Audit) -> dict[str, dict[str, np.ndarray]]:
+    """Agent steps by unit type (or agent), place in the order, time in the episode, and how decided the policy was."""
+    steps, n_agents = audit.action.shape
+    everywhere = np.ones((steps, n_agents), bool)
+    names = audit.about["unit_names"] or [f"agent {i}" for i in range(n_agents)]
+    found = {"unit": {name: everywhere & (np.array(names) == name) for name in dict.fromkeys(names)}}
+    if "sequential" in audit.plan.kinds:
+        place = np.argsort(audit.order, axis=1)
+        found["judged"] = {f"{k + 1}. of {n_agents}": place == k for k in range(n_agents)}
+    part = np.broadcast_to((audit.time / audit.length)[:, None], everywhere.shape)
+    found["time"] = {
+        name: (part >= k / 3) & (part < (k + 1) / 3) for k, name in enumerate(("first third", "second", "last"))
+    }
+    again = audit.sums.same / audit.sums.forks[:, None]
+    edges = zip(_DECIDED[:-1], _DECIDED[1:], strict=True)
+    found["does it again"] = {
+        f"{100 * low:g} to {100 * high:g} %": (again >= low) & ((again < high) | (high == 1)) for low, high in edges
+    }
+    return found
+
+
+def result(audit: Audit) -> dict[str, Any]:
+    """JSON: what was audited, how, and all scores; NaN as null."""
+    return {
+        "format": FORMAT,
+        "about": audit.about,
+        "plan": dataclasses.asdict(audit.plan),
+        "scores": _plain(scores(audit)),
+        "groups": {
+            group: {name: _plain(scores(audit, of)) for name, of in parts.items() if (audit.choice & of).any()}
+            for group, parts in groups(audit).items()
+        },
+    }
+
+
+def _plain(found: dict[str, Score]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in vars(one).items()}
+        for name, one in found.items()
+    }
+
+
+_HEAD = f"{'':<24}{'steps':>6}  {'explained (95 %)':<22}{'ceiling':>8}{'corr':>7}{'slope':>8}{'signs':>7}"
+_HEAD += f"{'rms credit':>12}{'rms truth':>11}{'error':>8}"
+
+
+def table(audit: Audit) -> str:
+    """The scores, for a terminal."""
+    about, plan = audit.about, audit.plan
+    lines = [
+        f"{about['preset']} on {about['env']}, {about['env_steps']:,} env steps: "
+        f"{plan.steps} steps of {len(np.unique(audit.battle))} episodes, {plan.forks} forks each, seed {plan.seed}",
+        "",
+        _HEAD,
+    ]
+    for name, one in scores(audit).items():
+        kind = audit.kind.get(name, audit.kind[OWN])
+        lines.append(_row(f"{name} ({kind})" if name == OWN else name, one))
+    for group, parts in groups(audit).items():
+        rows = [(name, scores(audit, of)[OWN]) for name, of in parts.items() if (audit.choice & of).any()]
+        if len(rows) > 1:
+            lines += ["", f"credit, by {group}", *(_row(name, one) for name, one in rows)]
+    return "\n".join(lines)
+
+
+def _row(name: str, one: Score) -> str:
+    interval = f"{one.explained:>6.2f} ({one.low:.2f} to {one.high:.2f})"
+    numbers = f"{one.ceiling:>8.2f}{one.correlation:>7.2f}{one.slope:>8.2f}{one.signs:>7.2f}"
+    sizes = f"{one.rms_credit:>12.4f}{one.rms_truth:>11.4f}{one.rms_error:>8.4f}"
+    return f"{name:<24}{one.agent_steps:>6}  {interval:<22}{numbers}{sizes}"
+
+
+def save(audit: Audit, out: pathlib.Path) -> list[pathlib.Path]:
+    """Write OUT.json, for people and programs, and OUT.npz, to which more can be added."""
+    text, data = (out.with_name(out.name + ending) for ending in (".json", ".npz"))
+    arrays = {name: getattr(audit, name) for name in _STEP_ARRAYS}
+    arrays |= {f"sum_{name}": getattr(audit.sums, name) for name in _SUM_ARRAYS}
+    arrays |= {f"credit_{number}": credit for number, credit in enumerate(audit.credits.values())}
+    about = {
+        "format": FORMAT,
+        "about": audit.about,
+        "plan": dataclasses.asdict(audit.plan),
+        "credits": [[name, audit.kind[name]] for name in audit.credits],
+    }
+    with files.replacing(data) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)
+    with files.replacing(text) as temporary:
+        temporary.write_text(json.dumps(result(audit), indent=1) + "\n")
+    return [text, data]
+
+
+def load(path: pathlib.Path) -> Audit:
+    """The audit in an .npz file. Raises UsageError when it is missing, damaged, or of another format."""
+    if not files.usable("add", path).is_file():
+        raise UsageError(f"`add` is given but there is no {path} to add to")
+    if not zipfile.is_zipfile(path):
+        raise UsageError(f"`add` is given but {path} is no audit of seca (.npz), or cut short")
+    try:
+        arrays = files.read_arrays(path, _MOST_BYTES)
+        written = files.parse_json(str(arrays.pop("about")))
+        if written["format"] != FORMAT:
+            raise UsageError(f"`format` of audit {path} is {written['format']!r}: this seca reads {FORMAT}")
+        plan = Plan(**written["plan"] | {"kinds": tuple(written["plan"]["kinds"])})
+        names = [(str(name), str(kind)) for name, kind in written["credits"]]
+        _check(arrays, plan, len(names))
+        return Audit(
+            plan=plan,
+            about=dict(written["about"]),
+            **{name: arrays[name] for name in _STEP_ARRAYS},
+            credits={name: arrays[f"credit_{number}"] for number, (name, _) in enumerate(names)},
+            kind=dict(names),  # pyrefly: ignore
+            sums=Sums(**{name: arrays[f"sum_{name}"] for name in _SUM_ARRAYS}),
+        )
+    except UsageError:
+        raise
+    except Exception as error:  # Broken content shows itself in as many ways as there are lines that read it.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"`add` is given but {path} is damaged, or no audit of seca ({reason})") from None
+
+
+def _check(arrays: dict[str, np.ndarray], plan: Plan, credits: int) -> None:
+    """Raise ValueError unless all arrays are there, of the shapes that the plan says, and of finite numbers."""
+    steps, n_agents = plan.steps, arrays["action"].shape[1]
+    shapes = {name: (steps, n_agents) for name in ("action", "order", "choice", "sum_same")}
+    shapes |= {name: (steps,) for name in ("battle", "time", "length", "sum_forks")}
+    shapes |= {name: (steps, len(plan.kinds), n_agents) for name in ("sum_total", "sum_squares")}
+    shapes |= {f"credit_{number}": (steps, n_agents) for number in range(credits)}
+    if arrays.keys() != shapes.keys():
+        raise ValueError(f"missing or unknown: {', '.join(sorted(arrays.keys() ^ shapes.keys()))}")
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
+            raise ValueError(f"`{name}` is {list(arrays[name].shape)}, not {list(shape)}, or not finite")
+    if arrays["sum_forks"].min() < 1:
+        raise ValueError("a step without forks")
