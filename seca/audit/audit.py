@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +11,12 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from seca import numerics
-from seca.algos.base import Claim, Claims
-from seca.audit.forks import CAPACITY, Forks, Steps, standing_at
+from seca.algos.base import Algorithm, Claim, Claims
+from seca.audit.forks import Forks, Steps, standing_at
 from seca.audit.truth import Sums, ask
 from seca.credit.base import Credit, Kind
+from seca.envs.base import Env
 from seca.order.base import Order
-from seca.runs.load import LoadedRun
 from seca.train.rollout import collect
 from seca.types import Episodes
 
@@ -26,6 +26,19 @@ DRAWN = 64
 """Steps drawn from each round, at most."""
 BLOCK = 128
 """Forks of each step played before the next block of them."""
+
+
+@runtime_checkable
+class Audited(Protocol):
+    """What an audit asks of a run: that of `seca.load`, or anything with these."""
+
+    env: Env
+    algorithm: Algorithm
+    state: Any
+    """With a `learner` and the `env_steps` of its training, as `TrainState`."""
+    config: Any
+    """With `preset`, `seed` and `algorithm.gamma`, as `RunConfig`."""
+
 
 Tell = Callable[[float, int], None]
 """`tell(share, env_steps)`: how much is done, and the env steps that forks have played so far."""
@@ -73,7 +86,7 @@ class Audit:
 
 
 def audit(
-    run: LoadedRun,
+    run: Audited,
     plan: Plan,
     credits: Sequence[Credit] = (),
     order: Order | None = None,
@@ -129,7 +142,7 @@ SIGNAL = " + team"
 """Behind the name of a credit: with what the policy follows beside it, the same for all agents."""
 
 
-def claims_of(run: LoadedRun, credits: Sequence[Credit] = (), order: Order | None = None) -> dict[str, Claims]:
+def claims_of(run: Audited, credits: Sequence[Credit] = (), order: Order | None = None) -> dict[str, Claims]:
     """What is held against the truth, by name. Raises ValueError where there is nothing, or no other to be had."""
     own = run.algorithm.claims
     if own is None:
@@ -163,7 +176,7 @@ def check_addable(before: Audit, plan: Plan) -> None:
             raise ValueError(f"`{field}` is {now} but the audit to add to has {was} already")
 
 
-def _about(run: LoadedRun, claims: dict[str, Claims]) -> dict[str, Any]:
+def _about(run: Audited, claims: dict[str, Claims]) -> dict[str, Any]:
     spec = run.env.spec
     simulator = run.env.simulator
     names = [] if simulator is None else list(simulator.battlefield.unit_names[: spec.n_agents])
@@ -202,7 +215,7 @@ class _Round:
 class _Rounds:
     """The programs of an audit, compiled once, and what they are called with."""
 
-    def __init__(self, run: LoadedRun, plan: Plan, claims: dict[str, Claims], devices: tuple[jax.Device, ...]) -> None:
+    def __init__(self, run: Audited, plan: Plan, claims: dict[str, Claims], devices: tuple[jax.Device, ...]) -> None:
         self._plan, self._state = plan, run.state
         self._params = run.algorithm.policy(run.state.learner)
         env, algorithm = run.env, run.algorithm
@@ -269,10 +282,7 @@ class _Rounds:
             drawn, scores = self._forks.draw(*told, which, keys)
             asked = ask(self._plan.kinds, round_.action[which], drawn, round_.order[which], scores)
             returns, last = np.empty(len(asked.fork), np.float32), 0
-            size = min(CAPACITY, _rounded(len(asked.fork)))
-            for part, values, played in self._forks.returns(
-                *told, which[asked.fork], asked.first, keys[asked.fork], capacity=size
-            ):
+            for part, values, played in self._forks.returns(*told, which[asked.fork], asked.first, keys[asked.fork]):
                 returns[part], last = values, part.stop
                 share = (begin + len(numbers) * last / len(asked.fork)) / self._plan.forks
                 yield share, played
@@ -283,11 +293,6 @@ class _Rounds:
         _, _, key = _round_keys(self._plan.seed, number)
         each = jax.vmap(lambda step, number: jax.random.fold_in(jax.random.fold_in(key, step), number))
         return each(jnp.asarray(which), jnp.asarray(fork))
-
-
-def _rounded(count: int) -> int:
-    """The next power of two: few programs for all numbers of forks."""
-    return 1 << max(count - 1, 1).bit_length()
 
 
 _STREAM = 0xA0D17

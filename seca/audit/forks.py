@@ -88,6 +88,11 @@ def fork_keys(keys: Key[Array, " forks"]) -> Key[Array, "3 forks"]:
     return jax.vmap(functools.partial(jax.random.split, num=3), out_axes=1)(keys)
 
 
+def rounded(count: int) -> int:
+    """The next power of two: few programs for all numbers of forks."""
+    return 1 << max(count - 1, 1).bit_length()
+
+
 @dataclasses.dataclass(frozen=True)
 class Forks:
     """Forks of some steps of one policy, played `lanes` at a time on each device."""
@@ -97,6 +102,7 @@ class Forks:
     gamma: float
     """Discount of the returns, per env step."""
     lanes: int = LANES
+    capacity: int = CAPACITY
     devices: tuple[jax.Device, ...] = ()
     """Over which the forks are spread; none: the default one."""
 
@@ -116,7 +122,6 @@ class Forks:
         mesh = Mesh(self._places, (AXIS,))
         return jax.jit(jax.shard_map(body, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False))
 
-    @numerics.own()
     def draw(
         self,
         params: PyTree,
@@ -129,8 +134,10 @@ class Forks:
 
         The arguments are those of `returns`.
         """
-        actions, numbers = self._drawn(params, env_steps, steps, index, keys)
-        return np.asarray(actions), np.asarray(numbers)
+        at = np.resize(np.arange(len(index)), rounded(len(index)))
+        with numerics.own():
+            actions, numbers = self._drawn(params, env_steps, steps, index[at], keys[at])
+        return np.asarray(actions)[: len(index)], np.asarray(numbers)[: len(index)]
 
     def returns(
         self,
@@ -140,7 +147,6 @@ class Forks:
         index: Int[np.ndarray, " forks"],
         first: Int[np.ndarray, "forks agents"],
         keys: Key[Array, " forks"],
-        capacity: int = CAPACITY,
     ) -> Iterator[tuple[slice, np.ndarray, int]]:
         """Discounted returns of the forks from their first steps on: which of them, theirs, and env steps played.
 
@@ -151,9 +157,9 @@ class Forks:
             index: the step that each begins from.
             first: its first joint action.
             keys: its luck.
-            capacity: forks that each device is given at a time.
         """
         places = len(self._places)
+        capacity = min(self.capacity, rounded(-(-len(index) // places)))
         for begin in range(0, len(index), capacity * places):
             count = min(capacity * places, len(index) - begin)
             # Dealt out to the devices like cards, so that each has forks from everywhere; what is left over is filled.

@@ -65,6 +65,6 @@ def caption(audit: Audit) -> str:
         f"training seed {about['training_seed']}. {one.agent_steps} agent steps with a choice, from {plan.steps} steps "
         f"of {len(np.unique(audit.battle))} episodes that the policy sampled (audit seed {plan.seed}). Truth: "
         f"{plan.forks} forks of each step with common random numbers, discount {about['gamma']}; bars are its "
-        f"standard error (rms {one.rms_error:.3f}, rms of the truth {one.rms_truth:.3f}). Intervals: 95 %, battles drawn "
-        "again 1,000 times."
+        f"standard error (rms {one.rms_error:.3f}, rms of the truth {one.rms_truth:.3f}). Intervals: 95 %, battles "
+        "drawn again 1,000 times."
     )

@@ -94,13 +94,15 @@ def ask(
     shapes = [code.shape for code in codes]
     every = np.concatenate([code.reshape(len(taken), -1) for code in codes], axis=1)
     fork = np.broadcast_to(np.arange(len(taken))[:, None], every.shape)
-    pairs, where = np.unique(np.stack([fork.ravel(), every.ravel()], axis=1), axis=0, return_inverse=True)
-    held = (pairs[:, 1:] & bit) > 0
-    first = np.where(held, taken[pairs[:, 0]], drawn[pairs[:, 0]])
+    # Pairs of fork and set as one number each, the sets counted first: rows of two would be sorted ten times slower.
+    sets, number = np.unique(every, return_inverse=True)
+    pairs, where = np.unique(fork * len(sets) + number.reshape(every.shape), return_inverse=True)
+    of, held = pairs // len(sets), (sets[pairs % len(sets), None] & bit) > 0
+    first = np.where(held, taken[of], drawn[of])
     parts = np.split(where.reshape(every.shape), np.cumsum([np.prod(shape[1:]) for shape in shapes])[:-1], axis=1)
     at = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
     places = {kind: (at[2 * k], at[2 * k + 1]) for k, kind in enumerate(kinds)}
-    return Asked(pairs[:, 0], first, kinds, places)
+    return Asked(of, first, kinds, places)
 
 
 @dataclasses.dataclass
