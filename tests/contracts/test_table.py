@@ -85,7 +85,7 @@ def goes_on_from_its_checkpoints(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
-def test_trains_on_a_battle(name: str, tiny: str, tmp_path: pathlib.Path, quick_programs: None) -> None:
+def test_trains_on_a_battle(name: str, tiny: str, tmp_path: pathlib.Path) -> None:
     env = make(tiny)
     algorithm = build(name, env.spec, small(name))
     iterate = make_iterate(env, algorithm, RUNNERS, jax.devices()[:1])
@@ -94,7 +94,7 @@ def test_trains_on_a_battle(name: str, tiny: str, tmp_path: pathlib.Path, quick_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["riit-reference", "scc-reference", "vmix-reference"])
-def test_references_train_on_a_battle(name: str, tiny: str, tmp_path: pathlib.Path, quick_programs: None) -> None:
+def test_references_train_on_a_battle(name: str, tiny: str, tmp_path: pathlib.Path) -> None:
     """Where a reference goes another way through the update: latest beside replayed episodes, sampler, masked floor."""
     env = make(tiny)
     changes: dict[str, Any] = {"latest_episodes": 12} if name == "riit-reference" else {}
@@ -115,7 +115,7 @@ VALUE_BASED = [name for name in METHODS if PRESETS[name].group == "value-based"]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in VALUE_BASED])
-def test_trains_on_a_matrix_game_and_solves_it(name: str, tmp_path: pathlib.Path, quick_programs: None) -> None:
+def test_trains_on_a_matrix_game_and_solves_it(name: str, tmp_path: pathlib.Path) -> None:
     """From a start that does not solve it: some networks happen to."""
     env, algorithm, iterate = on_focus_fire(name)
     evaluate = make_evaluate(env, algorithm, 32, jax.devices()[:1])
@@ -126,7 +126,7 @@ def test_trains_on_a_matrix_game_and_solves_it(name: str, tmp_path: pathlib.Path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in VALUE_BASED if name != "qatten"])
-def test_learns_values_on_a_matrix_game(name: str, tmp_path: pathlib.Path, quick_programs: None) -> None:
+def test_learns_values_on_a_matrix_game(name: str, tmp_path: pathlib.Path) -> None:
     """What Q-learners solve is in test_value_games.py: it takes more updates than a policy needs."""
     _, algorithm, iterate = on_focus_fire(name)
     goes_on_from_its_checkpoints(algorithm, iterate, 32, tmp_path)

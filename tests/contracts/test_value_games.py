@@ -111,7 +111,7 @@ def test_games_within_reach_are_solved(name: str, game: str, expected: float) ->
 
 
 @pytest.mark.slow
-def test_attention_solves_a_game_whose_state_shows_the_agents(quick_programs: None) -> None:
+def test_attention_solves_a_game_whose_state_shows_the_agents() -> None:
     """Rewards that add up, in a state of one feature for each agent: a weighted sum of utilities is enough."""
     plain = make("matrix/additive")
     spec = dataclasses.replace(plain.spec, id="test/additive", state_size=3, ally_features=1)
@@ -137,7 +137,7 @@ def on_battles(name: str, n_devices: int) -> TrainState:
 
 
 @pytest.mark.slow
-def test_two_devices_learn_the_same_on_battles(quick_programs: None) -> None:
+def test_two_devices_learn_the_same_on_battles() -> None:
     """Networks and counts; of the buffers what is not padding, which holds whatever was played on after an end."""
     alone, shared = (on_battles("vdn", count) for count in (1, 2))
     assert int(alone.env_steps) == int(shared.env_steps)
