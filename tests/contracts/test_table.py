@@ -1,6 +1,7 @@
 """One contract over the whole table of presets: build, train, stop, go on, refuse."""
 
 import dataclasses
+import functools
 import pathlib
 import re
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from sizes import small
 
 from seca.algos.base import Algorithm
 from seca.config import LoopConfig, from_preset
+from seca.envs import registry
 from seca.envs.base import Env
 from seca.envs.registry import make
 from seca.errors import UsageError
@@ -138,11 +140,18 @@ def test_qatten_needs_the_parts_of_a_state() -> None:
         build("qatten", make("matrix/qtran").spec, small("qatten"))
 
 
+@functools.cache
+def on_map(env: str) -> Env:
+    """An environment, built once for all methods: on a large map that takes longer than the estimate."""
+    return make(env)
+
+
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("map_name", ["2s3z", "MMM2", "27m_vs_30m"])
 def test_what_does_not_fit_is_refused(name: str, map_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before compiling, with the estimate; with a MiB nothing trains, with 256 GiB everything does."""
     config = dataclasses.replace(from_preset(name), env=f"smac/{map_name}", loop=LoopConfig(runners=32))
+    monkeypatch.setattr(registry, "make", lambda env, options: on_map(env))
     monkeypatch.setattr(machine, "free_memory", lambda device: 2**20)
     with pytest.raises(UsageError, match=rf"training {name} on smac/{map_name} needs about [0-9.]+ GiB and 0.0 GiB"):
         run.prepare(config)
@@ -171,7 +180,7 @@ def test_buffers_are_smaller_where_episodes_are_larger(name: str) -> None:
     config: Any = PRESETS[name].config
     held = {}
     for map_name in ("2s3z", "MMM2", "27m_vs_30m"):
-        spec = make(f"smac/{map_name}").spec
+        spec = on_map(f"smac/{map_name}").spec
         size = build(name, spec, config).buffer_bytes
         assert 0 < size <= config.buffer_gib * 2**30
         held[map_name] = size / episode_bytes(spec)
