@@ -53,6 +53,7 @@ def played(
     return found[-1], state
 
 
+@pytest.mark.usefixtures("usual_programs")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "iterations", "changes", "expected"),
@@ -90,6 +91,7 @@ def holds_to_its_joint_value(state: TrainState) -> None:
     assert (summed >= joint - 0.1).all()
 
 
+@pytest.mark.usefixtures("usual_programs")
 @pytest.mark.slow
 def test_vdn_finds_the_best_sum() -> None:
     """On uniform data Q_tot becomes the least-squares fit r_i + c_j - m, whose best joint action is not (0, 0)."""
@@ -102,6 +104,7 @@ def test_vdn_finds_the_best_sum() -> None:
     np.testing.assert_allclose(np.asarray(q)[0][:, None] + np.asarray(q)[1][None], fit, atol=0.9)
 
 
+@pytest.mark.usefixtures("usual_programs")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "game", "expected"), [("iql", "additive", 3.0), ("vdn", "additive", 3.0), ("qmix", "peak", 12.0)]
