@@ -15,7 +15,7 @@ train: $(STAMP)  ## Train SeCA on smac/2s3z with a live display (RUN=, STEPS=, S
 test: $(STAMP)  ## The whole suite.
 	$(BIN)/python -m pytest tests -n 2 --dist worksteal
 
-test-fast: $(STAMP)  ## The inner loop: under 5 minutes on 2 cores.
+test-fast: $(STAMP)  ## The inner loop: all but the slow tests.
 	$(BIN)/python -m pytest tests -n 2 --dist worksteal -m "not slow"
 
 test-lowest test-newest: test-%: .venv-%/.installed  ## The fast tests at the lower bounds, and with the newest of all.

@@ -13,6 +13,41 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
+QUICK = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,  # The older emitters take a third of the time.
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
+"""Options of XLA with which a program compiles in a fraction of the time, hardly optimised."""
+USUAL = {
+    "xla_backend_optimization_level": 3,
+    "xla_llvm_disable_expensive_passes": False,
+    "xla_cpu_use_fusion_emitters": True,
+    "xla_cpu_parallel_codegen_split_count": 32,
+}
+"""XLA's own choices of the same."""
+
+
+def quick_flags() -> str:
+    """Those of `QUICK` that this version of XLA has, for XLA_FLAGS: at one it does not know a process aborts."""
+
+    def known(flags: list[str]) -> bool:
+        changes = {"XLA_FLAGS": " ".join(flags), "JAX_PLATFORMS": "cpu"}
+        command = [sys.executable, "-c", "import jax; jax.devices()"]
+        return subprocess.run(command, env=os.environ | changes, capture_output=True).returncode == 0
+
+    flags = [f"--{name}={str(value).lower()}" for name, value in QUICK.items()]
+    return " ".join(flags if known(flags) else [flag for flag in flags if known([flag])])
+
+
+# Nearly all of a test's time is compiling. In the environment, for processes of tests to have the same programs, and
+# xdist's workers. Who sets a level compiles as that says: `XLA_FLAGS=--xla_backend_optimization_level=3 make test`.
+if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quick_flags()}".strip()
+QUICKLY = [name for name, value in QUICK.items() if f"--{name}={str(value).lower()}" in os.environ["XLA_FLAGS"]]
+"""Options that are in force."""
+
 # Both before the first `import seca` and before JAX's backend starts, hence at import of this file.
 install_import_hook("seca", "beartype.beartype")
 jax.config.update("jax_platforms", "cpu")
@@ -60,26 +95,13 @@ def forget_programs() -> Iterator[None]:
     gc.collect()
 
 
-@functools.cache
-def quick_options() -> dict[str, bool]:
-    """Options of XLA, of those it has, that shorten compiling: its older emitters take a third of the time."""
-    known: dict[str, bool] = {}
-    for name, value in {"xla_cpu_use_fusion_emitters": False}.items():
-        try:
-            jax.jit(lambda x: x + 1, compiler_options={name: value})(0)
-            known[name] = value
-        except Exception:  # Another version of XLA, without the option: tests are slower, nothing else.
-            continue
-    return known
-
-
 @pytest.fixture
-def quick_programs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Programs compiled in a fraction of the time, hardly optimised: for tests that compile much and run little."""
-    monkeypatch.setattr(jax, "jit", functools.partial(jax.jit, compiler_options=quick_options()))
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+def usual_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is compiled by `jax.jit` within the test, and in processes it starts, is optimised as for users."""
+    options = {name: USUAL[name] for name in QUICKLY}
+    monkeypatch.setattr(jax, "jit", functools.partial(jax.jit, compiler_options=options))
+    flags = os.environ["XLA_FLAGS"].split()
+    monkeypatch.setenv("XLA_FLAGS", " ".join(flag for flag in flags if flag[2:].split("=")[0] not in options))
 
 
 Seca = Callable[..., subprocess.CompletedProcess[str]]

@@ -21,7 +21,7 @@ from seca.presets import PRESETS, compared
 from seca.train.iterate import make_iterate
 from seca.train.state import init_state
 
-pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
 EXTEND, CHOOSE = ((DOCS / name).read_text() for name in ("extend.md", "choose.md"))

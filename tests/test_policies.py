@@ -8,7 +8,7 @@ from reference import float64_fixture
 from seca.algos.q_learning import QLearningConfig
 from seca.policies import FloorConfig, floored_policy, linear
 
-pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 _ = float64_fixture
 

@@ -31,7 +31,7 @@ from seca.nets.mixers import Deep
 from seca.policies import FloorConfig, floored_log_probs, floored_policy, of_taken
 from seca.returns import lambda_returns
 
-pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 _ = float64_fixture
 CONFIG = ComaConfig(actor_hidden=8, critic_hidden=16)

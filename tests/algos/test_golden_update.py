@@ -26,8 +26,6 @@ from seca.order.named import ORDERS
 from seca.policies import entropy, of_taken
 from seca.types import EnvSpec
 
-pytestmark = pytest.mark.usefixtures("quick_programs")
-
 _ = float64_fixture
 CHUNK = 5  # Smaller than a batch and no divisor of it, so that chunks meet episode ends everywhere.
 

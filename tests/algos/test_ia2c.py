@@ -19,7 +19,7 @@ from seca.nets.agents import RecurrentAgent
 from seca.policies import entropy
 from seca.types import EnvSpec, Episodes
 
-pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 _ = float64_fixture
 CONFIG = Ia2cConfig(actor_hidden=8, critic_hidden=8, n_step=2, entropy_coef=0.05)

@@ -20,7 +20,7 @@ from seca.learning.trained import clipped_adam
 from seca.policies import entropy
 from seca.types import EnvSpec, PyTree
 
-pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 _ = float64_fixture
 CONFIG = LicaConfig(actor_hidden=8, critic_embed=8, critic_width=16)

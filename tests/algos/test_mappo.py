@@ -21,7 +21,7 @@ from seca.nets.agents import NormalisedAgent, agent_inputs
 from seca.policies import entropy, masked_log_probs
 from seca.types import Episodes
 
-pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 _ = float64_fixture
 CONFIG = MappoConfig(actor_hidden=8, critic_hidden=8, epochs=1, stretch=3, norm_decay=0.9)

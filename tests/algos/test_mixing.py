@@ -29,7 +29,7 @@ from seca.nets.agents import agent_inputs
 from seca.nets.mixers import Choice
 from seca.types import EnvSpec, Episodes
 
-pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 _ = float64_fixture
 ENV = dataclasses.replace(SPEC, ally_features=2)

@@ -19,7 +19,7 @@ from seca.learning import buffer as buffers
 from seca.learning.buffer import Replay
 from seca.learning.q_step import Returns, regress
 
-pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 ENV = dataclasses.replace(SPEC, ally_features=2)
 MIXINGS: dict[str, Mixing] = {

@@ -22,7 +22,7 @@ from seca.policies import entropy
 from seca.returns import lambda_returns
 from seca.types import Episodes, PyTree
 
-pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 _ = float64_fixture
 RIIT = RiitConfig(actor_hidden=8, critic_hidden=8, embed=6, off_policy=False, entropy_coef=0.1)

@@ -23,7 +23,7 @@ from seca.nets.agents import RecurrentAgent, agent_inputs
 from seca.nets.critics import CoalitionCritic
 from seca.types import EnvSpec
 
-pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 _ = float64_fixture
 CONFIG = SccConfig(

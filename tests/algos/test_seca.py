@@ -24,7 +24,7 @@ from seca.order.gradients import BY_GRADIENTS
 from seca.policies import entropy, masked_log_probs
 from seca.types import EnvSpec, Episodes
 
-pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 _ = float64_fixture
 CONFIG = SecaConfig(actor_hidden=8, critic_embed=8, critic_width=16)

@@ -89,7 +89,7 @@ def plain_gradients(learner, episodes: Episodes):
 
 
 @pytest.mark.slow
-def test_packed_update_is_several_times_faster_than_the_plain_one() -> None:
+def test_packed_update_is_several_times_faster_than_the_plain_one(usual_programs: None) -> None:
     """Interleaved in one process, best of several: at least twice as fast."""
     device = jax.devices()[0]
     algorithm = seca("test", SPEC, CONFIG)

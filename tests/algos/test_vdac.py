@@ -17,7 +17,7 @@ from seca.policies import FloorConfig, entropy, floored_policy
 from seca.returns import lambda_returns
 from seca.types import Episodes
 
-pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 _ = float64_fixture
 

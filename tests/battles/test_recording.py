@@ -24,6 +24,9 @@ from seca.smac import scenario, trace
 from seca.train import rollout
 from seca.train.state import init_state
 
+# Bit for bit: two programs of the same battle agree so as users have them, hardly optimised they need not.
+pytestmark = pytest.mark.usefixtures("usual_programs")
+
 
 @functools.cache
 def battles(map_name: str) -> list[Recording]:

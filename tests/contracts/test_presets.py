@@ -59,14 +59,13 @@ def solves(name: str, game: str, optimum: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_programs")
 @pytest.mark.parametrize(("game", "optimum"), [("anti-coordination", 1.0), ("additive", 3.0)])
 def test_seca_solves_the_other_games(game: str, optimum: float) -> None:
     solves("seca", game, optimum)
 
 
 @pytest.mark.slow
-def test_policies_climb_to_the_nearer_equilibrium(quick_programs: None) -> None:
+def test_policies_climb_to_the_nearer_equilibrium() -> None:
     """QTRAN's game: while nobody is sure of action 0 it costs each agent 12 more often than it pays 8.
 
     So the exact policy gradient leads from an even start to the equilibrium that pays 0, whatever the credit and
@@ -80,14 +79,13 @@ def test_policies_climb_to_the_nearer_equilibrium(quick_programs: None) -> None:
 
 
 @pytest.mark.slow
-def test_riit_alone_takes_what_pays_most(monkeypatch: pytest.MonkeyPatch, quick_programs: None) -> None:
+def test_riit_alone_takes_what_pays_most(monkeypatch: pytest.MonkeyPatch) -> None:
     """One agent, whose reward is its own: the monotone critic is then no constraint."""
     monkeypatch.setitem(GAMES, "alone", Game(np.array([0.2, 1.0, -0.5, 0.9]), "one agent; best 1"))
     solves("riit-online", "alone", 1.0)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_programs")
 @pytest.mark.parametrize("name", ["coma", "ia2c", "ippo", "lica"])
 def test_other_policies_learn_not_to_do_the_same(name: str) -> None:
     solves(name, "anti-coordination", 1.0)

@@ -1,6 +1,7 @@
 """One contract over the whole table of presets: build, train, stop, go on, refuse."""
 
 import dataclasses
+import functools
 import pathlib
 import re
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from sizes import small
 
 from seca.algos.base import Algorithm
 from seca.config import LoopConfig, from_preset
+from seca.envs import registry
 from seca.envs.base import Env
 from seca.envs.registry import make
 from seca.errors import UsageError
@@ -85,7 +87,7 @@ def goes_on_from_its_checkpoints(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
-def test_trains_on_a_battle(name: str, tiny: str, tmp_path: pathlib.Path, quick_programs: None) -> None:
+def test_trains_on_a_battle(name: str, tiny: str, tmp_path: pathlib.Path) -> None:
     env = make(tiny)
     algorithm = build(name, env.spec, small(name))
     iterate = make_iterate(env, algorithm, RUNNERS, jax.devices()[:1])
@@ -94,7 +96,7 @@ def test_trains_on_a_battle(name: str, tiny: str, tmp_path: pathlib.Path, quick_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["riit-reference", "scc-reference", "vmix-reference"])
-def test_references_train_on_a_battle(name: str, tiny: str, tmp_path: pathlib.Path, quick_programs: None) -> None:
+def test_references_train_on_a_battle(name: str, tiny: str, tmp_path: pathlib.Path) -> None:
     """Where a reference goes another way through the update: latest beside replayed episodes, sampler, masked floor."""
     env = make(tiny)
     changes: dict[str, Any] = {"latest_episodes": 12} if name == "riit-reference" else {}
@@ -115,7 +117,7 @@ VALUE_BASED = [name for name in METHODS if PRESETS[name].group == "value-based"]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in VALUE_BASED])
-def test_trains_on_a_matrix_game_and_solves_it(name: str, tmp_path: pathlib.Path, quick_programs: None) -> None:
+def test_trains_on_a_matrix_game_and_solves_it(name: str, tmp_path: pathlib.Path) -> None:
     """From a start that does not solve it: some networks happen to."""
     env, algorithm, iterate = on_focus_fire(name)
     evaluate = make_evaluate(env, algorithm, 32, jax.devices()[:1])
@@ -126,7 +128,7 @@ def test_trains_on_a_matrix_game_and_solves_it(name: str, tmp_path: pathlib.Path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in VALUE_BASED if name != "qatten"])
-def test_learns_values_on_a_matrix_game(name: str, tmp_path: pathlib.Path, quick_programs: None) -> None:
+def test_learns_values_on_a_matrix_game(name: str, tmp_path: pathlib.Path) -> None:
     """What Q-learners solve is in test_value_games.py: it takes more updates than a policy needs."""
     _, algorithm, iterate = on_focus_fire(name)
     goes_on_from_its_checkpoints(algorithm, iterate, 32, tmp_path)
@@ -138,11 +140,18 @@ def test_qatten_needs_the_parts_of_a_state() -> None:
         build("qatten", make("matrix/qtran").spec, small("qatten"))
 
 
+@functools.cache
+def on_map(env: str) -> Env:
+    """An environment, built once for all methods: on a large map that takes longer than the estimate."""
+    return make(env)
+
+
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("map_name", ["2s3z", "MMM2", "27m_vs_30m"])
 def test_what_does_not_fit_is_refused(name: str, map_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before compiling, with the estimate; with a MiB nothing trains, with 256 GiB everything does."""
     config = dataclasses.replace(from_preset(name), env=f"smac/{map_name}", loop=LoopConfig(runners=32))
+    monkeypatch.setattr(registry, "make", lambda env, options: on_map(env))
     monkeypatch.setattr(machine, "free_memory", lambda device: 2**20)
     with pytest.raises(UsageError, match=rf"training {name} on smac/{map_name} needs about [0-9.]+ GiB and 0.0 GiB"):
         run.prepare(config)
@@ -171,7 +180,7 @@ def test_buffers_are_smaller_where_episodes_are_larger(name: str) -> None:
     config: Any = PRESETS[name].config
     held = {}
     for map_name in ("2s3z", "MMM2", "27m_vs_30m"):
-        spec = make(f"smac/{map_name}").spec
+        spec = on_map(f"smac/{map_name}").spec
         size = build(name, spec, config).buffer_bytes
         assert 0 < size <= config.buffer_gib * 2**30
         held[map_name] = size / episode_bytes(spec)

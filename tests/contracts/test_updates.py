@@ -16,7 +16,7 @@ from seca.algos.base import Algorithm
 from seca.presets import PRESETS, build
 from seca.types import EnvSpec
 
-pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 _ = float64_fixture
 METHODS = [name for name, preset in PRESETS.items() if preset.group != "value-based" and name in (

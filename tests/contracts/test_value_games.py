@@ -53,6 +53,7 @@ def played(
     return found[-1], state
 
 
+@pytest.mark.usefixtures("usual_programs")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "iterations", "changes", "expected"),
@@ -90,6 +91,7 @@ def holds_to_its_joint_value(state: TrainState) -> None:
     assert (summed >= joint - 0.1).all()
 
 
+@pytest.mark.usefixtures("usual_programs")
 @pytest.mark.slow
 def test_vdn_finds_the_best_sum() -> None:
     """On uniform data Q_tot becomes the least-squares fit r_i + c_j - m, whose best joint action is not (0, 0)."""
@@ -102,6 +104,7 @@ def test_vdn_finds_the_best_sum() -> None:
     np.testing.assert_allclose(np.asarray(q)[0][:, None] + np.asarray(q)[1][None], fit, atol=0.9)
 
 
+@pytest.mark.usefixtures("usual_programs")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "game", "expected"), [("iql", "additive", 3.0), ("vdn", "additive", 3.0), ("qmix", "peak", 12.0)]
@@ -111,7 +114,7 @@ def test_games_within_reach_are_solved(name: str, game: str, expected: float) ->
 
 
 @pytest.mark.slow
-def test_attention_solves_a_game_whose_state_shows_the_agents(quick_programs: None) -> None:
+def test_attention_solves_a_game_whose_state_shows_the_agents() -> None:
     """Rewards that add up, in a state of one feature for each agent: a weighted sum of utilities is enough."""
     plain = make("matrix/additive")
     spec = dataclasses.replace(plain.spec, id="test/additive", state_size=3, ally_features=1)
@@ -137,7 +140,7 @@ def on_battles(name: str, n_devices: int) -> TrainState:
 
 
 @pytest.mark.slow
-def test_two_devices_learn_the_same_on_battles(quick_programs: None) -> None:
+def test_two_devices_learn_the_same_on_battles() -> None:
     """Networks and counts; of the buffers what is not padding, which holds whatever was played on after an end."""
     alone, shared = (on_battles("vdn", count) for count in (1, 2))
     assert int(alone.env_steps) == int(shared.env_steps)

@@ -13,7 +13,7 @@ from seca.nets.agents import RecurrentAgent, agent_inputs
 from seca.policies import Exploration
 from seca.types import TimeStep
 
-pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(("share", "greedy"), [(1.0, False), (0.3, False), (1.0, True)])

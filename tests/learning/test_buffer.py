@@ -11,7 +11,7 @@ from batches import SPEC, in_float32, random_episodes
 from seca.learning import buffer as buffers
 from seca.learning.buffer import Buffer
 
-pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 def test_buffer_keeps_the_latest_and_draws_only_what_it_holds() -> None:

@@ -16,7 +16,7 @@ from seca.learning.climbing import climb, climbing_gradient
 from seca.learning.rows import pack
 from seca.nets.critics import MixingWeights
 
-pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 _ = float64_fixture
 CONFIG = LicaConfig(actor_hidden=8, critic_embed=8, critic_width=16)

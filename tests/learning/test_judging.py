@@ -24,7 +24,7 @@ from seca.order.named import ORDERS
 from seca.order.simple import FIXED
 from seca.types import Episodes
 
-pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 _ = float64_fixture
 

@@ -15,7 +15,7 @@ from seca.learning.policy_gradient import PolicyLoss, actor_gradient
 from seca.nets.agents import RecurrentAgent
 from seca.types import Episodes
 
-pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 _ = float64_fixture
 

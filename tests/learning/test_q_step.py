@@ -34,7 +34,7 @@ from seca.learning.q_step import (
 from seca.nets.agents import RecurrentAgent
 from seca.nets.mixers import SumMixer
 
-pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 _ = float64_fixture
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -15,8 +15,6 @@ from seca.learning.rows import to_rows
 from seca.learning.through_time import GROUP, through_time
 from seca.types import EnvSpec, Episodes
 
-pytestmark = pytest.mark.usefixtures("quick_programs")
-
 _ = float64_fixture
 
 

@@ -10,7 +10,7 @@ from seca.learning.joint_critic import plain_taken_value
 from seca.nets.critics import MixingCritic
 from seca.nets.grouped import TILE, taken_value, tile
 
-pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 _ = float64_fixture
 

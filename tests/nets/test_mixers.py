@@ -21,8 +21,6 @@ from seca.nets.mixers import (
     SumMixer,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_programs")
-
 _ = float64_fixture
 
 

@@ -11,8 +11,6 @@ from seca.credit.counterfactual import counterfactual, counterfactual_fast
 from seca.nets.agents import NormalisedAgent, RecurrentAgent, agent_inputs
 from seca.nets.critics import MixingCritic
 
-pytestmark = pytest.mark.usefixtures("quick_programs")
-
 _ = float64_fixture
 
 

@@ -14,8 +14,6 @@ from seca.order.gradients import by_contribution, by_stage, on_path, transition_
 from seca.order.simple import by_entropy, by_probability, descending, shuffled
 from seca.policies import entropy
 
-pytestmark = pytest.mark.usefixtures("quick_programs")
-
 _ = float64_fixture
 N_AGENTS, N_ACTIONS, STATE = 3, 4, 6
 

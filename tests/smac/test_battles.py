@@ -52,9 +52,9 @@ AS_SHIPPED = ("3m", "2s3z", "MMM2", "corridor")
 
 @pytest.fixture
 def programs(name: str, request: pytest.FixtureRequest) -> None:
-    """`quick_programs` for the maps that are not in `AS_SHIPPED`."""
-    if name not in AS_SHIPPED:
-        request.getfixturevalue("quick_programs")
+    """`usual_programs` for the maps in `AS_SHIPPED`."""
+    if name in AS_SHIPPED:
+        request.getfixturevalue("usual_programs")
 
 
 @pytest.mark.usefixtures("programs")

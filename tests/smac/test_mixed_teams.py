@@ -109,7 +109,7 @@ def check(field: scenario.Scenario, battle: state.Battle, shown: PyTree) -> None
     assert (shown.reward[1:][done[:-1]] == 0).all()
 
 
-def test_all_units_against_all_units(quick_programs):
+def test_all_units_against_all_units():
     """One team of every unit against another: every unit meets every other."""
     field = teams(UNITS, UNITS)
     battle, shown = play(field, scenario.Options())
@@ -126,7 +126,7 @@ BARE: dict[str, tuple[list[str], list[str], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", BARE)
-def test_bare_teams(name, quick_programs):
+def test_bare_teams(name):
     """Empty sets of patients, friends and foes; who cannot be beaten is not, and the time limit is no defeat."""
     allies, enemies, command = BARE[name]
     field = teams(allies, enemies)
@@ -140,7 +140,7 @@ def test_bare_teams(name, quick_programs):
 
 
 @pytest.mark.parametrize("following", [True, False])
-def test_a_healer_without_a_patient_follows_or_waits(following, quick_programs):
+def test_a_healer_without_a_patient_follows_or_waits(following):
     """Machines cannot be healed: their medivac comes along with them, or stays where it starts."""
     field = teams(["marine"], ["stalker", "colossus", "medivac"])
     battle, shown = play(field, scenario.Options(medivac_follows=following))
@@ -152,14 +152,14 @@ def test_a_healer_without_a_patient_follows_or_waits(following, quick_programs):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
-def test_all_units_against_all_units_under_every_command(command, quick_programs):
+def test_all_units_against_all_units_under_every_command(command):
     field = teams(UNITS, UNITS)
     check(field, *play(field, scenario.Options(**command)))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("unit", UNITS)
-def test_one_unit_against_all(unit, quick_programs):
+def test_one_unit_against_all(unit):
     """Two of a kind against every unit, on either side, opponents in turn."""
     command = scenario.Options(**COMMANDS[UNITS.index(unit) % len(COMMANDS)])
     for allies, enemies in (([unit] * 2, UNITS), (UNITS, [unit] * 2)):

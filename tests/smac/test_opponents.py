@@ -220,7 +220,6 @@ def test_scripts_take_available_actions_and_fight(name):
     assert float(match("2s3z", "random", name).won.mean()) > 0.9
 
 
-@pytest.mark.usefixtures("quick_programs")
 @pytest.mark.parametrize(
     ("name", "enemy"), list(zip(scenario.map_names(), itertools.cycle(scripts.OPPONENTS), strict=False))
 )
@@ -515,7 +514,6 @@ def test_attack_move_against_itself_wins_half(name):
     assert float(end.won.sum() / (end.won | end.lost).sum()) == pytest.approx(0.5, abs=0.07 if bombs else 0.03)
 
 
-@pytest.mark.usefixtures("quick_programs")
 @pytest.mark.parametrize("name", EVEN)
 def test_mirror_images_stay_mirror_images(name):
     """With the enemy's rules on both sides and luck that is mirrored too, so is all that happens until they meet.

@@ -83,7 +83,6 @@ def test_units_have_the_numbers_of_their_sources(golden_dir, profile):
             assert tuple(unit.get(field) for field in FIELDS) == REST[name], name
 
 
-@pytest.mark.usefixtures("quick_programs")
 @pytest.mark.parametrize("name", ["2s3z", "MMM"])
 def test_battles_with_smaclites_numbers(name):
     """They start and go on."""

@@ -18,7 +18,7 @@ from seca.train.rollout import collect
 from seca.train.state import init_state, iteration_keys
 from seca.types import EnvSpec, TimeStep
 
-pytestmark = [pytest.mark.usefixtures("quick_programs"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 CONFIG = SecaConfig(actor_hidden=8, critic_embed=8, critic_width=16)
 LIMIT = 6

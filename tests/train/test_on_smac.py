@@ -11,6 +11,8 @@ from seca.presets import PRESETS, build
 from seca.train.iterate import make_iterate
 from seca.train.state import TrainState, init_state
 
+pytestmark = pytest.mark.usefixtures("usual_programs")
+
 
 @functools.lru_cache
 def setting(env_id: str):
