@@ -16,8 +16,6 @@ from seca.credit.sequential import SWEPT
 from seca.order.simple import IDENTITY
 from seca.train.rollout import collect
 
-pytestmark = pytest.mark.usefixtures("quick_programs")
-
 
 def audited(**changes: Any) -> Audit:
     return audit(forking.run(), dataclasses.replace(Plan(20, 50, kinds=KINDS), **changes))
