@@ -252,6 +252,9 @@ def evaluate(arguments: list[str]) -> int:
         enemy = f" against {options.opponent}" if options.opponent is not None else ""
         print(f"{result['env']}{enemy}, {options.checkpoint} checkpoint at {result['env_steps']:,} env steps")
         print(f"{options.episodes} greedy episodes, seed {options.seed}: {stats.sentence(result)}")
+        if "credit_share" in result:
+            share = f"{100 * result['credit_share']:.1f} %"
+            print(f"credit is {share} of what the policy follows; whether it is right: seca audit {options.run}")
     return 0
 
 

@@ -130,6 +130,9 @@ def test_evaluate_is_repeatable(finished_run: pathlib.Path, capsys: pytest.Captu
     assert re.search(r"16 greedy episodes, seed 0: win rate +[\d.]+ % \(95 % interval [\d.]+ to [\d.]+\), return", text)
     assert "latest checkpoint at 160 env steps" in text
     first = json.loads(_run(capsys, "evaluate", finished_run, "--episodes", 16, "--json"))
+    lines = [json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()]
+    assert first["credit_share"] == [line["credit_share"] for line in lines if line["kind"] == "train"][-1]
+    assert f"credit is {100 * first['credit_share']:.1f} % of what the policy follows" in text
     assert first == json.loads(_run(capsys, "evaluate", finished_run, "--episodes", 16, "--json"))
     assert len(first["episode_won"]) == 16
     best = json.loads(_run(capsys, "evaluate", finished_run, "--episodes", 16, "--checkpoint", "best", "--json"))

@@ -181,6 +181,8 @@ def update(
     metrics |= measure(episodes, acting, regressed, judged, slope, credit, order, axis)
     if config.td_correction:
         metrics["correction_abs"] = mean_over_steps(jnp.abs(correction), episodes, axis)
+        whole = mean_over_steps(jnp.abs(advantage), episodes, axis).mean()
+        metrics["credit_share"] = metrics["advantage_abs"] / jnp.where(whole > 0, whole, 1)
     return Learner(actor, critic, judged.state), metrics
 
 

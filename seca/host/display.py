@@ -24,6 +24,8 @@ class Status:
     win_rate: float | None = None
     test_return: float | None = None
     """Shown where nobody can win."""
+    credit_share: float | None = None
+    """Mean size of the agents' credits over that of what the policy follows, where it follows more than credits."""
 
     def text(self, steps: int) -> str:
         """One line: env steps, rate, time left, latest training return and test win rate (or test return)."""
@@ -32,8 +34,11 @@ class Status:
         train_return = "-" if self.train_return is None else f"{self.train_return:.2f}"
         return (
             f"{self.env_steps:,} of {steps:,} env steps | {_count(rate)} steps/s | ETA {left} | "
-            f"train return {train_return} | {self._test()}"
+            f"train return {train_return} | {self._test()}{self._credit()}"
         )
+
+    def _credit(self) -> str:
+        return "" if self.credit_share is None else f" | credit {100 * self.credit_share:.0f} % of signal"
 
     def _test(self) -> str:
         if self.win_rate is not None:
@@ -42,7 +47,8 @@ class Status:
 
     def short(self, steps: int) -> str:
         """The same for one line of a narrow terminal."""
-        whole = self.text(steps).replace(f" of {steps:,} env", "").replace(" steps/s", "/s")
+        whole = dataclasses.replace(self, credit_share=None).text(steps)
+        whole = whole.replace(f" of {steps:,} env", "").replace(" steps/s", "/s")
         return whole.replace("train return", "return").replace("test win rate", "win").replace("test return", "test")
 
 
@@ -61,7 +67,7 @@ class Meter:
             changes |= {"win_rate": line["win_rate"]} if "win_rate" in line else {"test_return": line["return_mean"]}
         else:
             now = self._clock()
-            changes["train_return"] = line["return_mean"]
+            changes |= {"train_return": line["return_mean"], "credit_share": line.get("credit_share")}
             if self._start is None:
                 self._start = (now, line["env_steps"])
             elif now > self._start[0]:

@@ -3,11 +3,26 @@
 import pathlib
 from typing import Any
 
+from seca.errors import UsageError
 from seca.host import machine
 from seca.runs import folder as folders
 from seca.runs import stats
+from seca.runs.folder import RunFolder
 from seca.runs.load import Kind, build_run, load_state
 from seca.train.evaluate import make_evaluate
+
+
+def credit_share(folder: RunFolder, env_steps: int) -> dict[str, float]:
+    """`credit_share` as training last wrote it before so many env steps; nothing where the policy follows credit alone.
+
+    Nothing either where the metrics are gone or damaged: the policy can be evaluated without.
+    """
+    try:
+        lines = folders.read_metrics(folder, "train")
+        shares = [line["credit_share"] for line in lines if "credit_share" in line and line["env_steps"] <= env_steps]
+    except (UsageError, KeyError, TypeError):
+        return {}
+    return {"credit_share": float(shares[-1])} if shares and isinstance(shares[-1], int | float) else {}
 
 
 def evaluate_run(
@@ -30,4 +45,5 @@ def evaluate_run(
         "seed": seed,
         "greedy": True,
         **({} if opponent is None else {"opponent": opponent}),
+        **credit_share(folder, int(state.env_steps)),
     } | stats.summary(evaluate(state, stats.evaluation_key(seed)))

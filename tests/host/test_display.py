@@ -31,6 +31,8 @@ def test_meter_leaves_out_the_iteration_that_compiles() -> None:
 def test_where_nobody_wins_returns_are_shown() -> None:
     meter = Meter(lambda: 0.0)
     assert meter.status.text(10).endswith("| train return - | test -")
+    shared = Status(credit_share=0.034)
+    assert shared.text(10).endswith("| test - | credit 3 % of signal") and shared.short(10).endswith("| test -")
     meter.update({"kind": "train", "env_steps": 1, "return_mean": 3.0})
     status = meter.update({"kind": "eval", "env_steps": 1, "return_mean": -1.5})
     assert status.text(10).endswith("| train return 3.00 | test return -1.50")
