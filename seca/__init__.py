@@ -2,6 +2,7 @@
 
     env = seca.make("smac/2s3z")        an environment by name
     run = seca.load("runs/x")           a trained run, ready to act
+    seca.audit(run, Plan())             its credit, held against the truth (`seca.audit`)
 
 Importing this package is light and changes no setting of JAX; both names are loaded when first used.
 """

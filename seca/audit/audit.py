@@ -15,7 +15,7 @@ from seca.algos.base import Algorithm, Claim, Claims
 from seca.audit.forks import Forks, Steps, standing_at
 from seca.audit.truth import Sums, ask
 from seca.credit.base import Credit, Kind
-from seca.envs.base import Env
+from seca.envs.base import Env, keys_replaced
 from seca.order.base import Order
 from seca.train.rollout import collect
 from seca.types import Episodes
@@ -110,6 +110,7 @@ def audit(
             are out of range.
     """
     claims = claims_of(run, credits, order)
+    check_pure(run.env)
     found = _Rounds(run, plan, claims, tuple(devices))
     sums = Sums.nothing(plan.steps, len(plan.kinds), run.env.spec.n_agents)
     if before is not None:
@@ -164,6 +165,28 @@ OWN = "credit"
 """The name of the method's own."""
 
 
+def check_pure(env: Env) -> None:
+    """Raise ValueError where `reset` or `step` do more than return something: their state is not all there is."""
+    reset = jax.make_jaxpr(env.reset, return_shape=True)
+    played, (state, _) = reset(jax.eval_shape(lambda: jax.random.split(numerics.key(0), 2)))
+    actions = jax.ShapeDtypeStruct((2, env.spec.n_agents), jnp.int32)
+    effects = played.effects | jax.make_jaxpr(env.step)(state, actions).effects
+    if effects:
+        raise ValueError(
+            f"`env` is {env.spec.id}, which is no pure function ({', '.join(sorted(map(str, effects)))}): its episodes "
+            "cannot be forked"
+        )
+
+
+def has_luck(env: Env) -> bool:
+    """Whether anything is drawn anew when its states are forked."""
+    if env.reseed is not keys_replaced:
+        return True
+    keys = jax.eval_shape(lambda: jax.random.split(numerics.key(0), 2))
+    leaves = jax.tree.leaves(jax.eval_shape(env.reset, keys)[0])
+    return any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in leaves)
+
+
 def check_addable(before: Audit, plan: Plan) -> None:
     """Raise ValueError unless steps or forks of the plan can be added to what was measured before."""
     for field in ("seed", "kinds", "order"):
@@ -187,6 +210,7 @@ def _about(run: Audited, claims: dict[str, Claims]) -> dict[str, Any]:
         "training_seed": run.config.seed,
         "env_steps": int(run.state.env_steps),
         "gamma": run.config.algorithm.gamma,
+        "luck": has_luck(run.env),
         "unit_names": names,
         "claims": {name: claim.kind for name, claim in claims.items()},
     }

@@ -103,6 +103,7 @@ def table(audit: Audit) -> str:
     lines = [
         f"{about['preset']} on {about['env']}, {about['env_steps']:,} env steps: "
         f"{plan.steps} steps of {len(np.unique(audit.battle))} episodes, {plan.forks} forks each, seed {plan.seed}",
+        *([] if about["luck"] else ["no luck found in the environment's state: it is taken to be deterministic"]),
         "",
         _HEAD,
     ]

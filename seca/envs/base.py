@@ -11,7 +11,7 @@ from seca.smac.simulator import Simulator
 from seca.types import EnvSpec, PyTree, TimeStep
 
 
-def _with_keys(state: PyTree, keys: Key[Array, " batch"]) -> PyTree:
+def keys_replaced(state: PyTree, keys: Key[Array, " batch"]) -> PyTree:
     """The state with a key of ours, different in every leaf, in place of each typed key in it."""
     leaves, tree = jax.tree.flatten(state)
     for number, leaf in enumerate(leaves):
@@ -36,7 +36,7 @@ class Env:
     """`step(state, actions)` returns the next state and time step."""
     state_batch_axis: int = 0
     """Batch axis of the leaves of the state (-1 where the simulator keeps the batch last for speed)."""
-    reseed: Callable[[PyTree, Key[Array, " batch"]], PyTree] = _with_keys
+    reseed: Callable[[PyTree, Key[Array, " batch"]], PyTree] = keys_replaced
     """`reseed(state, keys)`: the same states with other luck from here on, so that episodes can be forked. By default
     typed keys among the leaves of the state, one for each environment, are replaced and all else is taken to follow
     from the state and the actions; an environment that draws from anything else needs a function of its own."""

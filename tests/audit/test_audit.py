@@ -5,14 +5,17 @@ from typing import Any
 
 import forking
 import jax
+import jax.experimental
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seca.audit.audit import Audit, Plan, audit, claims_of
+from seca.audit.audit import Audit, Plan, audit, claims_of, has_luck
 from seca.audit.forks import Forks, standing_at
 from seca.credit.base import KINDS
 from seca.credit.sequential import SWEPT
+from seca.envs.base import keys_replaced
+from seca.envs.registry import make
 from seca.order.simple import IDENTITY
 from seca.train.rollout import collect
 
@@ -137,6 +140,40 @@ def test_the_same_luck_whatever_is_asked() -> None:
     )
     np.testing.assert_array_equal(found[:60], found[60:])
     assert len(set(found.tolist())) > 5
+
+
+def test_an_environment_with_effects_is_refused() -> None:
+    run = forking.run()
+
+    def step(state: Any, actions: Any) -> Any:
+        jax.experimental.io_callback(lambda: None, None)
+        return forking.env().step(state, actions)
+
+    run.env = dataclasses.replace(run.env, step=step)
+    with pytest.raises(ValueError, match=r"`env` is test/game, which is no pure function \(IO"):
+        audit(run, Plan(2, 2))
+
+
+def test_luck_is_found_and_drawn_anew() -> None:
+    """Typed keys of a state are replaced, different ones in every leaf, and nothing else is."""
+    assert has_luck(forking.env()) and not has_luck(make("matrix/peak", {})) and has_luck(make("smac/3m", {}))
+    keys, new = jax.random.split(jax.random.key(0), (2, 5))
+    state = {"first": keys, "second": keys, "place": jnp.arange(5)}
+    found = keys_replaced(state, new)
+    bits = [np.asarray(jax.random.key_data(found[name])) for name in ("first", "second")]
+    old = np.asarray(jax.random.key_data(keys))
+    assert (bits[0] != bits[1]).any(axis=1).all() and (bits[0] != old).any(axis=1).all()
+    np.testing.assert_array_equal(found["place"], state["place"])
+
+
+def test_a_forked_battle_keeps_all_but_its_luck() -> None:
+    env = make("smac/3m", {})
+    state, _ = env.reset(jax.random.split(jax.random.key(0), 4))
+    other = env.reseed(state, jax.random.split(jax.random.key(1), 4))
+    for path, leaf in jax.tree.leaves_with_path(state):
+        name = jax.tree_util.keystr(path)
+        same = np.array_equal(leaf, dict(jax.tree.leaves_with_path(other))[path])
+        assert same == (name != ".seed"), name
 
 
 def test_who_has_nothing_to_audit() -> None:
