@@ -271,9 +271,9 @@ def audit(arguments: list[str]) -> int:
     machine.configure(0, machine.cpu_cores())
     import jax
 
-    from seca.audit import findings
-    from seca.audit.audit import Plan
-    from seca.audit.command import audit_run, shown
+    from seca.truth import findings
+    from seca.truth.audit import Plan
+    from seca.truth.command import audit_run, shown
 
     plan = Plan(options.steps, options.forks, options.seed, typing.cast(tuple[Kind, ...], options.truth), options.order)
     with shown() as tell:

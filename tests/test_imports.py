@@ -33,12 +33,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": _LEARN | {"errors", "files", "presets"},
     "host": {"errors", "types", "files", "numerics", "envs", "config", "__init__"},
     "runs": _RUNS | {"host", "__init__"},
-    "audit": _RUNS | {"host", "runs"},
+    "truth": _RUNS | {"host", "runs"},
     "report": _RUNS | {"runs"},
     "battles": _RUNS | {"host", "runs", "__init__"},
-    "cli": _RUNS | {"host", "runs", "audit", "report", "battles", "__init__"},
+    "cli": _RUNS | {"host", "runs", "truth", "report", "battles", "__init__"},
     "__main__": {"cli", "host"},
-    "__init__": {"envs", "runs", "audit"},
+    "__init__": {"envs", "runs", "truth"},
 }
 
 

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Bool
 
 from seca import files
-from seca.audit.audit import OWN, SIGNAL, Audit, Plan
-from seca.audit.score import Score, score
-from seca.audit.truth import Sums
 from seca.errors import UsageError
+from seca.truth.asked import Sums
+from seca.truth.audit import OWN, SIGNAL, Audit, Plan
+from seca.truth.score import Score, score
 
 FORMAT = 1
 TEAM = "team alone"

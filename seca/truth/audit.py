@@ -12,12 +12,12 @@ from jaxtyping import Array, Key
 
 from seca import numerics
 from seca.algos.base import Algorithm, Claim, Claims
-from seca.audit.forks import Forks, Steps, standing_at
-from seca.audit.truth import Sums, ask
-from seca.credit.base import Credit, Kind
+from seca.credit.base import KINDS, Credit, Kind
 from seca.envs.base import Env, keys_replaced
 from seca.order.base import Order
 from seca.train.rollout import collect
+from seca.truth.asked import Sums, ask
+from seca.truth.forks import Forks, Steps, standing_at
 from seca.types import Episodes
 
 EPISODES = 32
@@ -53,8 +53,8 @@ class Plan:
     forks: int = 256
     """Forks of each step."""
     seed: int = 0
-    kinds: tuple[Kind, ...] = ("sequential",)
-    """Truths to measure."""
+    kinds: tuple[Kind, ...] = ()
+    """Truths to measure; those that are claimed come first, named or not."""
     order: str | None = None
     """Name of another order than the method's own."""
 
@@ -87,7 +87,7 @@ class Audit:
 
 def audit(
     run: Audited,
-    plan: Plan,
+    plan: Plan = Plan(),
     credits: Sequence[Credit] = (),
     order: Order | None = None,
     before: Audit | None = None,
@@ -111,6 +111,9 @@ def audit(
     """
     claims = claims_of(run, credits, order)
     check_pure(run.env)
+    check_plan(plan)
+    needed = [claim.kind for claim in claims.values()]
+    plan = dataclasses.replace(plan, kinds=tuple(dict.fromkeys((*needed, *plan.kinds))))
     found = _Rounds(run, plan, claims, tuple(devices))
     sums = Sums.nothing(plan.steps, len(plan.kinds), run.env.spec.n_agents)
     if before is not None:
@@ -163,6 +166,16 @@ def claims_of(run: Audited, credits: Sequence[Credit] = (), order: Order | None 
 
 OWN = "credit"
 """The name of the method's own."""
+
+
+def check_plan(plan: Plan) -> None:
+    """Raise ValueError for numbers of steps or forks that mean nothing, and for what is no kind of truth."""
+    for field, least in (("steps", 1), ("forks", 2)):
+        if getattr(plan, field) < least:
+            raise ValueError(f"`{field}` is {getattr(plan, field)}; it must be at least {least}")
+    for kind in plan.kinds:
+        if kind not in KINDS:
+            raise ValueError(f"`kinds` holds '{kind}'; choose among {', '.join(KINDS)}")
 
 
 def check_pure(env: Env) -> None:

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from seca.audit.truth import Sums, ask, before
 from seca.credit.base import KINDS, Kind
+from seca.truth.asked import Sums, ask, before
 
 FORKS, N_AGENTS = 23, 5
 

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seca.audit.audit import Audit, Plan, audit, claims_of, has_luck
-from seca.audit.forks import Forks, standing_at
 from seca.credit.base import KINDS
 from seca.credit.sequential import SWEPT
 from seca.envs.base import keys_replaced
 from seca.envs.registry import make
 from seca.order.simple import IDENTITY
 from seca.train.rollout import collect
+from seca.truth.audit import Audit, Plan, audit, claims_of, has_luck
+from seca.truth.forks import Forks, standing_at
 
 
 def audited(**changes: Any) -> Audit:
@@ -42,7 +42,7 @@ _PLAYED: dict[tuple[int, int], Any] = {}
 
 def _history(run: Any, found: Audit, number: int) -> tuple[int, tuple[int, ...] | None]:
     """Where the step is taken, and what the agents did before it."""
-    from seca.audit.audit import EPISODES, _round_keys
+    from seca.truth.audit import EPISODES, _round_keys
 
     round_, episode = divmod(int(found.battle[number]), EPISODES)
     key = found.plan.seed, round_

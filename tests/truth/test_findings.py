@@ -8,9 +8,9 @@ import forking
 import numpy as np
 import pytest
 
-from seca.audit import findings, picture
-from seca.audit.audit import Audit, Plan, audit
 from seca.errors import UsageError
+from seca.truth import findings, picture
+from seca.truth.audit import Audit, Plan, audit
 
 
 @pytest.fixture(scope="module")

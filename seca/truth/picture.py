@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seca import files
-from seca.audit import findings
-from seca.audit.audit import OWN, Audit
+from seca.truth import findings
+from seca.truth.audit import OWN, Audit
 
 BINS = 10
 """Of the calibration curve, each with as many agent steps."""

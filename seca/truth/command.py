@@ -1,6 +1,5 @@
 """`seca audit RUN`: from a run folder to the files and the table."""
 
-import dataclasses
 import pathlib
 import sys
 import time
@@ -13,9 +12,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from seca import files
-from seca.audit import findings, picture
-from seca.audit.audit import DRAWN, EPISODES, Audit, Plan, Tell, audit, check_addable, claims_of
-from seca.audit.forks import LANES
 from seca.credit.base import Credit
 from seca.credit.named import CREDITS
 from seca.errors import UsageError, refusing
@@ -25,6 +21,9 @@ from seca.order.named import ORDERS
 from seca.runs import folder as folders
 from seca.runs import opponent as opponents
 from seca.runs.load import Kind, LoadedRun, load
+from seca.truth import findings, picture
+from seca.truth.audit import DRAWN, EPISODES, Audit, Plan, Tell, audit, claims_of
+from seca.truth.forks import LANES
 
 
 def audit_run(
@@ -51,9 +50,8 @@ def audit_run(
     run = load(path, checkpoint)
     with refusing():
         others, order = _credits(run, credits), _order(run, plan.order)
-        plan = _with_kinds(run, plan, others, order)
+        claims_of(run, others, order)  # Whether there is anything, before memory is looked at.
         if before is not None:
-            check_addable(before, plan)
             _check_same(before, run, checkpoint, credits)
         _check_memory(run, devices)
         found = audit(run, plan, others, order, before, devices, tell)
@@ -103,12 +101,6 @@ def _order(run: LoadedRun, name: str | None) -> Order | None:
     if name not in ORDERS:
         raise UsageError(f"`order` is '{name}': choose one of {', '.join(ORDERS)}")
     return ORDERS[name](getattr(run.config.algorithm, "path", GradientOrder()))
-
-
-def _with_kinds(run: LoadedRun, plan: Plan, credits: Sequence[Credit], order: Order | None) -> Plan:
-    """The plan, with every truth that a claim asks for first."""
-    needed = [claim.kind for claim in claims_of(run, credits, order).values()]
-    return dataclasses.replace(plan, kinds=tuple(dict.fromkeys((*needed, *plan.kinds))))
 
 
 def needed_bytes(run: LoadedRun) -> int:

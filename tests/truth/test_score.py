@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from seca.audit.score import score
+from seca.truth.score import score
 
 
 def made(noise: float, steps: int = 4000, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
