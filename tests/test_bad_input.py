@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from refusals import assert_one_line, assert_refused
 
-from seca.cli import BenchOptions, EvaluateOptions, PlotOptions, ResumeOptions, WatchOptions
+from seca.cli import AuditOptions, BenchOptions, EvaluateOptions, PlotOptions, ResumeOptions, WatchOptions
 from seca.config import RunConfig
 from seca.presets import PRESETS
 from seca.train.loop import LoopConfig
@@ -215,6 +215,22 @@ INPUTS: list[tuple[list[str], list[str]]] = [
     (["resume", "occupied/file.txt"], ["`run`", "occupied/file.txt", "no such folder"]),
     (["resume", "absent", "absent2"], ["absent2"]),
     (["evaluate"], ["RUN", "required"]),
+    (["audit"], ["RUN", "required"]),
+    (["audit", "absent"], ["`run`", "absent", "no such folder"]),
+    (["audit", "absent", "--steps", "0"], ["`steps`", "0", "from 1 to 100000"]),
+    (["audit", "absent", "--forks", "0"], ["`forks`", "0", "from 2 to 1000000"]),
+    (["audit", "absent", "--forks", "1"], ["`forks`", "1", "from 2 to 1000000"]),
+    (["audit", "absent", "--forks", "many"], ["--forks", "many", "whole number"]),
+    (["audit", "absent", "--seed", "-1"], ["`seed`", "-1"]),
+    (["audit", "absent", "--truth", "luck"], ["`truth`", "luck", "counterfactual", "shapley"]),
+    (["audit", "absent", "--credits", "luck"], ["`credits`", "luck", "swept", "shapley"]),
+    (["audit", "absent", "--credits", "swept", "swept"], ["`credits`", "swept", "twice"]),
+    (["audit", "absent", "--order", "luck"], ["`order`", "luck", "gradients", "random"]),
+    (["audit", "absent", "--checkpoint", "oldest"], ["--checkpoint", "oldest", "latest", "best"]),
+    (["audit", "absent", "--out", ""], ["`out`", "''"]),
+    (["audit", "absent", "--add", "yes"], ["yes"]),
+    (["audit", "absent", "--json", "yes"], ["yes"]),
+    (["audit", "occupied"], ["`run`", "occupied", "not a run folder"]),
     (["evaluate", "pipe"], ["`run`", "pipe", "no such folder"]),
     (["evaluate", "absent", "--checkpoint", "oldest"], ["--checkpoint", "oldest", "latest", "best"]),
     (["evaluate", "absent", "--opponent", ""], ["`opponent`", "''"]),
@@ -310,6 +326,7 @@ def test_options_of_algorithms(
         ("train", LoopConfig),
         ("resume", ResumeOptions),
         ("evaluate", EvaluateOptions),
+        ("audit", AuditOptions),
         ("plot", PlotOptions),
         ("watch", WatchOptions),
         ("bench", BenchOptions),

@@ -66,7 +66,14 @@ def _records(config: Any) -> Iterator[type]:
 
 
 KINDS = {kind for preset in PRESETS.values() for kind in _records(preset.config)} | set(_records(RunConfig()))
-COMMANDS = {cli.EvaluateOptions, cli.BenchOptions, cli.WatchOptions, cli.PlotOptions, cli.ResumeOptions}
+COMMANDS = {
+    cli.EvaluateOptions,
+    cli.AuditOptions,
+    cli.BenchOptions,
+    cli.WatchOptions,
+    cli.PlotOptions,
+    cli.ResumeOptions,
+}
 ELSEWHERE = {"fps", "every"}
 """Where pictures are made, which is not done by the command line alone."""
 

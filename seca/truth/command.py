@@ -41,8 +41,10 @@ def audit_run(
     Raises UsageError when the run cannot be read or has nothing to audit, there are files already and nothing is to be
     added to them, or what is to be added does not fit.
     """
+    check_names(credits, plan.order)
+    given = None if out is None else files.usable("out", out)
     folder = folders.existing(path)
-    out = folder.path / "audit" if out is None else files.usable("out", out)
+    out = given or folder.path / "audit"
     data = out.with_name(out.name + ".npz")
     before = findings.load(data) if add else None
     if before is None and data.exists():
@@ -80,14 +82,21 @@ def _check_same(before: Audit, run: LoadedRun, checkpoint: Kind, credits: Sequen
             )
 
 
+def check_names(credits: Sequence[str], order: str | None) -> None:
+    """Raise UsageError for a credit or an order that nobody knows, and for credits named twice."""
+    for number, name in enumerate(credits):
+        if name not in CREDITS:
+            raise UsageError(f"`credits` holds '{name}': choose among {', '.join(CREDITS)}")
+        if name in credits[:number]:
+            raise UsageError(f"`credits` holds '{name}' twice")
+    if order is not None and order not in ORDERS:
+        raise UsageError(f"`order` is '{order}': choose one of {', '.join(ORDERS)}")
+
+
 def _credits(run: LoadedRun, names: Sequence[str]) -> list[Credit]:
     """Credits by name, with the numbers of samples and orders that the run would use."""
     spec, config, made = run.env.spec, run.config.algorithm, []
-    for number, name in enumerate(names):
-        if name not in CREDITS:
-            raise UsageError(f"`credits` holds '{name}': choose among {', '.join(CREDITS)}")
-        if name in names[:number]:
-            raise UsageError(f"`credits` holds '{name}' twice")
+    for name in names:
         credit = CREDITS[name](getattr(config, "credit_samples", 8), getattr(config, "credit_orders", 8))
         credit.check(spec.n_agents, spec.n_actions)
         made.append(credit)
@@ -98,8 +107,6 @@ def _order(run: LoadedRun, name: str | None) -> Order | None:
     """An order by name, with the options of the run's."""
     if name is None:
         return None
-    if name not in ORDERS:
-        raise UsageError(f"`order` is '{name}': choose one of {', '.join(ORDERS)}")
     return ORDERS[name](getattr(run.config.algorithm, "path", GradientOrder()))
 
 

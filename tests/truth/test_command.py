@@ -1,0 +1,77 @@
+"""`seca audit` of a run folder: files and table, adding to them, and what it refuses."""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+from refusals import assert_refused, snapshot
+
+from seca import cli
+
+
+def audit(run: pathlib.Path, *options: object) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["audit", str(run), *map(str, options)])
+    assert ended.value.code == 0
+
+
+def test_a_run_is_audited_and_added_to(copied_run: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = snapshot(copied_run)
+    audit(copied_run, "--steps", 6, "--forks", 8, "--truth", "shapley", "--credits", "independent")
+    printed = capsys.readouterr().out
+    assert "seca on matrix/focus-fire, 160 env steps: 6 steps of " in printed
+    for name in (
+        "credit (sequential)",
+        "credit + team",
+        "independent",
+        "team alone",
+        "it is taken to be deterministic",
+    ):
+        assert name in printed
+    written = json.loads((copied_run / "audit.json").read_text())
+    assert written["plan"]["kinds"] == ["sequential", "independent", "shapley"]
+    assert written["about"]["env_steps"] == 160 and written["about"]["session"]["seca"]
+    assert (copied_run / "audit.png").read_bytes()[:4] == b"\x89PNG"
+    after = {path: content for path, content in snapshot(copied_run).items() if pathlib.Path(path).stem != "audit"}
+    assert after == before, "an audit changes nothing in the run"
+
+    same = ["--truth", "shapley", "--credits", "independent"]
+    refusals = [
+        (["--steps", 6, "--forks", 8], ["`out`", "audit.npz exists already", "--add"]),
+        (["--add", "--steps", 6, "--forks", 4, *same], ["`forks` is 4", "8"]),
+        (["--add", "--steps", 5, "--forks", 8, *same], ["`steps` is 5", "6"]),
+        (["--add", "--steps", 6, "--forks", 8, "--seed", 1, *same], ["`seed` is 1", "made with 0"]),
+        (["--add", "--steps", 6, "--forks", 8, "--order", "random", *same], ["`order` is random", "None"]),
+        (["--add", "--steps", 6, "--forks", 8], ["`credits`", "independent"]),
+        (["--add", "--steps", 6, "--forks", 8, "--out", "nowhere", *same], ["`add`", "nowhere.npz"]),
+    ]
+    for options, fragments in refusals:
+        assert_refused(["audit", str(copied_run), *map(str, options)], fragments, copied_run, capsys)
+    audit(copied_run, "--steps", 7, "--forks", 10, "--add", "--json", *same)
+    told = json.loads(capsys.readouterr().out)
+    assert told["plan"]["forks"] == 10 and told == json.loads((copied_run / "audit.json").read_text())
+    with np.load(copied_run / "audit.npz") as stored:
+        assert (stored["sum_forks"] == 10).all() and len(stored["sum_forks"]) == 7
+
+
+def test_another_order_and_the_best_policy(copied_run: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    out = tmp_path / "other"
+    options = ["--steps", 4, "--forks", 4, "--out", out, "--seed", 3]
+    audit(copied_run, *options, "--order", "identity", "--checkpoint", "best")
+    with np.load(f"{out}.npz") as stored:
+        assert (stored["order"] == [0, 1]).all()
+
+
+def test_a_run_that_judges_the_team_alone(
+    copied_run: pathlib.Path, seca, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "alone"
+    options = ["--env", "matrix/focus-fire", "--runners", 4, "--eval-episodes", 8, "--steps", 8, "--out", run]
+    assert seca("train", "ippo", *options).returncode == 0
+    assert_refused(["audit", str(run)], ["`run` was trained with ippo", "judges the team alone"], tmp_path, capsys)
+    untrained = tmp_path / "untrained"
+    shutil.copytree(copied_run, untrained)
+    shutil.rmtree(untrained / "checkpoints")
+    assert_refused(["audit", str(untrained)], ["`run`", "no latest checkpoint"], tmp_path, capsys)
