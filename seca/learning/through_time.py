@@ -6,6 +6,8 @@ differentiated, the gradient is that of the unrolled network (tests/learning/tes
 recorded by an earlier policy, as in the second and later actor steps on a batch, each row's output is a function of the
 present parameters and the recorded state before it, and the gradient goes back as if those parameters had made these
 states: an approximation, by what the parameters have moved since. Its work follows the longest episode.
+
+Outputs, loss and gradient of a block are had in one visit, which `jax.custom_vjp` cannot: benchmarks/bptt.py.
 """
 
 import dataclasses
