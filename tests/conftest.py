@@ -104,6 +104,13 @@ def usual_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XLA_FLAGS", " ".join(flag for flag in flags if flag[2:].split("=")[0] not in options))
 
 
+@pytest.fixture(autouse=True)
+def played_programs(request: pytest.FixtureRequest) -> None:
+    """Slow tests of the simulator play battles by the thousand: there the time is running, and optimising pays."""
+    if request.node.get_closest_marker("slow") is not None and "smac" in request.path.parts:
+        request.getfixturevalue("usual_programs")
+
+
 Seca = Callable[..., subprocess.CompletedProcess[str]]
 
 SMALL_RUN = ["seca", "--env", "matrix/focus-fire", "--runners", "4", "--eval-episodes", "8"]
