@@ -59,10 +59,10 @@ class AuditOptions:
 
     run: Positional[RunPath]
     """Run folder; its method must tell agents apart."""
-    steps: Annotated[int, Range(1, 100_000)] = 64
-    """Steps of the team to draw, from episodes of the policy itself."""
-    forks: Annotated[int, Range(2, 1_000_000)] = 256
-    """Forks of each step; a standard error falls with the root of it."""
+    steps: Annotated[int, Range(1, 100_000)] | None = None
+    """Steps of the team to draw, from episodes of the policy itself: 64, or as many as there are with --add."""
+    forks: Annotated[int, Range(2, 1_000_000)] | None = None
+    """Forks of each step, 256 or as there are; a standard error falls with the root of it."""
     checkpoint: Literal["latest", "best"] = "latest"
     """Which policy, and which critic."""
     seed: Seed = 0
@@ -254,7 +254,7 @@ def evaluate(arguments: list[str]) -> int:
         print(f"{options.episodes} greedy episodes, seed {options.seed}: {stats.sentence(result)}")
         if "credit_share" in result:
             share = f"{100 * result['credit_share']:.1f} %"
-            print(f"credit is {share} of what the policy follows; whether it is right: seca audit {options.run}")
+            print(f"mean size of the credit: {share} of that of all the policy follows; is it right? seca audit RUN")
     return 0
 
 
@@ -272,13 +272,22 @@ def audit(arguments: list[str]) -> int:
     import jax
 
     from seca.truth import findings
-    from seca.truth.audit import Plan
     from seca.truth.command import audit_run, shown
 
-    plan = Plan(options.steps, options.forks, options.seed, typing.cast(tuple[Kind, ...], options.truth), options.order)
     with shown() as tell:
         found, paths = audit_run(
-            options.run, plan, options.checkpoint, options.credits, options.out, options.add, jax.devices(), tell
+            options.run,
+            options.steps,
+            options.forks,
+            options.seed,
+            typing.cast(tuple[Kind, ...], options.truth),
+            options.checkpoint,
+            options.credits,
+            options.order,
+            options.out,
+            options.add,
+            jax.devices(),
+            tell,
         )
     print(json.dumps(findings.result(found)) if options.json else findings.table(found))
     for path in () if options.json else paths:

@@ -132,7 +132,7 @@ def test_evaluate_is_repeatable(finished_run: pathlib.Path, capsys: pytest.Captu
     first = json.loads(_run(capsys, "evaluate", finished_run, "--episodes", 16, "--json"))
     lines = [json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()]
     assert first["credit_share"] == [line["credit_share"] for line in lines if line["kind"] == "train"][-1]
-    assert f"credit is {100 * first['credit_share']:.1f} % of what the policy follows" in text
+    assert f"size of the credit: {100 * first['credit_share']:.1f} % of that of all the policy follows" in text
     assert first == json.loads(_run(capsys, "evaluate", finished_run, "--episodes", 16, "--json"))
     assert len(first["episode_won"]) == 16
     best = json.loads(_run(capsys, "evaluate", finished_run, "--episodes", 16, "--checkpoint", "best", "--json"))

@@ -55,6 +55,8 @@ class Claim(eqx.Module):
     """Agent at each position, where the credit depends on who is judged first."""
     signal: Float[Array, "batch time agents"] | None = None
     """What the policy follows, where something is added to the credit that is the same for all agents."""
+    team: Float[Array, "batch time"] | None = None
+    """The critic's TD error, which is nobody's: a floor to what a credit should be."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ import functools
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from seca.algos.base import Algorithm, Claim, Claims
@@ -16,6 +17,8 @@ from seca.learning.joint_critic import (
     MixingCriticConfig,
     chunk_rows,
     fresh_mixing_critic,
+    regression_targets,
+    taken_values,
     train_mixing_critic,
     working_floats,
 )
@@ -128,8 +131,11 @@ def claim(
     del env_steps, key  # No schedules, nothing drawn.
     acting = acting_over(learner.actor.params, episodes)
     packed = pack(episodes.valid, chunk_rows(spec, config))
-    up = climb(learner.critic.params, mixing_value_and_slope, episodes.state, acting.probs, packed)
-    return Claim(along_slope(up, acting, episodes))
+    critic, returns = learner.critic, (config.gamma, config.td_lambda, config.time_limit)
+    up = climb(critic.params, mixing_value_and_slope, episodes.state, acting.probs, packed)
+    taken = taken_values(critic.params, episodes, packed)[:, :-1]
+    error = regression_targets(critic.target, episodes, packed, *returns) - taken
+    return Claim(along_slope(up, acting, episodes), team=jnp.where(episodes.valid, error, 0))
 
 
 def memory(batch: int, spec: EnvSpec, config: LicaConfig) -> int:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray
 from seca.algos.base import Algorithm, Claim, Claims
 from seca.algos.mixing import Mixing, MonotoneMixing, TransformedMixing, WeightedMixing, method_of
 from seca.learning import buffer as buffers
-from seca.learning.acting import act_on_values, initial_carry, n_agent_inputs, unroll
+from seca.learning.acting import act_on_values, initial_carry, n_agent_inputs, unroll, utility_gain
 from seca.learning.buffer import Replay, ReplayOptions
 from seca.learning.devices import global_sum
 from seca.learning.measures import count_steps
@@ -23,7 +23,7 @@ from seca.learning.options import check_numbers
 from seca.learning.q_step import Mixers, Networks, Regressed, Returns, regress
 from seca.learning.trained import Copied, Trained, clipped_adam, clipped_rmsprop, fresh, never_copied, norm
 from seca.nets.agents import RecurrentAgent
-from seca.policies import Exploration, epsilon_greedy_probs, of_taken
+from seca.policies import Exploration
 from seca.ranges import Count, Fraction, Positive, Range
 from seca.returns import LambdaTargets
 from seca.types import EnvSpec, Episodes, PyTree
@@ -193,11 +193,8 @@ def measure(found: Regressed, batch: Episodes, axis: str | None) -> dict[str, Ar
 def claim(learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyArray, config: QLearningConfig) -> Claim:
     """What each agent's utility says of its action: q_i(u_i) - sum_a pi_i(a) q_i(a), pi epsilon-greedy."""
     del key  # Nothing is drawn.
-    n_actions, avail = episodes.avail.shape[-1], episodes.avail[:, :-1]
-    q = unroll(learner.networks.params.agent, episodes).outputs[:, :-1, :, :n_actions]
-    probs = epsilon_greedy_probs(q, avail, config.epsilon(env_steps))
-    gain = of_taken(q, episodes.actions[:, :-1]) - (probs * q).sum(axis=-1)
-    return Claim(jnp.where(episodes.valid[..., None], gain, 0))
+    q = unroll(learner.networks.params.agent, episodes).outputs[:, :-1, :, : episodes.avail.shape[-1]]
+    return Claim(utility_gain(q, episodes, config.epsilon(env_steps)))
 
 
 def memory(batch: int, spec: EnvSpec, config: QLearningConfig, make_mixer: MakeMixer | None = None) -> int:

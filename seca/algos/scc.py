@@ -14,7 +14,7 @@ from seca.algos.base import Algorithm, Claim, Claims
 from seca.credit.base import Mixed
 from seca.credit.shapley import check_pairs, shapley_fast
 from seca.learning import buffer as buffers
-from seca.learning.acting import act_on_values, initial_carry, n_agent_inputs, unroll
+from seca.learning.acting import act_on_values, initial_carry, n_agent_inputs, unroll, utility_gain
 from seca.learning.buffer import Replay, ReplayOptions
 from seca.learning.devices import episode_keys, global_sum, step_keys
 from seca.learning.joint_critic import CRITIC_CHUNK, fit, regression_targets
@@ -266,10 +266,13 @@ def train(
 
 
 def claim(learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyArray, config: SccConfig) -> Claim:
-    """The shares that its agents' values are regressed to."""
-    del env_steps  # The critic knows of no policy.
-    batch, keys = of_observations(episodes), episode_keys(key, episodes.valid.shape[0], None)
-    return Claim(credits_of(learner.critic.params, batch, pack(batch.valid, CHUNK), keys, config))
+    """What the agents act on: q_i(u_i) less its mean under the epsilon-greedy policy, q_i regressed to Shapley shares.
+
+    Those shares are of coalitions without the absent agents' actions, not with those drawn again.
+    """
+    del key  # Nothing is drawn.
+    q = unroll(learner.actor.params, episodes).outputs[:, :-1]
+    return Claim(utility_gain(q, episodes, config.epsilon(env_steps)))
 
 
 def memory(batch: int, spec: EnvSpec, config: SccConfig) -> int:

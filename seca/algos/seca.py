@@ -182,7 +182,7 @@ def update(
     if config.td_correction:
         metrics["correction_abs"] = mean_over_steps(jnp.abs(correction), episodes, axis)
         whole = mean_over_steps(jnp.abs(advantage), episodes, axis).mean()
-        metrics["credit_share"] = metrics["advantage_abs"] / jnp.where(whole > 0, whole, 1)
+        metrics["credit_share"] = jnp.where(whole > 0, metrics["advantage_abs"] / whole, 0)
     return Learner(actor, critic, judged.state), metrics
 
 
@@ -218,7 +218,7 @@ def train_actor(
 def claims(spec: EnvSpec, config: SecaConfig, credit: Credit, order: Order, own: bool = True) -> Claims:
     """Each agent's advantage, as an update on these episodes would take it without critic steps before.
 
-    Where the order is not the run's `own`, it remembers nothing.
+    Where the order is not the run's `own`, it begins anew, and remembers nothing.
     """
 
     def fn(learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyArray) -> Claim:
@@ -226,16 +226,18 @@ def claims(spec: EnvSpec, config: SecaConfig, credit: Credit, order: Order, own:
         acting, critic = acting_over(learner.actor.params, episodes), learner.critic
         packed = pack(episodes.valid, chunk_rows(spec, config))
         keys = episode_keys(key, episodes.valid.shape[0], None)
-        state = learner.order if own else order.init(key, spec.n_agents)
+        state = learner.order if own else order.init(jax.random.key(0), spec.n_agents)
         judged = judge(critic.params, episodes, acting.probs, packed, credit, order, state, keys, None)
         returns = config.gamma, config.td_lambda, config.time_limit
         error = regression_targets(critic.target, episodes, packed, *returns) - judged.taken
-        shared = config.td_correction * jnp.where(episodes.valid, error, 0)
-        ranks = judged.order if credit.reads_order else None
-        return Claim(judged.advantage, ranks, judged.advantage + shared[..., None])
+        error = jnp.where(episodes.valid, error, 0)
+        signal = judged.advantage + config.td_correction * error[..., None] if config.td_correction else None
+        return Claim(judged.advantage, judged.order if credit.reads_order else None, signal, error)
 
     def under(another: Credit | None, differently: Order | None) -> Claims:
-        return claims(spec, config, another or credit, differently or order, differently is None)
+        if differently is None or differently.name == order.name:
+            return claims(spec, config, another or credit, order, own)
+        return claims(spec, config, another or credit, differently, own=False)
 
     return Claims(credit.kind, fn, under)
 

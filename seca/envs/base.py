@@ -16,6 +16,11 @@ def keys_replaced(state: PyTree, keys: Key[Array, " batch"]) -> PyTree:
     leaves, tree = jax.tree.flatten(state)
     for number, leaf in enumerate(leaves):
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            if leaf.shape != keys.shape:
+                raise ValueError(
+                    f"the state of `env` holds keys of shape {list(leaf.shape)}, not one for each environment: it "
+                    "needs `reseed` to be forked"
+                )
             leaves[number] = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
     return jax.tree.unflatten(tree, leaves)
 
@@ -47,10 +52,13 @@ class Env:
 def where_done(
     env: Env,
     done: Bool[Array, " batch"],
-    on_true: tuple[PyTree, TimeStep],
-    on_false: tuple[PyTree, TimeStep],
-) -> tuple[PyTree, TimeStep]:
-    """Choose, environment by environment, between two (state, time step) pairs: the caller's way to auto-reset."""
+    on_true: tuple[PyTree, PyTree],
+    on_false: tuple[PyTree, PyTree],
+) -> tuple[PyTree, PyTree]:
+    """Choose, environment by environment, between two (state, time step) pairs: the caller's way to auto-reset.
+
+    In place of the time step there may be any tree of arrays with the batch first.
+    """
 
     def choose(axis: int, new: Array, old: Array) -> Array:
         shape = [1] * old.ndim

@@ -9,7 +9,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from seca.nets.agents import AnyAgent, RecurrentAgent, agent_inputs
-from seca.policies import Exploration, PolicyFn, always_masked, epsilon_greedy, masked_log_probs, mode, sample
+from seca.policies import (
+    Exploration,
+    PolicyFn,
+    always_masked,
+    epsilon_greedy,
+    epsilon_greedy_probs,
+    masked_log_probs,
+    mode,
+    of_taken,
+    sample,
+)
 from seca.types import Acted, EnvSpec, Episodes, TimeStep
 
 
@@ -103,6 +113,15 @@ def act_on_values(
         actions = jax.vmap(choose)(keys, q, time_step.avail)
     last_action = jax.nn.one_hot(actions, q.shape[-1], dtype=q.dtype)
     return Acted(Carry(hidden, last_action), actions)
+
+
+def utility_gain(
+    q: Float[Array, "batch time agents actions"], episodes: Episodes, epsilon: Float[Array, ""]
+) -> Float[Array, "batch time agents"]:
+    """q_i(u_i) - sum_a pi_i(a) q_i(a) under the policy of `act_on_values`; 0 on padding."""
+    probs = epsilon_greedy_probs(q, episodes.avail[:, :-1], epsilon)
+    gain = of_taken(q, episodes.actions[:, :-1]) - (probs * q).sum(axis=-1)
+    return jnp.where(episodes.valid[..., None], gain, 0)
 
 
 def observed(hidden: Array, outputs: Array, avail: Array, policy: PolicyFn = masked_log_probs) -> tuple[Acting, Array]:

@@ -57,7 +57,7 @@ class Asked:
     def differences(self, returns: Float[np.ndarray, " played"]) -> dict[Kind, Float[np.ndarray, "forks agents"]]:
         """Each fork's estimate of each agent's credit."""
         wide = returns.astype(np.float64)
-        return {kind: (wide[after] - wide[before]).mean(axis=1) for kind, (before, after) in self.places.items()}
+        return {kind: (wide[joined] - wide[alone]).mean(axis=1) for kind, (alone, joined) in self.places.items()}
 
 
 def ask(
@@ -112,22 +112,22 @@ class Sums:
     forks: Int[np.ndarray, " steps"]
     total: Float[np.ndarray, "steps kinds agents"]
     squares: Float[np.ndarray, "steps kinds agents"]
-    same: Float[np.ndarray, "steps agents"]
-    """Forks in which an agent draws what it did."""
+    counts: Int[np.ndarray, "steps agents actions"]
+    """Forks in which an agent draws each action: what its policy is."""
 
     @staticmethod
-    def nothing(steps: int, kinds: int, n_agents: int) -> "Sums":
+    def nothing(steps: int, kinds: int, n_agents: int, n_actions: int) -> "Sums":
         """Of no forks."""
         none = np.zeros((steps, kinds, n_agents))
-        return Sums(np.zeros(steps, np.int64), none, none.copy(), np.zeros((steps, n_agents)))
+        return Sums(np.zeros(steps, np.int64), none, none.copy(), np.zeros((steps, n_agents, n_actions), np.int64))
 
-    def add(self, step: np.ndarray, credits: dict[Kind, np.ndarray], same: Bool[np.ndarray, "forks agents"]) -> None:
-        """Add forks `[forks, agents]` of each kind, in the order of the kinds, to the steps they are of."""
+    def add(self, step: np.ndarray, credits: dict[Kind, np.ndarray], drawn: Int[np.ndarray, "forks agents"]) -> None:
+        """Add forks `[forks, agents]` of each kind, in the order of the kinds, and what was drawn, to their steps."""
         found = np.stack(list(credits.values()), axis=1)
         np.add.at(self.forks, step, 1)
         np.add.at(self.total, step, found)
         np.add.at(self.squares, step, found**2)
-        np.add.at(self.same, step, same)
+        np.add.at(self.counts, (step[:, None], np.arange(drawn.shape[1]), drawn), 1)
 
     def mean(self) -> Float[np.ndarray, "steps kinds agents"]:
         """The credits."""

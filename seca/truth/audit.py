@@ -8,13 +8,14 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array, Int, Key
 
 from seca import numerics
 from seca.algos.base import Algorithm, Claim, Claims
 from seca.credit.base import KINDS, Credit, Kind
 from seca.envs.base import Env, keys_replaced
 from seca.order.base import Order
+from seca.runs.opponent import fingerprint
 from seca.train.rollout import collect
 from seca.truth.asked import Sums, ask
 from seca.truth.forks import Forks, Steps, standing_at
@@ -55,8 +56,6 @@ class Plan:
     seed: int = 0
     kinds: tuple[Kind, ...] = ()
     """Truths to measure; those that are claimed come first, named or not."""
-    order: str | None = None
-    """Name of another order than the method's own."""
 
 
 @dataclasses.dataclass
@@ -78,7 +77,8 @@ class Audit:
     choice: np.ndarray
     """Whether the agent had any: the dead have none."""
     credits: dict[str, np.ndarray]
-    """What is claimed, by name; `signal` is what the policy follows where that is more than a credit."""
+    """What is claimed, by name, and the floors: what the policy follows where that is more than a credit, the team's
+    error as if it were everybody's, and nothing."""
     kind: dict[str, Kind]
     """What each is an estimate of."""
     sums: Sums
@@ -100,7 +100,7 @@ def audit(
         run: a run whose method tells agents apart.
         plan: how much of what.
         credits: further credits, judged by the run's critic.
-        order: who is judged first, if not as the run has it; `plan.order` is its name.
+        order: who is judged first, if not as the run has it.
         before: an audit of the same run with the same seed, kinds and order, to which steps and forks are added.
         devices: over which forks are spread.
         tell: told of the progress.
@@ -114,36 +114,44 @@ def audit(
     check_plan(plan)
     needed = [claim.kind for claim in claims.values()]
     plan = dataclasses.replace(plan, kinds=tuple(dict.fromkeys((*needed, *plan.kinds))))
+    about = _about(run, claims, order)
     found = _Rounds(run, plan, claims, tuple(devices))
-    sums = Sums.nothing(plan.steps, len(plan.kinds), run.env.spec.n_agents)
+    sums = Sums.nothing(plan.steps, len(plan.kinds), run.env.spec.n_agents, run.env.spec.n_actions)
     if before is not None:
-        check_addable(before, plan)
+        check_addable(before, plan, about)
         at = len(before.sums.forks)
         for new, old in zip(_arrays(sums), _arrays(before.sums), strict=True):
             new[:at] = old
-    rounds, played = [], 0
+    rounds, played, ended = [], 0, np.zeros(2, np.int64)
     for number in range(-(-plan.steps // DRAWN)):
         round_ = found.play(number)
         rounds.append(round_)
         done = slice(number * DRAWN, number * DRAWN + len(round_.battle))
-        for share, env_steps in found.fork(number, round_, sums, done):
-            played += env_steps
+        if before is not None:
+            _check_repeats(before, round_, done.start)
+        for share, env_steps, forks in found.fork(number, round_, sums, done):
+            played, ended = played + env_steps, ended + forks
             if tell is not None:
                 tell((done.start + share * len(round_.battle)) / plan.steps, played)
     joined = {field: np.concatenate([getattr(r, field) for r in rounds]) for field in _Round.ARRAYS}
-    names = rounds[0].credits
+    said = {name: np.concatenate([r.credits[name] for r in rounds]) for name in rounds[0].credits}
+    said[ZERO] = np.zeros(joined["action"].shape)
+    own = claims[OWN].kind
     return Audit(
         plan=plan,
-        about=_about(run, claims),
+        about=about | {"cut": float(ended[1] / max(ended[0], 1)), "forked_env_steps": played},
         **joined,
-        credits={name: np.concatenate([r.credits[name] for r in rounds]) for name in names},
-        kind={name: claims[name.removesuffix(SIGNAL)].kind for name in names},
+        credits=said,
+        kind={name: claims[name].kind if name in claims else own for name in said},
         sums=sums,
     )
 
 
-SIGNAL = " + team"
-"""Behind the name of a credit: with what the policy follows beside it, the same for all agents."""
+OWN = "credit"
+"""The name of the method's own."""
+SIGNAL, TEAM, ZERO = "credit + team", "team alone", "nothing"
+"""Floors: with what the policy follows beside its credit, the same for all agents; the critic's TD error as if it were
+everybody's credit; and 0."""
 
 
 def claims_of(run: Audited, credits: Sequence[Credit] = (), order: Order | None = None) -> dict[str, Claims]:
@@ -157,15 +165,19 @@ def claims_of(run: Audited, credits: Sequence[Credit] = (), order: Order | None 
     if order is not None or credits:
         if own.under is None:
             field, value = ("order", order.name) if order is not None else ("credits", credits[0].name)
-            raise ValueError(f"`{field}` is {value} but {run.config.preset} has no order and no critic to judge with")
+            raise ValueError(
+                f"`{field}` is {value} but {run.config.preset} has no order, and no critic that others judge with"
+            )
         own = own.under(None, order)
-    assert own.under is not None or not credits
-    others = {credit.name: own.under(credit, order) for credit in credits if own.under is not None}
-    return {OWN: own} | others
-
-
-OWN = "credit"
-"""The name of the method's own."""
+    found = {OWN: own}
+    for credit in credits:
+        if credit.name in (*found, SIGNAL, TEAM, ZERO):
+            raise ValueError(f"`credits` holds '{credit.name}', which is taken: give it another name")
+        assert own.under is not None
+        found[credit.name] = own.under(credit, order)
+    if order is not None and all(claim.kind != "sequential" for claim in found.values()):
+        raise ValueError(f"`order` is {order.name} but no credit of {run.config.preset} depends on who is judged first")
+    return found
 
 
 def check_plan(plan: Plan) -> None:
@@ -200,19 +212,30 @@ def has_luck(env: Env) -> bool:
     return any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in leaves)
 
 
-def check_addable(before: Audit, plan: Plan) -> None:
+def check_addable(before: Audit, plan: Plan, about: dict[str, Any]) -> None:
     """Raise ValueError unless steps or forks of the plan can be added to what was measured before."""
-    for field in ("seed", "kinds", "order"):
-        was, now = getattr(before.plan, field), getattr(plan, field)
-        if was != now:
-            raise ValueError(f"`{field}` is {now} but the audit to add to was made with {was}")
+    then = {"seed": before.plan.seed, "kinds": list(before.plan.kinds)} | before.about
+    now = {"seed": plan.seed, "kinds": list(plan.kinds)} | about
+    for field in ("env", "env_version", "policy", "gamma", "order", "claims", "kinds", "seed"):
+        if then.get(field) != now[field]:
+            raise ValueError(f"`{field}` is {now[field]} but the audit to add to was made with {then.get(field)}")
     for field in ("steps", "forks"):
         was, now = getattr(before.plan, field), getattr(plan, field)
         if now < was:
             raise ValueError(f"`{field}` is {now} but the audit to add to has {was} already")
 
 
-def _about(run: Audited, claims: dict[str, Claims]) -> dict[str, Any]:
+def _check_repeats(before: Audit, round_: "_Round", start: int) -> None:
+    """Raise ValueError unless the steps of a round are those that were drawn before."""
+    for field in _Round.ARRAYS:
+        then = getattr(before, field)[start:][: len(round_.battle)]
+        if not np.array_equal(then, getattr(round_, field)[: len(then)]):
+            raise ValueError(
+                f"`before` has other steps (`{field}` differs) than this machine plays again: nothing can be added"
+            )
+
+
+def _about(run: Audited, claims: dict[str, Claims], order: Order | None) -> dict[str, Any]:
     spec = run.env.spec
     simulator = run.env.simulator
     names = [] if simulator is None else list(simulator.battlefield.unit_names[: spec.n_agents])
@@ -224,13 +247,22 @@ def _about(run: Audited, claims: dict[str, Claims]) -> dict[str, Any]:
         "env_steps": int(run.state.env_steps),
         "gamma": run.config.algorithm.gamma,
         "luck": has_luck(run.env),
+        "order": _order_name(claims, order),
+        "policy": fingerprint(run.state.learner, run.state.env_steps),
         "unit_names": names,
         "claims": {name: claim.kind for name, claim in claims.items()},
     }
 
 
+def _order_name(claims: dict[str, Claims], order: Order | None) -> str:
+    """Whose order the sequential truth is measured in."""
+    if order is not None:
+        return order.name
+    return "as trained" if any(claim.kind == "sequential" for claim in claims.values()) else "by number"
+
+
 def _arrays(sums: Sums) -> tuple[np.ndarray, ...]:
-    return sums.forks, sums.total, sums.squares, sums.same
+    return sums.forks, sums.total, sums.squares, sums.counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,7 +292,7 @@ class _Rounds:
         self._standing = jax.jit(functools.partial(standing_at, env, algorithm))
         self._claims = {name: jax.jit(claim.fn) for name, claim in claims.items()}
         self._forks = Forks(env, algorithm, run.config.algorithm.gamma, devices=devices)
-        self._n_agents = env.spec.n_agents
+        self._n_agents, self._n_actions = env.spec.n_agents, env.spec.n_actions
 
     @numerics.own()
     def play(self, number: int) -> _Round:
@@ -277,8 +309,9 @@ class _Rounds:
         episode, time = every[drawn].T
         filled = np.resize(np.arange(wanted), DRAWN)  # One shape, one program.
         standing = self._standing(self._params, keys, now, episode[filled], time[filled])
-        credits, order = self._claimed(episodes, claim_key)
         at = (episode, time)
+        self._check_standing(standing, episodes, at)
+        credits, order = self._claimed(episodes, claim_key)
         return _Round(
             battle=number * EPISODES + episode,
             time=time,
@@ -293,18 +326,34 @@ class _Rounds:
     def _claimed(self, episodes: Episodes, key: Array) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Every claim over the episodes, and the order of the first that has one; else that of the agents' numbers."""
         found: dict[str, np.ndarray] = {}
+        floors: dict[str, Array | None] = {}
         order = np.broadcast_to(np.arange(self._n_agents), (*episodes.valid.shape, self._n_agents))
         for name, fn in self._claims.items():
             claim: Claim = fn(self._state.learner, episodes, self._state.env_steps, key)
             found[name] = np.asarray(claim.credit)
-            if claim.signal is not None:
-                found[name + SIGNAL] = np.asarray(claim.signal)
-            if claim.order is not None and name == OWN:
+            if claim.order is not None:  # All claims have the same: that of the run, or the one that was given.
                 order = np.asarray(claim.order)
+            if name == OWN:
+                floors = {SIGNAL: claim.signal, TEAM: None if claim.team is None else claim.team[..., None]}
+        for name, floor in floors.items():
+            if floor is not None:
+                found[name] = np.broadcast_to(np.asarray(floor), found[OWN].shape)
         return found, order
 
-    def fork(self, number: int, round_: _Round, sums: Sums, done: slice) -> Iterator[tuple[float, int]]:
-        """Add the forks that are missing to the sums; after each part the share of the round that is done."""
+    def _check_standing(self, standing: Steps, episodes: Episodes, at: tuple[np.ndarray, np.ndarray]) -> None:
+        """Raise ValueError where the episodes, played again, are not those that were collected."""
+        for name in ("obs", "avail"):
+            shown, seen = getattr(standing.time_step, name), getattr(episodes, name)
+            if not np.array_equal(np.asarray(shown)[: len(at[0])], np.asarray(seen)[at]):
+                raise ValueError(f"`env` does not repeat its episodes on this device (`{name}`): they cannot be forked")
+
+    def fork(
+        self, number: int, round_: _Round, sums: Sums, done: slice
+    ) -> Iterator[tuple[float, int, Int[np.ndarray, " 2"]]]:
+        """Add the forks that are missing to the sums.
+
+        After each part: the share of the round that is done, env steps played, and how many forks ended and were cut.
+        """
         steps = np.arange(done.start, done.stop)
         have = sums.forks[done]
         for begin in range(int(have.min()), self._plan.forks, BLOCK):
@@ -319,11 +368,11 @@ class _Rounds:
             drawn, scores = self._forks.draw(*told, which, keys)
             asked = ask(self._plan.kinds, round_.action[which], drawn, round_.order[which], scores)
             returns, last = np.empty(len(asked.fork), np.float32), 0
-            for part, values, played in self._forks.returns(*told, which[asked.fork], asked.first, keys[asked.fork]):
+            for part, values, counts in self._forks.returns(*told, which[asked.fork], asked.first, keys[asked.fork]):
                 returns[part], last = values, part.stop
                 share = (begin + len(numbers) * last / len(asked.fork)) / self._plan.forks
-                yield share, played
-            sums.add(steps[which], asked.differences(returns), drawn == round_.action[which])
+                yield share, int(counts[0]), np.array([len(values), counts[1]])
+            sums.add(steps[which], asked.differences(returns), drawn)
 
     @numerics.own()
     def _fork_keys(self, number: int, which: np.ndarray, fork: np.ndarray) -> Key[Array, " forks"]:

@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import jax
 from rich.console import Console
@@ -13,13 +12,13 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from seca import files
 from seca.credit.base import Credit
+from seca.credit.base import Kind as TruthKind
 from seca.credit.named import CREDITS
 from seca.errors import UsageError, refusing
 from seca.host import machine
 from seca.order.base import GradientOrder, Order
 from seca.order.named import ORDERS
 from seca.runs import folder as folders
-from seca.runs import opponent as opponents
 from seca.runs.load import Kind, LoadedRun, load
 from seca.truth import findings, picture
 from seca.truth.audit import DRAWN, EPISODES, Audit, Plan, Tell, audit, claims_of
@@ -28,9 +27,13 @@ from seca.truth.forks import LANES
 
 def audit_run(
     path: pathlib.Path,
-    plan: Plan,
+    steps: int | None = None,
+    forks: int | None = None,
+    seed: int = 0,
+    kinds: tuple[TruthKind, ...] = (),
     checkpoint: Kind = "latest",
     credits: Sequence[str] = (),
+    order: str | None = None,
     out: pathlib.Path | None = None,
     add: bool = False,
     devices: Sequence[jax.Device] = (),
@@ -41,45 +44,27 @@ def audit_run(
     Raises UsageError when the run cannot be read or has nothing to audit, there are files already and nothing is to be
     added to them, or what is to be added does not fit.
     """
-    check_names(credits, plan.order)
+    check_names(credits, order)
     given = None if out is None else files.usable("out", out)
     folder = folders.existing(path)
     out = given or folder.path / "audit"
-    data = out.with_name(out.name + ".npz")
-    before = findings.load(data) if add else None
-    if before is None and data.exists():
-        raise UsageError(f"`out` is {out}: {data} exists already; --add to it, or choose another --out")
+    written = [out.with_name(out.name + ending) for ending in (".npz", ".json", ".png")]
+    before = findings.load(written[0]) if add else None
+    for there in written if before is None else ():
+        if there.exists():
+            raise UsageError(f"`out` is {out}: {there} exists already; --add to an audit, or choose another --out")
+    if before is not None:  # What is not said is as it was.
+        steps, forks = steps or before.plan.steps, forks or before.plan.forks
+        kinds, credits = kinds or before.plan.kinds, credits or [name for name in before.credits if name in CREDITS]
+    plan = Plan(steps or Plan.steps, forks or Plan.forks, seed, kinds)
     run = load(path, checkpoint)
     with refusing():
-        others, order = _credits(run, credits), _order(run, plan.order)
-        claims_of(run, others, order)  # Whether there is anything, before memory is looked at.
-        if before is not None:
-            _check_same(before, run, checkpoint, credits)
+        others, other_order = _credits(run, credits), _order(run, order)
+        claims_of(run, others, other_order)  # Whether there is anything, before memory is looked at.
         _check_memory(run, devices)
-        found = audit(run, plan, others, order, before, devices, tell)
-    found.about |= _about(path, run, checkpoint, credits)
+        found = audit(run, plan, others, other_order, before, devices, tell)
+    found.about |= {"run": str(path), "checkpoint": checkpoint, "session": machine.session(jax.devices())}
     return found, [*findings.save(found, out), picture.save(found, out.with_name(out.name + ".png"))]
-
-
-def _about(path: pathlib.Path, run: LoadedRun, checkpoint: Kind, credits: Sequence[str]) -> dict[str, Any]:
-    return {
-        "run": str(path),
-        "checkpoint": checkpoint,
-        "policy": opponents.fingerprint(run.state.learner, run.state.env_steps),
-        "credits": list(credits),
-        "session": machine.session(jax.devices()),
-    }
-
-
-def _check_same(before: Audit, run: LoadedRun, checkpoint: Kind, credits: Sequence[str]) -> None:
-    """Raise UsageError unless the audit before was of this policy and asked for these credits."""
-    now = _about(pathlib.Path(), run, checkpoint, credits)
-    for field, what in (("policy", "policy"), ("credits", "`credits`")):
-        if before.about.get(field) != now[field]:
-            raise UsageError(
-                f"`add` is given but the audit was made with {what} {before.about.get(field)} and now it is "
-                f"{now[field]}; choose another --out"
-            )
 
 
 def check_names(credits: Sequence[str], order: str | None) -> None:
@@ -153,12 +138,14 @@ class _Lines:
     def __init__(self, every: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._every, self._clock = every, clock
         self._begun = self._told = clock()
+        self._had: float | None = None
 
     def __call__(self, share: float, steps: int) -> None:
         now = self._clock()
+        self._had = share if self._had is None else self._had  # An audit that is added to does not begin at 0.
         if now - self._told < self._every:
             return
         self._told, spent = now, now - self._begun
-        left = spent * (1 - share) / share if share > 0 else 0.0
-        rate = f"{steps / spent:,.0f} forked env steps/s"
-        print(f"audit: {100 * share:.0f} % | {rate} | about {left:.0f} s left", file=sys.stderr, flush=True)
+        gained, rate = share - self._had, f"{steps / spent:,.0f} forked env steps/s"
+        left = f"{spent * (1 - share) / gained:.0f} s" if gained > 0 else "some time"
+        print(f"audit: {100 * share:.0f} % | {rate} | about {left} left", file=sys.stderr, flush=True)

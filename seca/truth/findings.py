@@ -5,49 +5,51 @@ import json
 import math
 import pathlib
 import zipfile
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
 from seca import files
+from seca.credit.base import Kind
 from seca.errors import UsageError
 from seca.truth.asked import Sums
-from seca.truth.audit import OWN, SIGNAL, Audit, Plan
+from seca.truth.audit import OWN, SIGNAL, TEAM, ZERO, Audit, Plan
 from seca.truth.score import Score, score
 
 FORMAT = 1
-TEAM = "team alone"
-"""The floor: what the policy follows beside its credit, as if that told agents apart."""
 _DECIDED = (0.0, 0.5, 0.9, 0.99, 1.0)
-"""Edges of how often an agent does again what it did."""
+"""Edges of the probability of an agent's likeliest action."""
 _MOST_BYTES = 2**30
 _STEP_ARRAYS = ("battle", "time", "length", "action", "order", "choice")
-_SUM_ARRAYS = ("forks", "total", "squares", "same")
-
-
-def credits_of(audit: Audit) -> dict[str, np.ndarray]:
-    """All that is judged, by name: what is claimed, and the team's error alone where the policy follows it."""
-    found = dict(audit.credits)
-    if OWN + SIGNAL in found:
-        found[TEAM] = found[OWN + SIGNAL] - found[OWN]
-    return found
+_SUM_ARRAYS = ("forks", "total", "squares", "counts")
+_TOLD_ARRAYS = ("truth", "error")
+"""What follows from the sums, for whoever reads the file."""
 
 
 def kind_of(audit: Audit, name: str) -> int:
     """Which of the measured truths a credit is held against: its position among the kinds of the plan."""
-    return audit.plan.kinds.index(audit.kind.get(name, audit.kind[OWN]))
+    return audit.plan.kinds.index(audit.kind[name])
 
 
-def scores(audit: Audit, of: Bool[np.ndarray, "steps agents"] | None = None) -> dict[str, Score]:
-    """The score of every credit on the agent steps with a choice, or on those of them that are chosen."""
+def scores(
+    audit: Audit,
+    of: Bool[np.ndarray, "steps agents"] | None = None,
+    kind: Kind | None = None,
+    names: Sequence[str] | None = None,
+) -> dict[str, Score]:
+    """The score of every credit, or of some, on the agent steps with a choice, or on those of them that are chosen.
+
+    Each against the truth that it claims, or against that of another kind.
+    """
     which = audit.choice if of is None else audit.choice & of
     battle = np.broadcast_to(audit.battle[:, None], which.shape)[which]
     mean, error = audit.sums.mean(), audit.sums.error()
     found = {}
-    for name, credit in credits_of(audit).items():
-        kind = kind_of(audit, name)
-        found[name] = score(credit[which], mean[:, kind][which], error[:, kind][which], battle)
+    for name in audit.credits if names is None else names:
+        at = kind_of(audit, name) if kind is None else audit.plan.kinds.index(kind)
+        found[name] = score(audit.credits[name][which], mean[:, at][which], error[:, at][which], battle)
     return found
 
 
@@ -64,10 +66,11 @@ def groups(audit: Audit) -> dict[str, dict[str, np.ndarray]]:
     found["time"] = {
         name: (part >= k / 3) & (part < (k + 1) / 3) for k, name in enumerate(("first third", "second", "last"))
     }
-    again = audit.sums.same / audit.sums.forks[:, None]
+    likeliest = audit.sums.counts.max(axis=2) / audit.sums.forks[:, None]
     edges = zip(_DECIDED[:-1], _DECIDED[1:], strict=True)
-    found["does it again"] = {
-        f"{100 * low:g} to {100 * high:g} %": (again >= low) & ((again < high) | (high == 1)) for low, high in edges
+    found["likeliest action"] = {
+        f"{100 * low:g} to {100 * high:g} %": (likeliest >= low) & ((likeliest < high) | (high == 1))
+        for low, high in edges
     }
     return found
 
@@ -79,6 +82,7 @@ def result(audit: Audit) -> dict[str, Any]:
         "about": audit.about,
         "plan": dataclasses.asdict(audit.plan),
         "scores": _plain(scores(audit)),
+        "against": {kind: _plain(scores(audit, kind=kind)) for kind in audit.plan.kinds},
         "groups": {
             group: {name: _plain(scores(audit, of)) for name, of in parts.items() if (audit.choice & of).any()}
             for group, parts in groups(audit).items()
@@ -103,15 +107,21 @@ def table(audit: Audit) -> str:
     lines = [
         f"{about['preset']} on {about['env']}, {about['env_steps']:,} env steps: "
         f"{plan.steps} steps of {len(np.unique(audit.battle))} episodes, {plan.forks} forks each, seed {plan.seed}",
+        f"truth in the order {about['order']}; the time limit ended {100 * about['cut']:.0f} % of the forks",
         *([] if about["luck"] else ["no luck found in the environment's state: it is taken to be deterministic"]),
         "",
         _HEAD,
     ]
     for name, one in scores(audit).items():
-        kind = audit.kind.get(name, audit.kind[OWN])
-        lines.append(_row(f"{name} ({kind})" if name == OWN else name, one))
+        lines.append(_row(f"{name} ({audit.kind[name]})" if name == OWN else name, one))
+    for kind in plan.kinds:
+        if kind != audit.kind[OWN]:
+            others = [name for name in audit.credits if name not in (SIGNAL, TEAM, ZERO)]
+            rows = scores(audit, kind=kind, names=others).items()
+            lines += ["", f"against the {kind} truth", *(_row(name, one) for name, one in rows)]
     for group, parts in groups(audit).items():
-        rows = [(name, scores(audit, of)[OWN]) for name, of in parts.items() if (audit.choice & of).any()]
+        members = ((name, of) for name, of in parts.items() if (audit.choice & of).any())
+        rows = [(name, scores(audit, of, names=[OWN])[OWN]) for name, of in members]
         if len(rows) > 1:
             lines += ["", f"credit, by {group}", *(_row(name, one) for name, one in rows)]
     return "\n".join(lines)
@@ -129,6 +139,7 @@ def save(audit: Audit, out: pathlib.Path) -> list[pathlib.Path]:
     text, data = (out.with_name(out.name + ending) for ending in (".json", ".npz"))
     arrays = {name: getattr(audit, name) for name in _STEP_ARRAYS}
     arrays |= {f"sum_{name}": getattr(audit.sums, name) for name in _SUM_ARRAYS}
+    arrays |= dict(zip(_TOLD_ARRAYS, (audit.sums.mean(), audit.sums.error()), strict=True))
     arrays |= {f"credit_{number}": credit for number, credit in enumerate(audit.credits.values())}
     about = {
         "format": FORMAT,
@@ -175,14 +186,17 @@ def load(path: pathlib.Path) -> Audit:
 def _check(arrays: dict[str, np.ndarray], plan: Plan, credits: int) -> None:
     """Raise ValueError unless all arrays are there, of the shapes that the plan says, and of finite numbers."""
     steps, n_agents = plan.steps, arrays["action"].shape[1]
-    shapes = {name: (steps, n_agents) for name in ("action", "order", "choice", "sum_same")}
+    shapes: dict[str, tuple[int, ...]] = {name: (steps, n_agents) for name in ("action", "order", "choice")}
+    shapes["sum_counts"] = (steps, n_agents, arrays["sum_counts"].shape[2])
     shapes |= {name: (steps,) for name in ("battle", "time", "length", "sum_forks")}
-    shapes |= {name: (steps, len(plan.kinds), n_agents) for name in ("sum_total", "sum_squares")}
+    shapes |= {name: (steps, len(plan.kinds), n_agents) for name in ("sum_total", "sum_squares", *_TOLD_ARRAYS)}
     shapes |= {f"credit_{number}": (steps, n_agents) for number in range(credits)}
     if arrays.keys() != shapes.keys():
         raise ValueError(f"missing or unknown: {', '.join(sorted(arrays.keys() ^ shapes.keys()))}")
     for name, shape in shapes.items():
         if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
             raise ValueError(f"`{name}` is {list(arrays[name].shape)}, not {list(shape)}, or not finite")
-    if arrays["sum_forks"].min() < 1:
+    if arrays["sum_forks"].min() < 2:
         raise ValueError("a step without forks")
+    if (np.sort(arrays["order"], axis=1) != np.arange(n_agents)).any():
+        raise ValueError("`order` holds what is no order")

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from seca import numerics
 from seca.algos.base import Algorithm
-from seca.envs.base import Env
+from seca.envs.base import Env, where_done
 from seca.train.iterate import AXIS
 from seca.train.rollout import Playing, started, stepped, unfinished
 from seca.types import PyTree, TimeStep
@@ -37,6 +37,8 @@ class Steps(eqx.Module):
     env_state: PyTree
     time_step: TimeStep
     carry: PyTree
+    time: Int[Array, " steps"]
+    """Env steps played before."""
 
 
 def standing_at(
@@ -61,26 +63,21 @@ def standing_at(
 
 
 def _where(playing: Playing) -> Steps:
-    return Steps(playing.env_state, playing.time_step, playing.carry)
+    batch = playing.played.length.shape
+    return Steps(playing.env_state, playing.time_step, playing.carry, jnp.broadcast_to(playing.t, batch))
 
 
 def _taken(env: Env, steps: Steps, index: Int[Array, " lanes"]) -> Steps:
     """Some of them, in the order of `index`."""
     env_state = jax.tree.map(lambda x: jnp.take(x, index, axis=env.state_batch_axis), steps.env_state)
-    return Steps(env_state, *jax.tree.map(lambda x: x[index], (steps.time_step, steps.carry)))
+    return Steps(env_state, *jax.tree.map(lambda x: x[index], (steps.time_step, steps.carry, steps.time)))
 
 
 def _chosen(env: Env, which: Bool[Array, " lanes"], new: Steps, old: Steps) -> Steps:
     """Lane by lane the new or the old one."""
-
-    def along(axis: int, a: Array, b: Array) -> Array:
-        shape = [1] * a.ndim
-        shape[axis] = which.shape[0]
-        return jnp.where(which.reshape(shape), a, b)
-
-    env_state = jax.tree.map(functools.partial(along, env.state_batch_axis), new.env_state, old.env_state)
-    rest = (new.time_step, new.carry), (old.time_step, old.carry)
-    return Steps(env_state, *jax.tree.map(functools.partial(along, 0), *rest))
+    pairs = ((of.env_state, (of.time_step, of.carry, of.time)) for of in (new, old))
+    env_state, rest = where_done(env, which, *pairs)
+    return Steps(env_state, *rest)
 
 
 def fork_keys(keys: Key[Array, " forks"]) -> Key[Array, "3 forks"]:
@@ -147,8 +144,10 @@ class Forks:
         index: Int[np.ndarray, " forks"],
         first: Int[np.ndarray, "forks agents"],
         keys: Key[Array, " forks"],
-    ) -> Iterator[tuple[slice, np.ndarray, int]]:
-        """Discounted returns of the forks from their first steps on: which of them, theirs, and env steps played.
+    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Discounted returns of the forks from their first steps on, part by part.
+
+        Each part is: which forks, their returns, and `[env steps played, forks that the time limit ended]`.
 
         Args:
             params: the policy.
@@ -169,7 +168,7 @@ class Forks:
             with numerics.own():
                 found, played = self._played(params, env_steps, steps, index[at], first[at], keys[at], each)
             in_turn = np.asarray(found).reshape(places, capacity).T.ravel()[:count]
-            yield slice(begin, begin + count), in_turn, int(np.asarray(played).sum())
+            yield slice(begin, begin + count), in_turn, np.asarray(played).sum(axis=0)
 
 
 def _draw(
@@ -203,6 +202,8 @@ class _Lanes(eqx.Module):
     at: Steps
     fork: Int[Array, " lanes"]
     """Which fork a lane plays, or played last; as many as there are where it has none."""
+    over: Bool[Array, " lanes"]
+    """Whether it has nothing to play."""
     age: Int[Array, " lanes"]
     acting: Key[Array, " lanes"]
     total: Float[Array, " lanes"]
@@ -211,6 +212,8 @@ class _Lanes(eqx.Module):
     """The first fork that nobody plays yet."""
     returns: Float[Array, " forks"]
     played: Int[Array, ""]
+    cut: Int[Array, ""]
+    """Forks that the time limit has ended."""
 
 
 def _play_on(
@@ -225,26 +228,24 @@ def _play_on(
     first: Int[Array, "forks agents"],
     keys: Key[Array, " forks"],
     count: Int[Array, " one"],
-) -> tuple[Float[Array, " forks"], Int[Array, " one"]]:
+) -> tuple[Float[Array, " forks"], Int[Array, "one 2"]]:
     """The first `count` forks, a lane taking the next one when its own has ended: nobody waits for the longest."""
     forks, stop = index.shape[0], count[0]
     lanes = min(lanes, forks)
     luck, acting, _ = fork_keys(keys)
 
-    def idle(now: _Lanes) -> Bool[Array, " lanes"]:
-        return now.at.time_step.done | (now.fork == forks)
-
     def refilled(now: _Lanes) -> _Lanes:
-        free = idle(now)
+        free = now.over
         fork = jnp.where(free, now.following + jnp.cumsum(free) - 1, now.fork)
         fork = jnp.where(free & (fork >= stop), forks, fork)
         new = free & (fork < forks)
         safe = jnp.minimum(fork, forks - 1)
         begun = _taken(env, steps, index[safe])
-        begun = Steps(env.reseed(begun.env_state, luck[safe]), begun.time_step, begun.carry)
+        begun = Steps(env.reseed(begun.env_state, luck[safe]), begun.time_step, begun.carry, begun.time)
         return _Lanes(
             at=_chosen(env, new, begun, now.at),
             fork=fork,
+            over=free & ~new,
             age=jnp.where(new, 0, now.age),
             acting=jnp.where(new, acting[safe], now.acting),
             total=jnp.where(new, 0, now.total),
@@ -252,23 +253,26 @@ def _play_on(
             following=jnp.minimum(now.following + free.sum(dtype=jnp.int32), stop),
             returns=now.returns,
             played=now.played,
+            cut=now.cut,
         )
 
     def step(now: _Lanes) -> _Lanes:
-        free = idle(now)
-        wanted = (free.sum(dtype=jnp.int32) * REFILL >= lanes) & (now.following < stop)
+        wanted = (now.over.sum(dtype=jnp.int32) * REFILL >= lanes) & (now.following < stop)
         now = jax.lax.cond(wanted, refilled, lambda same: same, now)
-        active = ~idle(now)
+        active = ~now.over
         drawn = jax.vmap(jax.random.fold_in)(now.acting, now.age)
         acted = algorithm.act(params, now.at.carry, now.at.time_step, drawn, env_steps, False)
         held = first[jnp.minimum(now.fork, forks - 1)].astype(acted.actions.dtype)
         actions = jnp.where((now.age == 0)[:, None], held, acted.actions)
         env_state, shown = env.step(now.at.env_state, actions)
         total = now.total + jnp.where(active, now.discount * shown.reward, 0)
-        ended = jnp.where(active & shown.done, now.fork, forks)
+        time = now.at.time + 1
+        ends = active & (shown.done | (time == env.spec.episode_limit))
+        ended = jnp.where(ends, now.fork, forks)
         return _Lanes(
-            at=Steps(env_state, shown, algorithm.told(acted.carry, actions)),
+            at=Steps(env_state, shown, algorithm.told(acted.carry, actions), time),
             fork=now.fork,
+            over=now.over | ends,
             age=now.age + 1,
             acting=now.acting,
             total=total,
@@ -276,16 +280,18 @@ def _play_on(
             following=now.following,
             returns=now.returns.at[ended].set(total, mode="drop"),
             played=now.played + active.sum(dtype=jnp.int32),
+            cut=now.cut + (ends & ~shown.terminated).sum(dtype=jnp.int32),
         )
 
     def goes_on(now: _Lanes) -> Bool[Array, ""]:
-        return (now.following < stop) | ~idle(now).all()
+        return (now.following < stop) | ~now.over.all()
 
     anywhere = jnp.zeros(lanes, jnp.int32)
     none = jnp.zeros(lanes, jnp.float32)
     start = _Lanes(
         at=_taken(env, steps, anywhere),
         fork=jnp.full(lanes, forks, jnp.int32),
+        over=jnp.ones(lanes, bool),
         age=anywhere,
         acting=acting[anywhere],
         total=none,
@@ -293,6 +299,7 @@ def _play_on(
         following=jnp.zeros((), jnp.int32),
         returns=jnp.zeros(forks, jnp.float32),
         played=jnp.zeros((), jnp.int32),
+        cut=jnp.zeros((), jnp.int32),
     )
     ended = jax.lax.while_loop(goes_on, step, start)
-    return ended.returns, ended.played[None]
+    return ended.returns, jnp.stack([ended.played, ended.cut])[None]

@@ -10,8 +10,10 @@ from matplotlib.figure import Figure
 
 from seca import files
 from seca.truth import findings
-from seca.truth.audit import OWN, Audit
+from seca.truth.audit import OWN, ZERO, Audit
 
+SCALE = 10
+"""How much narrower or wider than the truth the axis of a credit may be: else what is too small is a line."""
 BINS = 10
 """Of the calibration curve, each with as many agent steps."""
 
@@ -27,7 +29,7 @@ def save(audit: Audit, path: pathlib.Path) -> pathlib.Path:
 
 def draw(audit: Audit) -> Figure:
     """Scatter of every credit against the truth it claims, with its calibration, and the caption below."""
-    credits = findings.credits_of(audit)
+    credits = {name: credit for name, credit in audit.credits.items() if name != ZERO}
     figure = Figure(figsize=(4.6 * len(credits), 5.4), layout="constrained")
     scores = findings.scores(audit)
     for axes, (name, credit) in zip(np.ravel(figure.subplots(1, len(credits))), credits.items(), strict=True):
@@ -43,8 +45,9 @@ def draw(audit: Audit) -> Figure:
 
 
 def _scatter(axes: Axes, credit: np.ndarray, truth: np.ndarray, error: np.ndarray) -> None:
-    size = np.abs(np.concatenate([credit, truth])).max() * 1.1 + 1e-9
-    axes.plot([-size, size], [-size, size], color="0.6", linewidth=1, label="right")
+    wide, high = (float(np.abs(values).max()) * 1.1 + 1e-9 for values in (credit, truth))
+    wide = min(max(wide, high / SCALE), high * SCALE)
+    axes.plot([-wide, wide], [-wide, wide], color="0.6", linewidth=1, label="right")
     axes.axhline(0, color="0.85", linewidth=1, zorder=0)
     axes.axvline(0, color="0.85", linewidth=1, zorder=0)
     axes.errorbar(credit, truth, yerr=error, fmt="o", markersize=3, alpha=0.35, linewidth=0.7, label="agent steps")
@@ -52,8 +55,8 @@ def _scatter(axes: Axes, credit: np.ndarray, truth: np.ndarray, error: np.ndarra
         parts = np.array_split(np.argsort(credit, kind="stable"), BINS)
         middle = [(credit[part].mean(), truth[part].mean()) for part in parts]
         axes.plot(*np.transpose(middle), "s-", color="C3", markersize=4, label="means of tenths")
-    axes.set_xlim(-size, size)
-    axes.set_ylim(-size, size)
+    axes.set_xlim(-wide, wide)
+    axes.set_ylim(-high, high)
     axes.legend(fontsize=8, loc="upper left")
 
 

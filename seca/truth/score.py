@@ -4,10 +4,14 @@ import dataclasses
 import math
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 RESAMPLES = 1000
 """Of the battles, for the interval of the share explained."""
+FEW_BATTLES = 5
+"""Battles below which there is no interval."""
+TINY = 1e-9
+"""Share of a second moment below which nothing is left of it when its error is taken out."""
 SURE = 3.0
 """Standard errors from 0 at which the sign of a truth is taken as known."""
 
@@ -21,11 +25,12 @@ class Score:
     """Share of the second moment of the truth that the credit explains, the truth's own error taken out:
     1 - (mean (c - t)^2 - mean se^2) / (mean t^2 - mean se^2). 1 is right, 0 as good as saying nothing."""
     low: float
-    """2.5 % of it over battles drawn again, with replacement."""
+    """2.5 % of it over battles drawn again, with replacement. NaN of fewer than `FEW_BATTLES`, and where one draw in
+    forty leaves nothing of the truth beside its error."""
     high: float
     """97.5 % of it."""
     ceiling: float
-    """What the plain share, 1 - mean (c - t)^2 / mean t^2, would be for a perfect credit."""
+    """What the plain share, 1 - mean (c - t)^2 / mean t^2, would be for a perfect credit; at least 0."""
     correlation: float
     """With the truth as measured, so that its error pulls it towards 0."""
     slope: float
@@ -66,16 +71,18 @@ def score(
     _, battles = np.unique(battle, return_inverse=True)
     sums = np.zeros((battles.max() + 1, 3))
     np.add.at(sums, battles, moments)
-    drawn = np.random.default_rng(seed).integers(0, len(sums), (RESAMPLES, len(sums)))
-    again = _explained(*np.moveaxis(sums[drawn].sum(axis=1), -1, 0))
-    low, high = np.nanpercentile(again, (2.5, 97.5)) if np.isfinite(again).any() else (nan, nan)
+    rng = np.random.default_rng(seed)
+    drawn = [sums[rng.integers(0, len(sums), len(sums))].sum(axis=0) for _ in range(RESAMPLES)]
+    again = _explained(*np.transpose(drawn))
+    known = len(sums) >= FEW_BATTLES and np.isnan(again).mean() <= 1 / 40
+    low, high = np.nanpercentile(again, (2.5, 97.5)) if known else (nan, nan)
     sure = np.abs(truth) > SURE * error
     return Score(
         agent_steps=len(truth),
         explained=float(_explained(wrong, size, noise)),
         low=float(low),
         high=float(high),
-        ceiling=float(1 - _ratio(noise, size)),
+        ceiling=float(np.maximum(1 - _ratio(noise, size), 0)),
         correlation=_correlation(credit, truth),
         slope=float(_ratio((credit * truth).sum(), (credit**2).sum())),
         signs=float((np.sign(credit) == np.sign(truth))[sure].mean()) if sure.any() else nan,
@@ -87,7 +94,8 @@ def score(
 
 
 def _explained(wrong: np.ndarray | float, size: np.ndarray | float, noise: np.ndarray | float) -> np.ndarray:
-    return np.where(np.asarray(size - noise) > 0, 1 - _ratio(wrong - noise, size - noise), math.nan)
+    left = np.asarray(size - noise)
+    return np.where(left > TINY * np.asarray(size), 1 - _ratio(wrong - noise, left), math.nan)
 
 
 def _ratio(a: np.ndarray | float, b: np.ndarray | float) -> np.ndarray:
@@ -98,14 +106,3 @@ def _ratio(a: np.ndarray | float, b: np.ndarray | float) -> np.ndarray:
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     a, b = a - a.mean(), b - b.mean()
     return float(_ratio((a * b).sum(), math.sqrt((a**2).sum() * (b**2).sum())))
-
-
-def by(
-    groups: dict[str, Bool[np.ndarray, " steps"]],
-    credit: Float[np.ndarray, " steps"],
-    truth: Float[np.ndarray, " steps"],
-    error: Float[np.ndarray, " steps"],
-    battle: Int[np.ndarray, " steps"],
-) -> dict[str, Score]:
-    """The score of each group of agent steps that has any."""
-    return {name: score(credit[of], truth[of], error[of], battle[of]) for name, of in groups.items() if of.any()}

@@ -83,16 +83,17 @@ def test_too_many_agents() -> None:
 def test_sums_are_means_and_their_errors() -> None:
     rng = np.random.default_rng(0)
     values, steps = rng.normal(size=(40, 2, 3)), np.arange(40) % 4
-    sums = Sums.nothing(4, 2, 3)
+    sums = Sums.nothing(4, 2, 3, 2)
     for part in (slice(0, 7), slice(7, 40)):
         told: dict[Kind, np.ndarray] = {"sequential": values[part, 0], "independent": values[part, 1]}
-        sums.add(steps[part], told, values[part, 0] > 0)
+        sums.add(steps[part], told, (values[part, 0] > 0).astype(int))
     for step in range(4):
         own = values[steps == step]
         np.testing.assert_allclose(sums.mean()[step], own.mean(axis=0))
         np.testing.assert_allclose(sums.error()[step], own.std(axis=0, ddof=1) / np.sqrt(len(own)))
-        np.testing.assert_allclose(sums.same[step], (own[:, 0] > 0).sum(axis=0))
-    single = Sums.nothing(1, 1, 1)
+        np.testing.assert_array_equal(sums.counts[step, :, 1], (own[:, 0] > 0).sum(axis=0))
+        np.testing.assert_array_equal(sums.counts[step].sum(axis=1), len(own))
+    single = Sums.nothing(1, 1, 1, 1)
     one: dict[Kind, np.ndarray] = {"sequential": np.ones((1, 1))}
-    single.add(np.zeros(1, np.int64), one, np.ones((1, 1), bool))
+    single.add(np.zeros(1, np.int64), one, np.zeros((1, 1), int))
     assert np.isinf(single.error()).all()

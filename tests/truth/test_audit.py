@@ -10,12 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from seca.config import from_preset
 from seca.credit.base import KINDS
 from seca.credit.sequential import SWEPT
 from seca.envs.base import keys_replaced
 from seca.envs.registry import make
-from seca.order.simple import IDENTITY
+from seca.order.simple import FIXED, IDENTITY
+from seca.presets import build
 from seca.train.rollout import collect
+from seca.train.state import init_state
 from seca.truth.audit import Audit, Plan, audit, claims_of, has_luck
 from seca.truth.forks import Forks, standing_at
 
@@ -80,7 +83,7 @@ def test_the_order_is_the_claims() -> None:
 
 def test_it_repeats_bit_for_bit_and_follows_its_seed() -> None:
     once, again, other = audited(), audited(), audited(seed=1)
-    for field in ("forks", "total", "squares", "same"):
+    for field in ("forks", "total", "squares", "counts"):
         np.testing.assert_array_equal(getattr(once.sums, field), getattr(again.sums, field))
     assert not np.array_equal(once.sums.total, other.sums.total)
 
@@ -118,9 +121,9 @@ def test_forks_do_not_depend_on_lanes_and_devices(forks: int, devices: int) -> N
     def returns(lanes: int, places: int, capacity: int) -> np.ndarray:
         found = np.full(forks, np.nan)
         made = Forks(env, algorithm, forking.GAMMA, lanes, capacity, tuple(jax.devices()[:places]))
-        for part, values, played in made.returns(params, now, steps, index, first, luck):
+        for part, values, (played, cut) in made.returns(params, now, steps, index, first, luck):
             found[part] = values
-            assert 0 < played <= forking.LIMIT * len(values)
+            assert 0 < played <= forking.LIMIT * len(values) and 0 <= cut <= len(values)
         return found
 
     np.testing.assert_allclose(returns(4, devices, 8), returns(1, 1, 64), rtol=1e-6)
@@ -183,5 +186,80 @@ def test_who_has_nothing_to_audit() -> None:
         claims_of(silent)
     with pytest.raises(ValueError, match="`order` is identity but table has no order"):
         claims_of(forking.run(), order=IDENTITY)
-    with pytest.raises(ValueError, match="`credits` is swept but table has no order and no critic"):
+    with pytest.raises(ValueError, match="`credits` is swept but table has no order, and no critic"):
         claims_of(forking.run(), [SWEPT])
+
+
+def made(preset: str, **changes: Any) -> Any:
+    """An untrained run of a preset on a matrix game."""
+    config = dataclasses.replace(from_preset(preset), env="matrix/additive")
+    config = dataclasses.replace(config, algorithm=dataclasses.replace(config.algorithm, **changes))
+    env = make("matrix/additive", {})
+    algorithm = build(preset, env.spec, config.algorithm)
+    return forking.Run(env, algorithm, init_state(algorithm, 3), config)
+
+
+def test_the_truth_is_in_the_order_of_the_credits() -> None:
+    """Also where the run's own credit has none; and an order is refused where nobody asks for it."""
+    run = made("coma-newarchi", order="random")
+    found = audit(run, Plan(4, 2), [SWEPT])
+    assert found.plan.kinds == ("counterfactual", "sequential") and found.about["order"] == "as trained"
+    assert len(np.unique(found.order, axis=0)) > 1
+    given = audit(run, Plan(4, 2), [SWEPT], IDENTITY)
+    assert (given.order == [0, 1, 2]).all() and given.about["order"] == "identity"
+    with pytest.raises(ValueError, match="`order` is identity but no credit of coma-newarchi depends on"):
+        claims_of(run, order=IDENTITY)
+    with pytest.raises(ValueError, match="`credits` holds 'nothing', which is taken"):
+        claims_of(run, [dataclasses.replace(SWEPT, name="nothing")])
+
+
+def test_a_fixed_order_is_one_order() -> None:
+    """The run's own where it has one, in every round."""
+    own = audit(made("seca-fixed"), Plan(70, 2))
+    again = audit(made("seca-fixed"), Plan(70, 2), order=FIXED)
+    other = audit(made("seca"), Plan(70, 2), order=FIXED)
+    for found in (own, again, other):
+        assert len(np.unique(found.order, axis=0)) == 1
+    np.testing.assert_array_equal(own.order, again.order)
+
+
+def test_floors() -> None:
+    """The signal only where it is more than the credit; the critic's error wherever there is one; nothing."""
+    whole, alone = audit(made("seca"), Plan(6, 2)), audit(made("seca", td_correction=0.0), Plan(6, 2))
+    assert list(whole.credits) == ["credit", "credit + team", "team alone", "nothing"]
+    assert list(alone.credits) == ["credit", "team alone", "nothing"]
+    np.testing.assert_allclose(
+        whole.credits["credit + team"], whole.credits["credit"] + whole.credits["team alone"], atol=1e-6
+    )
+    assert (whole.credits["nothing"] == 0).all()
+
+
+def test_what_cannot_be_forked_again_is_refused() -> None:
+    begun = audited()
+    flipped = dataclasses.replace(begun, action=1 - begun.action)
+    with pytest.raises(ValueError, match=r"`before` has other steps \(`action` differs\)"):
+        audit(forking.run(), dataclasses.replace(begun.plan, forks=60), before=flipped)
+    older = dataclasses.replace(begun, about=begun.about | {"policy": "00000000"})
+    with pytest.raises(ValueError, match="`policy` is .* but the audit to add to was made with 00000000"):
+        audit(forking.run(), begun.plan, before=older)
+
+
+def test_a_fork_ends_at_the_time_limit_whatever_the_environment_says() -> None:
+    """One that never reports its end: returns are those of the game that does, and all forks count as cut."""
+    run = forking.run()
+
+    def endless(made: Any) -> Any:
+        state, shown = made
+        return state, dataclasses.replace(shown, terminated=shown.terminated & False, truncated=shown.truncated & False)
+
+    step, reset = run.env.step, run.env.reset
+    run.env = dataclasses.replace(run.env, step=lambda s, a: endless(step(s, a)), reset=lambda k: endless(reset(k)))
+    found = audit(run, Plan(10, 4))
+    assert found.about["cut"] == 1.0 and (found.length == forking.LIMIT).all()
+    assert 0 < audited().about["cut"] < 1
+
+
+def test_keys_of_another_shape_need_a_function() -> None:
+    keys = jax.random.split(jax.random.key(0), (5, 2))
+    with pytest.raises(ValueError, match=r"keys of shape \[5, 2\]"):
+        keys_replaced({"both": keys}, keys[:, 0])

@@ -37,19 +37,21 @@ def test_a_run_is_audited_and_added_to(copied_run: pathlib.Path, capsys: pytest.
     after = {path: content for path, content in snapshot(copied_run).items() if pathlib.Path(path).stem != "audit"}
     assert after == before, "an audit changes nothing in the run"
 
+    (copied_run / "taken.json").write_text("{}")
     same = ["--truth", "shapley", "--credits", "independent"]
     refusals = [
         (["--steps", 6, "--forks", 8], ["`out`", "audit.npz exists already", "--add"]),
+        (["--steps", 6, "--forks", 8, "--out", copied_run / "taken"], ["`out`", "taken.json exists already"]),
         (["--add", "--steps", 6, "--forks", 4, *same], ["`forks` is 4", "8"]),
         (["--add", "--steps", 5, "--forks", 8, *same], ["`steps` is 5", "6"]),
         (["--add", "--steps", 6, "--forks", 8, "--seed", 1, *same], ["`seed` is 1", "made with 0"]),
-        (["--add", "--steps", 6, "--forks", 8, "--order", "random", *same], ["`order` is random", "None"]),
-        (["--add", "--steps", 6, "--forks", 8], ["`credits`", "independent"]),
+        (["--add", "--steps", 6, "--forks", 8, "--order", "random", *same], ["`order` is random", "as trained"]),
+        (["--add", "--credits", "swept"], ["`claims`", "swept", "independent"]),
         (["--add", "--steps", 6, "--forks", 8, "--out", "nowhere", *same], ["`add`", "nowhere.npz"]),
     ]
     for options, fragments in refusals:
         assert_refused(["audit", str(copied_run), *map(str, options)], fragments, copied_run, capsys)
-    audit(copied_run, "--steps", 7, "--forks", 10, "--add", "--json", *same)
+    audit(copied_run, "--steps", 7, "--forks", 10, "--add", "--json")
     told = json.loads(capsys.readouterr().out)
     assert told["plan"]["forks"] == 10 and told == json.loads((copied_run / "audit.json").read_text())
     with np.load(copied_run / "audit.npz") as stored:

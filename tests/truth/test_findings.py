@@ -29,6 +29,11 @@ def test_what_is_written_is_read_again(found: Audit, tmp_path: pathlib.Path) -> 
     written = json.loads(text.read_text())
     assert written == json.loads(json.dumps(findings.result(again)))
     assert written["scores"]["credit"]["agent_steps"] == int(found.choice.sum())
+    assert written["scores"]["nothing"]["explained"] == 0
+    assert set(written["against"]) == {"sequential", "independent"}
+    with np.load(data) as stored:
+        np.testing.assert_array_equal(stored["truth"], found.sums.mean())
+        np.testing.assert_array_equal(stored["error"], found.sums.error())
 
 
 def _changed(**arrays: np.ndarray | None):
@@ -54,7 +59,8 @@ def _told(**fields: object):
     [
         (_changed(sum_total=None), "missing or unknown: sum_total"),
         (_changed(sum_total=np.zeros((3, 2, 3))), "`sum_total` is [3, 2, 3], not [30, 2, 3]"),
-        (_changed(sum_same=np.full((30, 3), np.nan)), "`sum_same`"),
+        (_changed(sum_squares=np.full((30, 2, 3), np.nan)), "`sum_squares`"),
+        (_changed(order=np.zeros((30, 3), int)), "`order` holds what is no order"),
         (_changed(sum_forks=np.zeros(30, np.int64)), "a step without forks"),
         (_changed(more=np.zeros(1)), "missing or unknown: more"),
         (_changed(action=np.zeros(30)), "damaged"),
@@ -85,7 +91,7 @@ def test_no_file_and_no_audit(tmp_path: pathlib.Path) -> None:
 
 def test_groups_part_the_agent_steps(found: Audit) -> None:
     parts = findings.groups(found)
-    assert set(parts) == {"unit", "judged", "time", "does it again"}
+    assert set(parts) == {"unit", "judged", "time", "likeliest action"}
     for group, members in parts.items():
         np.testing.assert_array_equal(sum(of.astype(int) for of in members.values()), 1, err_msg=group)
     assert set(parts["unit"]) == {"agent 0", "agent 1", "agent 2"}
@@ -107,4 +113,5 @@ def test_table_and_picture_say_how_they_were_made(found: Audit) -> None:
     words = " ".join(picture.caption(found).split())
     for part in ("table on test/game", "40 forks", "standard error", "audit seed 0", "discount 0.9"):
         assert part in words
-    assert len(picture.draw(found).axes) == 1
+    assert "against the independent truth" in text and "nothing" in text
+    assert len(picture.draw(found).axes) == 1, "nothing is not drawn"
