@@ -1,81 +1,34 @@
 """An audit: drawn steps of a policy's own episodes, what they were worth by forks, and what a method says of them."""
 
 import dataclasses
-import functools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Key
 
 from seca import numerics
-from seca.algos.base import Algorithm, Claim, Claims
+from seca.algos.base import Claims
 from seca.credit.base import KINDS, Credit, Kind
 from seca.envs.base import Env, keys_replaced
 from seca.order.base import Order
 from seca.runs.opponent import fingerprint
-from seca.train.rollout import collect
-from seca.truth.asked import Sums, ask
-from seca.truth.forks import Forks, Steps, standing_at
-from seca.types import Episodes
-
-EPISODES = 32
-"""Episodes played in each round; claims that look at a whole batch, as SeCA's order does, look at these."""
-DRAWN = 64
-"""Steps drawn from each round, at most."""
-BLOCK = 128
-"""Forks of each step played before the next block of them."""
-
-
-@runtime_checkable
-class Audited(Protocol):
-    """What an audit asks of a run: that of `seca.load`, or anything with these."""
-
-    env: Env
-    algorithm: Algorithm
-    state: Any
-    """With a `learner` and the `env_steps` of its training, as `TrainState`."""
-    config: Any
-    """With `preset`, `seed` and `algorithm.gamma`, as `RunConfig`."""
-
+from seca.truth.asked import Sums
+from seca.truth.rounds import DRAWN as PER_ROUND
+from seca.truth.rounds import DRAWN_ARRAYS, OWN, SIGNAL, TEAM, ZERO, Audited, Drawn, Plan, Round, Rounds
 
 Tell = Callable[[float, int], None]
 """`tell(share, env_steps)`: how much is done, and the env steps that forks have played so far."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What is asked of an audit; all of it decides the numbers."""
-
-    steps: int = 64
-    """Steps of the team to draw."""
-    forks: int = 256
-    """Forks of each step."""
-    seed: int = 0
-    kinds: tuple[Kind, ...] = ()
-    """Truths to measure; those that are claimed come first, named or not."""
-
-
-@dataclasses.dataclass
-class Audit:
-    """Truth and claims of some steps. Arrays are `[steps, agents]` or as said; agents in slots."""
+@dataclasses.dataclass(kw_only=True)
+class Audit(Drawn):
+    """Truth and claims of some steps."""
 
     plan: Plan
     about: dict[str, Any]
     """What was audited, by whom and when: JSON."""
-    battle: np.ndarray
-    """`[steps]`: number of the episode."""
-    time: np.ndarray
-    """`[steps]`: env steps before it."""
-    length: np.ndarray
-    """`[steps]`: env steps of its episode."""
-    action: np.ndarray
-    order: np.ndarray
-    """Agent at each position, of the sequential truth."""
-    choice: np.ndarray
-    """Whether the agent had any: the dead have none."""
     credits: dict[str, np.ndarray]
     """What is claimed, by name, and the floors: what the policy follows where that is more than a credit, the team's
     error as if it were everybody's, and nothing."""
@@ -85,9 +38,12 @@ class Audit:
     """The forks."""
 
 
+_DEFAULTS = Plan()
+
+
 def audit(
     run: Audited,
-    plan: Plan = Plan(),
+    plan: Plan = _DEFAULTS,
     credits: Sequence[Credit] = (),
     order: Order | None = None,
     before: Audit | None = None,
@@ -115,7 +71,7 @@ def audit(
     needed = [claim.kind for claim in claims.values()]
     plan = dataclasses.replace(plan, kinds=tuple(dict.fromkeys((*needed, *plan.kinds))))
     about = _about(run, claims, order)
-    found = _Rounds(run, plan, claims, tuple(devices))
+    found = Rounds(run, plan, claims, tuple(devices))
     sums = Sums.nothing(plan.steps, len(plan.kinds), run.env.spec.n_agents, run.env.spec.n_actions)
     if before is not None:
         check_addable(before, plan, about)
@@ -123,17 +79,17 @@ def audit(
         for new, old in zip(_arrays(sums), _arrays(before.sums), strict=True):
             new[:at] = old
     rounds, played, ended = [], 0, np.zeros(2, np.int64)
-    for number in range(-(-plan.steps // DRAWN)):
+    for number in range(-(-plan.steps // PER_ROUND)):
         round_ = found.play(number)
         rounds.append(round_)
-        done = slice(number * DRAWN, number * DRAWN + len(round_.battle))
+        done = slice(number * PER_ROUND, number * PER_ROUND + len(round_.battle))
         if before is not None:
             _check_repeats(before, round_, done.start)
         for share, env_steps, forks in found.fork(number, round_, sums, done):
             played, ended = played + env_steps, ended + forks
             if tell is not None:
                 tell((done.start + share * len(round_.battle)) / plan.steps, played)
-    joined = {field: np.concatenate([getattr(r, field) for r in rounds]) for field in _Round.ARRAYS}
+    joined = {field: np.concatenate([getattr(r, field) for r in rounds]) for field in DRAWN_ARRAYS}
     said = {name: np.concatenate([r.credits[name] for r in rounds]) for name in rounds[0].credits}
     said[ZERO] = np.zeros(joined["action"].shape)
     own = claims[OWN].kind
@@ -145,13 +101,6 @@ def audit(
         kind={name: claims[name].kind if name in claims else own for name in said},
         sums=sums,
     )
-
-
-OWN = "credit"
-"""The name of the method's own."""
-SIGNAL, TEAM, ZERO = "credit + team", "team alone", "nothing"
-"""Floors: with what the policy follows beside its credit, the same for all agents; the critic's TD error as if it were
-everybody's credit; and 0."""
 
 
 def claims_of(run: Audited, credits: Sequence[Credit] = (), order: Order | None = None) -> dict[str, Claims]:
@@ -225,9 +174,9 @@ def check_addable(before: Audit, plan: Plan, about: dict[str, Any]) -> None:
             raise ValueError(f"`{field}` is {now} but the audit to add to has {was} already")
 
 
-def _check_repeats(before: Audit, round_: "_Round", start: int) -> None:
+def _check_repeats(before: Audit, round_: Round, start: int) -> None:
     """Raise ValueError unless the steps of a round are those that were drawn before."""
-    for field in _Round.ARRAYS:
+    for field in DRAWN_ARRAYS:
         then = getattr(before, field)[start:][: len(round_.battle)]
         if not np.array_equal(then, getattr(round_, field)[: len(then)]):
             raise ValueError(
@@ -265,128 +214,5 @@ def _arrays(sums: Sums) -> tuple[np.ndarray, ...]:
     return sums.forks, sums.total, sums.squares, sums.counts
 
 
-@dataclasses.dataclass(frozen=True)
-class _Round:
-    """Some drawn steps of some episodes."""
-
-    ARRAYS = ("battle", "time", "length", "action", "order", "choice")
-
-    battle: np.ndarray
-    time: np.ndarray
-    length: np.ndarray
-    action: np.ndarray
-    order: np.ndarray
-    choice: np.ndarray
-    credits: dict[str, np.ndarray]
-    standing: Steps
-
-
-class _Rounds:
-    """The programs of an audit, compiled once, and what they are called with."""
-
-    def __init__(self, run: Audited, plan: Plan, claims: dict[str, Claims], devices: tuple[jax.Device, ...]) -> None:
-        self._plan, self._state = plan, run.state
-        self._params = run.algorithm.policy(run.state.learner)
-        env, algorithm = run.env, run.algorithm
-        self._collect = jax.jit(functools.partial(collect, env, algorithm))
-        self._standing = jax.jit(functools.partial(standing_at, env, algorithm))
-        self._claims = {name: jax.jit(claim.fn) for name, claim in claims.items()}
-        self._forks = Forks(env, algorithm, run.config.algorithm.gamma, devices=devices)
-        self._n_agents, self._n_actions = env.spec.n_agents, env.spec.n_actions
-
-    @numerics.own()
-    def play(self, number: int) -> _Round:
-        """The steps of one round: of its episodes each step is as likely as any other."""
-        play_key, claim_key, _ = _round_keys(self._plan.seed, number)
-        keys, now = jax.random.split(play_key, EPISODES), self._state.env_steps
-        episodes, _ = self._collect(self._params, keys, now)
-        valid = np.asarray(episodes.valid)
-        every = np.argwhere(valid)
-        wanted = min(DRAWN, self._plan.steps - number * DRAWN)
-        drawn = np.random.default_rng([self._plan.seed, number]).permutation(len(every))[:wanted]
-        if len(drawn) < wanted:  # Shorter episodes than steps asked for, as one-step games have: again from the first.
-            drawn = np.resize(drawn, wanted)
-        episode, time = every[drawn].T
-        filled = np.resize(np.arange(wanted), DRAWN)  # One shape, one program.
-        standing = self._standing(self._params, keys, now, episode[filled], time[filled])
-        at = (episode, time)
-        self._check_standing(standing, episodes, at)
-        credits, order = self._claimed(episodes, claim_key)
-        return _Round(
-            battle=number * EPISODES + episode,
-            time=time,
-            length=valid.sum(axis=1)[episode],
-            action=np.asarray(episodes.actions)[at].astype(np.int64),
-            order=order[at],
-            choice=np.asarray(episodes.avail.sum(axis=-1) > 1)[at],
-            credits={name: credit[at] for name, credit in credits.items()},
-            standing=standing,
-        )
-
-    def _claimed(self, episodes: Episodes, key: Array) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Every claim over the episodes, and the order of the first that has one; else that of the agents' numbers."""
-        found: dict[str, np.ndarray] = {}
-        floors: dict[str, Array | None] = {}
-        order = np.broadcast_to(np.arange(self._n_agents), (*episodes.valid.shape, self._n_agents))
-        for name, fn in self._claims.items():
-            claim: Claim = fn(self._state.learner, episodes, self._state.env_steps, key)
-            found[name] = np.asarray(claim.credit)
-            if claim.order is not None:  # All claims have the same: that of the run, or the one that was given.
-                order = np.asarray(claim.order)
-            if name == OWN:
-                floors = {SIGNAL: claim.signal, TEAM: None if claim.team is None else claim.team[..., None]}
-        for name, floor in floors.items():
-            if floor is not None:
-                found[name] = np.broadcast_to(np.asarray(floor), found[OWN].shape)
-        return found, order
-
-    def _check_standing(self, standing: Steps, episodes: Episodes, at: tuple[np.ndarray, np.ndarray]) -> None:
-        """Raise ValueError where the episodes, played again, are not those that were collected."""
-        for name in ("obs", "avail"):
-            shown, seen = getattr(standing.time_step, name), getattr(episodes, name)
-            if not np.array_equal(np.asarray(shown)[: len(at[0])], np.asarray(seen)[at]):
-                raise ValueError(f"`env` does not repeat its episodes on this device (`{name}`): they cannot be forked")
-
-    def fork(
-        self, number: int, round_: _Round, sums: Sums, done: slice
-    ) -> Iterator[tuple[float, int, Int[np.ndarray, " 2"]]]:
-        """Add the forks that are missing to the sums.
-
-        After each part: the share of the round that is done, env steps played, and how many forks ended and were cut.
-        """
-        steps = np.arange(done.start, done.stop)
-        have = sums.forks[done]
-        for begin in range(int(have.min()), self._plan.forks, BLOCK):
-            numbers = np.arange(begin, min(begin + BLOCK, self._plan.forks))
-            which, fork = (x.ravel() for x in np.meshgrid(np.arange(len(steps)), numbers, indexing="ij"))
-            missing = fork >= have[which]
-            which, fork = which[missing], fork[missing]
-            if not len(which):
-                continue
-            keys = self._fork_keys(number, which, fork)
-            told = self._params, self._state.env_steps, round_.standing
-            drawn, scores = self._forks.draw(*told, which, keys)
-            asked = ask(self._plan.kinds, round_.action[which], drawn, round_.order[which], scores)
-            returns, last = np.empty(len(asked.fork), np.float32), 0
-            for part, values, counts in self._forks.returns(*told, which[asked.fork], asked.first, keys[asked.fork]):
-                returns[part], last = values, part.stop
-                share = (begin + len(numbers) * last / len(asked.fork)) / self._plan.forks
-                yield share, int(counts[0]), np.array([len(values), counts[1]])
-            sums.add(steps[which], asked.differences(returns), drawn)
-
-    @numerics.own()
-    def _fork_keys(self, number: int, which: np.ndarray, fork: np.ndarray) -> Key[Array, " forks"]:
-        _, _, key = _round_keys(self._plan.seed, number)
-        each = jax.vmap(lambda step, number: jax.random.fold_in(jax.random.fold_in(key, step), number))
-        return each(jnp.asarray(which), jnp.asarray(fork))
-
-
-_STREAM = 0xA0D17
-"""Keeps the episodes of audits apart from those of training and of evaluations."""
-
-
-@numerics.own()
-def _round_keys(seed: int, number: int) -> tuple[Array, Array, Array]:
-    key = jax.random.fold_in(jax.random.fold_in(numerics.key(seed), _STREAM), number)
-    play, claim, fork = jax.random.split(key, 3)
-    return play, claim, fork
+def _arrays(sums: Sums) -> tuple[np.ndarray, ...]:
+    return sums.forks, sums.total, sums.squares, sums.counts

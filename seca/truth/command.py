@@ -21,8 +21,9 @@ from seca.order.named import ORDERS
 from seca.runs import folder as folders
 from seca.runs.load import Kind, LoadedRun, load
 from seca.truth import findings, picture
-from seca.truth.audit import DRAWN, EPISODES, Audit, Plan, Tell, audit, claims_of
+from seca.truth.audit import Audit, Tell, audit, claims_of
 from seca.truth.forks import LANES
+from seca.truth.rounds import DRAWN, EPISODES, Plan
 
 
 def audit_run(

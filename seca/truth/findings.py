@@ -15,14 +15,14 @@ from seca import files
 from seca.credit.base import Kind
 from seca.errors import UsageError
 from seca.truth.asked import Sums
-from seca.truth.audit import OWN, SIGNAL, TEAM, ZERO, Audit, Plan
+from seca.truth.audit import Audit
+from seca.truth.rounds import DRAWN_ARRAYS, OWN, SIGNAL, TEAM, ZERO, Plan
 from seca.truth.score import Score, score
 
 FORMAT = 1
 _DECIDED = (0.0, 0.5, 0.9, 0.99, 1.0)
 """Edges of the probability of an agent's likeliest action."""
 _MOST_BYTES = 2**30
-_STEP_ARRAYS = ("battle", "time", "length", "action", "order", "choice")
 _SUM_ARRAYS = ("forks", "total", "squares", "counts")
 _TOLD_ARRAYS = ("truth", "error")
 """What follows from the sums, for whoever reads the file."""
@@ -137,7 +137,7 @@ def _row(name: str, one: Score) -> str:
 def save(audit: Audit, out: pathlib.Path) -> list[pathlib.Path]:
     """Write OUT.json, for people and programs, and OUT.npz, to which more can be added."""
     text, data = (out.with_name(out.name + ending) for ending in (".json", ".npz"))
-    arrays = {name: getattr(audit, name) for name in _STEP_ARRAYS}
+    arrays = {name: getattr(audit, name) for name in DRAWN_ARRAYS}
     arrays |= {f"sum_{name}": getattr(audit.sums, name) for name in _SUM_ARRAYS}
     arrays |= dict(zip(_TOLD_ARRAYS, (audit.sums.mean(), audit.sums.error()), strict=True))
     arrays |= {f"credit_{number}": credit for number, credit in enumerate(audit.credits.values())}
@@ -171,7 +171,7 @@ def load(path: pathlib.Path) -> Audit:
         return Audit(
             plan=plan,
             about=dict(written["about"]),
-            **{name: arrays[name] for name in _STEP_ARRAYS},
+            **{name: arrays[name] for name in DRAWN_ARRAYS},
             credits={name: arrays[f"credit_{number}"] for number, (name, _) in enumerate(names)},
             kind=dict(names),  # pyrefly: ignore
             sums=Sums(**{name: arrays[f"sum_{name}"] for name in _SUM_ARRAYS}),

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from seca import files
 from seca.truth import findings
-from seca.truth.audit import OWN, ZERO, Audit
+from seca.truth.audit import Audit
+from seca.truth.rounds import OWN, ZERO
 
 SCALE = 10
 """How much narrower or wider than the truth the axis of a credit may be: else what is too small is a line."""

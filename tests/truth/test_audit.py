@@ -19,8 +19,9 @@ from seca.order.simple import FIXED, IDENTITY
 from seca.presets import build
 from seca.train.rollout import collect
 from seca.train.state import init_state
-from seca.truth.audit import Audit, Plan, audit, claims_of, has_luck
+from seca.truth.audit import Audit, audit, claims_of, has_luck
 from seca.truth.forks import Forks, standing_at
+from seca.truth.rounds import EPISODES, Plan, round_keys
 
 
 def audited(**changes: Any) -> Audit:
@@ -45,12 +46,10 @@ _PLAYED: dict[tuple[int, int], Any] = {}
 
 def _history(run: Any, found: Audit, number: int) -> tuple[int, tuple[int, ...] | None]:
     """Where the step is taken, and what the agents did before it."""
-    from seca.truth.audit import EPISODES, _round_keys
-
     round_, episode = divmod(int(found.battle[number]), EPISODES)
     key = found.plan.seed, round_
     if key not in _PLAYED:
-        keys = jax.random.split(_round_keys(*key)[0], EPISODES)
+        keys = jax.random.split(round_keys(*key)[0], EPISODES)
         play = jax.jit(lambda keys: collect(run.env, run.algorithm, run.state.learner, keys, run.state.env_steps)[0])
         _PLAYED[key] = jax.device_get(play(keys))
     episodes, t = _PLAYED[key], int(found.time[number])
@@ -155,6 +154,20 @@ def test_an_environment_with_effects_is_refused() -> None:
     run.env = dataclasses.replace(run.env, step=step)
     with pytest.raises(ValueError, match=r"`env` is test/game, which is no pure function \(IO"):
         audit(run, Plan(2, 2))
+
+
+def test_an_environment_that_does_not_repeat_is_refused() -> None:
+    """Two passes over the same keys must show the same: here one has a state of its own outside of JAX."""
+    run, calls = forking.run(), [0]
+
+    def step(state: Any, actions: Any) -> Any:
+        after, shown = forking.env().step(state, actions)
+        calls[0] += 1  # At tracing: each program has another.
+        return after, dataclasses.replace(shown, obs=shown.obs + calls[0])
+
+    run.env = dataclasses.replace(run.env, step=step)
+    with pytest.raises(ValueError, match=r"`env` does not repeat its episodes on this device \(`obs`\)"):
+        audit(run, Plan(20, 2))
 
 
 def test_luck_is_found_and_drawn_anew() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from seca.errors import UsageError
 from seca.truth import findings, picture
-from seca.truth.audit import Audit, Plan, audit
+from seca.truth.audit import Audit, audit
+from seca.truth.rounds import Plan
 
 
 @pytest.fixture(scope="module")
