@@ -58,6 +58,7 @@ def _scatter(axes: Axes, credit: np.ndarray, truth: np.ndarray, error: np.ndarra
         axes.plot(*np.transpose(middle), "s-", color="C3", markersize=4, label="means of tenths")
     axes.set_xlim(-wide, wide)
     axes.set_ylim(-high, high)
+    axes.locator_params(axis="x", nbins=5)
     axes.legend(fontsize=8, loc="upper left")
 
 
