@@ -26,9 +26,8 @@ def made(name: str) -> tuple[Algorithm, Any]:
     config: Any = PRESETS[name].config
     names = {field.name for field in dataclasses.fields(config)}
     changes = {field: size for field, size in SMALL.items() if field in names}
-    if "mixing" in names and hasattr(config.mixing, "heads"):
-        pytest.skip("Qatten reads SMAC's states")  # The same function as of the other mixers.
-    algorithm = build(name, SPEC, dataclasses.replace(config, **changes))
+    spec = dataclasses.replace(SPEC, ally_features=2)  # Which Qatten reads.
+    algorithm = build(name, spec, dataclasses.replace(config, **changes))
     return algorithm, algorithm.init(jax.random.key(0))
 
 
