@@ -242,7 +242,8 @@ def _play_on(
         safe = jnp.minimum(fork, forks - 1)
         begun = _taken(env, steps, index[safe])
         begun = Steps(env.reseed(begun.env_state, luck[safe]), begun.time_step, begun.carry, begun.time)
-        return _Lanes(
+        return dataclasses.replace(
+            now,
             at=_chosen(env, new, begun, now.at),
             fork=fork,
             over=free & ~new,
@@ -251,9 +252,6 @@ def _play_on(
             total=jnp.where(new, 0, now.total),
             discount=jnp.where(new, 1, now.discount),
             following=jnp.minimum(now.following + free.sum(dtype=jnp.int32), stop),
-            returns=now.returns,
-            played=now.played,
-            cut=now.cut,
         )
 
     def step(now: _Lanes) -> _Lanes:
@@ -269,15 +267,13 @@ def _play_on(
         time = now.at.time + 1
         ends = active & (shown.done | (time == env.spec.episode_limit))
         ended = jnp.where(ends, now.fork, forks)
-        return _Lanes(
+        return dataclasses.replace(
+            now,
             at=Steps(env_state, shown, algorithm.told(acted.carry, actions), time),
-            fork=now.fork,
             over=now.over | ends,
             age=now.age + 1,
-            acting=now.acting,
             total=total,
             discount=now.discount * gamma,
-            following=now.following,
             returns=now.returns.at[ended].set(total, mode="drop"),
             played=now.played + active.sum(dtype=jnp.int32),
             cut=now.cut + (ends & ~shown.terminated).sum(dtype=jnp.int32),

@@ -194,6 +194,7 @@ _STREAM = 0xA0D17
 
 @numerics.own()
 def round_keys(seed: int, number: int) -> tuple[Array, Array, Array]:
+    """Keys of one round of an audit: to play its episodes, for what is claimed of them, and for its forks."""
     key = jax.random.fold_in(jax.random.fold_in(numerics.key(seed), _STREAM), number)
     play, claim, fork = jax.random.split(key, 3)
     return play, claim, fork
