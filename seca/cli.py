@@ -612,16 +612,30 @@ def _registry() -> tyro.constructors.ConstructorRegistry:
 
 def _whole_number_rule(
     info: tyro.constructors.PrimitiveTypeInfo,
-) -> tyro.constructors.PrimitiveConstructorSpec[int] | None:
-    if info.type is not int:
+) -> tyro.constructors.PrimitiveConstructorSpec[int | None] | None:
+    # A union keeps its members' annotations: `Annotated[int, Range(..)] | None`.
+    members = {
+        typing.get_args(part)[0] if hasattr(part, "__metadata__") else part for part in typing.get_args(info.type)
+    }
+    optional = members == {int, type(None)}
+    if info.type is not int and not optional:
         return None
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
-        metavar="INT",
-        instance_from_str=lambda texts: parse_whole_number(texts[0]),
-        is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
+        metavar="INT|None" if optional else "INT",
+        instance_from_str=lambda texts: _number_or_none(texts[0]) if optional else parse_whole_number(texts[0]),
+        is_instance=lambda value: (
+            isinstance(value, int) and not isinstance(value, bool) or (optional and value is None)
+        ),
         str_from_instance=lambda value: [str(value)],
     )
+
+
+def _number_or_none(text: str) -> int | None:
+    try:
+        return None if text == "None" else parse_whole_number(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, nor None") from None
 
 
 def parse_whole_number(text: str) -> int:

@@ -106,8 +106,12 @@ def usual_programs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def played_programs(request: pytest.FixtureRequest) -> None:
-    """Slow tests of the simulator play battles by the thousand: there the time is running, and optimising pays."""
-    if request.node.get_closest_marker("slow") is not None and "smac" in request.path.parts:
+    """Slow tests of the simulator play battles by the thousand: there the time is running, and optimising pays.
+
+    Unless they choose by a fixture `programs` of their own.
+    """
+    slow, chosen = request.node.get_closest_marker("slow") is not None, "programs" in request.fixturenames
+    if slow and "smac" in request.path.parts and not chosen:
         request.getfixturevalue("usual_programs")
 
 

@@ -73,7 +73,7 @@ INPUTS: list[tuple[list[str], list[str]]] = [
     ([*TRAIN, "--order", "nope"], ["--order", "nope", "gradients", "random"]),
     ([*TRAIN, "--time-limit", "never"], ["--time-limit", "never", "bootstrap", "terminal"]),
     ([*TRAIN, "--critic-width", "0"], ["`critic_width`", "0"]),
-    ([*TRAIN, "--critic-width", "wide"], ["--critic-width", "wide", "None", "INT"]),
+    ([*TRAIN, "--critic-width", "wide"], ["--critic-width", "wide", "whole number", "None"]),
     ([*TRAIN, "--critic-embed", "100000000"], ["`algorithm`", "GiB", "a single runner", "smaller networks"]),
     ([*TRAIN, "--target-interval", "0"], ["`target_interval`", "0"]),
     ([*TRAIN, "--entropy-coef", "-0.1"], ["`entropy_coef`", "-0.1", "at least 0"]),
