@@ -32,6 +32,7 @@ from seca.algos.q_learning import QLearningConfig, q_learning
 from seca.algos.riit import RiitConfig, riit
 from seca.algos.scc import SccConfig, scc
 from seca.algos.seca import SecaConfig
+from seca.algos.seca_fork import SecaForkConfig, seca_fork
 from seca.algos.vdac import VdacConfig, vdac
 from seca.order.base import GradientOrder
 from seca.policies import FloorConfig
@@ -39,6 +40,7 @@ from seca.types import EnvSpec
 
 AlgorithmConfig = (
     SecaConfig
+    | SecaForkConfig
     | LicaConfig
     | RiitConfig
     | ComaConfig
@@ -111,6 +113,11 @@ _released = dataclasses.replace(_published, critic_width=None, time_limit="termi
 _RELEASE_INTERVAL = 320_000
 
 
+def _all(config: SecaConfig) -> dict[str, Any]:
+    """Every option by name."""
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+
+
 def _ours(summary: str, paper: str = _SECA, **changes: Any) -> Preset:
     """`seca` but for one option."""
     return Preset(summary, paper, "explicit credit", dataclasses.replace(_seca, **changes), seca.named)
@@ -162,6 +169,13 @@ PRESETS: dict[str, Preset] = {
         eval_interval=_RELEASE_INTERVAL,
     ),
     "seca-uncorrected": _ours("SeCA without the critic's TD error: the published advantage alone", td_correction=0.0),
+    "seca-fork": Preset(
+        "SeCA with a credit learned from forked episodes, tried out by the environment itself",
+        "not published",
+        "explicit credit",
+        SecaForkConfig(**_all(_seca)),
+        seca_fork,
+    ),
     **_ablation("seca-fixed", "SeCA with one random order for the whole run", order="fixed"),
     **_ablation("seca-random", "SeCA with a random order per episode", order="random"),
     **_ablation("seca-prob", "SeCA, agents sure of their action first, per step", order="probability"),

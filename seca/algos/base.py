@@ -72,6 +72,29 @@ class Claims:
 
 
 @dataclasses.dataclass(frozen=True)
+class Forking:
+    """How an algorithm has credits tried out in the environment, by forks of its episodes, before each update."""
+
+    lanes: int
+    """Battles played on from each episode, at most."""
+    forks: int
+    """Forks of each step that is tried."""
+    steps: int
+    """Env steps that each is played for."""
+    gamma: float
+    """Discount of rewards, per env step."""
+    probs: Callable[[Episodes], Float[Array, "batch time1 agents actions"]]
+    """`probs(episodes)`: the policies that played them."""
+    order: Callable[[PyTree, Episodes, PRNGKeyArray, str | None], Int[Array, "batch time agents"]]
+    """`order(learner, episodes, key, axis)`: agent at each position, first judged first."""
+    value: Callable[[PyTree, TimeStep, PyTree], Float[Array, " lanes"]]
+    """`value(learner, time_step, record)`: the return expected from there on, given what acting there recorded."""
+    update: Callable[[PyTree, Episodes, tuple[Array, Array], PRNGKeyArray, str | None], tuple[PyTree, dict[str, Array]]]
+    """`update(learner, episodes, (credit, known), key, axis)`, in place of `Algorithm.update`: with the credits
+    `[batch, time, agents]` of the steps `[batch, time]` that have one."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Algorithm:
     """A record of pure functions, closed over an `EnvSpec` and the algorithm's own config.
 
@@ -94,6 +117,8 @@ class Algorithm:
     """The replay buffer that the training state keeps for it, or None."""
     claims: Claims | None = None
     """What it says of single agents, None where it judges the team alone."""
+    forking: Forking | None = None
+    """How its credits are tried out, None where it needs no more than the episodes."""
     told: Callable[[PyTree, Array], PyTree] = told
     """`told(carry, actions) -> carry`: the carry after acting, had others than the chosen actions been taken."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from seca.algos.base import Algorithm, Claim, Claims
 from seca.credit.base import Credit
@@ -154,6 +154,7 @@ def update(
     config: SecaConfig,
     credit: Credit,
     order: Order,
+    tried: tuple[Float[Array, "batch time agents"], Bool[Array, "batch time"]] | None = None,
 ) -> tuple[Learner, dict[str, Array]]:
     """Critic steps, then actor steps, one each as published. Zang et al. 2023, Fig. 3(c).
 
@@ -165,6 +166,7 @@ def update(
            A_i + w (y - f(s, u)),
 
        whose mean gradient for w = 1 and exact expectations over the agents yet to be judged is that of y, whatever f.
+    Where credits were `tried` out, with which steps have them, it follows these alone (`algos.seca_fork`).
     """
     del replay  # On policy.
     count = count_steps(episodes, axis)
@@ -176,6 +178,8 @@ def update(
     judged = judge(critic.params, episodes, acting.probs, packed, credit, order, learner.order, keys, axis)
     correction = config.td_correction * jnp.where(episodes.valid, regressed.targets - judged.taken, 0)
     advantage = judged.advantage + correction[..., None]
+    if tried is not None:
+        advantage = jnp.where(tried[1][..., None], tried[0], advantage)
     actor, slope = train_actor(learner.actor, episodes, acting, advantage, config, axis)
     metrics = {"gradient_steps": critic.steps + actor.steps}
     metrics |= measure(episodes, acting, regressed, judged, slope, credit, order, axis)
@@ -183,6 +187,8 @@ def update(
         metrics["correction_abs"] = mean_over_steps(jnp.abs(correction), episodes, axis)
         whole = mean_over_steps(jnp.abs(advantage), episodes, axis).mean()
         metrics["credit_share"] = jnp.where(whole > 0, metrics["advantage_abs"] / whole, 0)
+    if tried is not None:
+        metrics |= measure_tried(episodes, judged, *tried, axis)
     return Learner(actor, critic, judged.state), metrics
 
 
@@ -266,6 +272,20 @@ def measure(
         assert judged.team_mean is not None  # It was computed.
         found["contribution_mean"] = judged.team_mean
     return found
+
+
+def measure_tried(
+    episodes: Episodes,
+    judged: Judged,
+    credit: Float[Array, "batch time agents"],
+    known: Bool[Array, "batch time"],
+    axis: str | None,
+) -> dict[str, Array]:
+    """Share of steps with a credit by forks, its size there, and that of the critic's credit in the same steps."""
+    share = mean_over_steps(known.astype(credit.dtype), episodes, axis)
+    sizes = jnp.where(known[..., None], jnp.abs(jnp.stack([credit, judged.advantage])), 0)
+    by_forks, by_critic = (mean_over_steps(size, episodes, axis).mean() / jnp.maximum(share, 1e-9) for size in sizes)
+    return {"fork_share": share, "fork_abs": by_forks, "fork_critic_abs": by_critic}
 
 
 def memory(batch: int, spec: EnvSpec, config: SecaConfig, credit: Credit, order: Order) -> int:

@@ -41,6 +41,19 @@ def check_env(env: Env) -> None:
     _check_same("info", shown.info, following.info)
 
 
+def check_pure(env: Env) -> None:
+    """Raise ValueError where `reset` or `step` do more than return something: their state is not all there is."""
+    reset = jax.make_jaxpr(env.reset, return_shape=True)
+    played, (state, _) = reset(jax.eval_shape(lambda: jax.random.split(numerics.key(0), 2)))
+    actions = jax.ShapeDtypeStruct((2, env.spec.n_agents), jnp.int32)
+    effects = played.effects | jax.make_jaxpr(env.step)(state, actions).effects
+    if effects:
+        raise ValueError(
+            f"`env` is {env.spec.id}, which is no pure function ({', '.join(sorted(map(str, effects)))}): its episodes "
+            "cannot be forked"
+        )
+
+
 def told(error: BaseException) -> str:
     """What went wrong in somebody's own code, and where, in one line."""
     words = " ".join(f"{type(error).__name__}: {error}".split())[:300]

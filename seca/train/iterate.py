@@ -12,9 +12,11 @@ from jaxtyping import Array
 from seca import numerics
 from seca.algos.base import Algorithm
 from seca.envs.base import Env
+from seca.envs.check import check_pure
 from seca.learning import buffer
 from seca.learning.buffer import Replay
 from seca.learning.devices import global_sum
+from seca.train.forking import credits_of_batch
 from seca.train.rollout import collect
 from seca.train.state import TrainState, iteration_keys
 
@@ -52,6 +54,8 @@ def make_iterate(env: Env, algorithm: Algorithm, runners: int, devices: list[jax
     Raises ValueError if the runners do not divide evenly.
     """
     check_split("runners", runners, devices)
+    if algorithm.forking is not None:
+        check_pure(env)
     body = functools.partial(_iterate, env, algorithm, runners // len(devices))
     if len(devices) == 1:
         return Iteration(jax.jit(functools.partial(body, axis=None), donate_argnums=1))
@@ -103,7 +107,13 @@ def _iterate(
     keys = device_keys(collect_key, per_device, axis)
     episodes, played = collect(env, algorithm, algorithm.policy(state.learner), keys, state.env_steps)
     replay = None if replay is None else buffer.add(replay, episodes, axis)
-    learner, metrics = algorithm.update(state.learner, episodes, replay, update_key, axis)
+    if algorithm.forking is None:
+        learner, metrics = algorithm.update(state.learner, episodes, replay, update_key, axis)
+    else:
+        fork_key, update_key = jax.random.split(update_key)
+        begun = state.learner, episodes, keys, state.env_steps
+        tried = credits_of_batch(env, algorithm, algorithm.forking, *begun, fork_key, axis)
+        learner, metrics = algorithm.forking.update(state.learner, episodes, tried, update_key, axis)
     if replay is not None:
         metrics["buffer_episodes"] = buffer.filled(replay)
     wins = None if played.won is None else played.won.sum()

@@ -12,6 +12,7 @@ from seca import numerics
 from seca.algos.base import Claims
 from seca.credit.base import KINDS, Credit, Kind
 from seca.envs.base import Env, keys_replaced
+from seca.envs.check import check_pure
 from seca.order.base import Order
 from seca.runs.opponent import fingerprint
 from seca.truth.asked import Sums
@@ -137,19 +138,6 @@ def check_plan(plan: Plan) -> None:
     for kind in plan.kinds:
         if kind not in KINDS:
             raise ValueError(f"`kinds` holds '{kind}'; choose among {', '.join(KINDS)}")
-
-
-def check_pure(env: Env) -> None:
-    """Raise ValueError where `reset` or `step` do more than return something: their state is not all there is."""
-    reset = jax.make_jaxpr(env.reset, return_shape=True)
-    played, (state, _) = reset(jax.eval_shape(lambda: jax.random.split(numerics.key(0), 2)))
-    actions = jax.ShapeDtypeStruct((2, env.spec.n_agents), jnp.int32)
-    effects = played.effects | jax.make_jaxpr(env.step)(state, actions).effects
-    if effects:
-        raise ValueError(
-            f"`env` is {env.spec.id}, which is no pure function ({', '.join(sorted(map(str, effects)))}): its episodes "
-            "cannot be forked"
-        )
 
 
 def has_luck(env: Env) -> bool:

@@ -18,10 +18,10 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from seca import numerics
 from seca.algos.base import Algorithm
-from seca.envs.base import Env, where_done
+from seca.envs.base import Env
 from seca.train.iterate import AXIS
-from seca.train.rollout import Playing, started, stepped, unfinished
-from seca.types import PyTree, TimeStep
+from seca.train.standing import Steps, fork_keys, lane_by_lane, some_of
+from seca.types import PyTree
 
 CAPACITY = 32_768
 """Forks that each device is given at a time: the last of them leave lanes idle, and progress is seen after each."""
@@ -29,60 +29,6 @@ LANES = 512
 """Forks that each device plays side by side."""
 REFILL = 8
 """Lanes are filled again once one in so many has nothing to do: to look for the next fork costs as a step does."""
-
-
-class Steps(eqx.Module):
-    """Where episodes stand just before some of their steps."""
-
-    env_state: PyTree
-    time_step: TimeStep
-    carry: PyTree
-    time: Int[Array, " steps"]
-    """Env steps played before."""
-
-
-def standing_at(
-    env: Env,
-    algorithm: Algorithm,
-    params: PyTree,
-    keys: Key[Array, " batch"],
-    env_steps: Array,
-    episode: Int[Array, " steps"],
-    time: Int[Array, " steps"],
-) -> Steps:
-    """The episodes that `collect` plays with these keys, as they stand before the steps `(episode, time)`."""
-    playing = started(env, algorithm, keys)
-    kept = _taken(env, _where(playing), episode)
-    step = functools.partial(stepped, env, algorithm, params, env_steps, False)
-
-    def body(sofar: tuple[Playing, Steps]) -> tuple[Playing, Steps]:
-        playing, kept = sofar
-        return step(playing), _chosen(env, playing.t == time, _taken(env, _where(playing), episode), kept)
-
-    return jax.lax.while_loop(lambda sofar: unfinished(env, sofar[0]), body, (playing, kept))[1]
-
-
-def _where(playing: Playing) -> Steps:
-    batch = playing.played.length.shape
-    return Steps(playing.env_state, playing.time_step, playing.carry, jnp.broadcast_to(playing.t, batch))
-
-
-def _taken(env: Env, steps: Steps, index: Int[Array, " lanes"]) -> Steps:
-    """Some of them, in the order of `index`."""
-    env_state = jax.tree.map(lambda x: jnp.take(x, index, axis=env.state_batch_axis), steps.env_state)
-    return Steps(env_state, *jax.tree.map(lambda x: x[index], (steps.time_step, steps.carry, steps.time)))
-
-
-def _chosen(env: Env, which: Bool[Array, " lanes"], new: Steps, old: Steps) -> Steps:
-    """Lane by lane the new or the old one."""
-    pairs = ((of.env_state, (of.time_step, of.carry, of.time)) for of in (new, old))
-    env_state, rest = where_done(env, which, *pairs)
-    return Steps(env_state, *rest)
-
-
-def fork_keys(keys: Key[Array, " forks"]) -> Key[Array, "3 forks"]:
-    """What a fork draws from: for the environment, for acting, and for what is asked of it."""
-    return jax.vmap(functools.partial(jax.random.split, num=3), out_axes=1)(keys)
 
 
 def rounded(count: int) -> int:
@@ -184,7 +130,7 @@ def _draw(
     n_agents = env.spec.n_agents
 
     def some(lane: Int[Array, " lanes"]) -> tuple[Array, Array]:
-        at, (_, acting, other) = _taken(env, steps, index[lane]), fork_keys(keys[lane])
+        at, (_, acting, other) = some_of(env, steps, index[lane]), fork_keys(keys[lane])
         drawn = jax.vmap(jax.random.fold_in, (0, None))(acting, 0)
         actions = algorithm.act(params, at.carry, at.time_step, drawn, env_steps, False).actions
         return actions, jax.vmap(lambda key: jax.random.uniform(key, (n_agents,), jnp.float32))(other)
@@ -240,11 +186,11 @@ def _play_on(
         fork = jnp.where(free & (fork >= stop), forks, fork)
         new = free & (fork < forks)
         safe = jnp.minimum(fork, forks - 1)
-        begun = _taken(env, steps, index[safe])
+        begun = some_of(env, steps, index[safe])
         begun = Steps(env.reseed(begun.env_state, luck[safe]), begun.time_step, begun.carry, begun.time)
         return dataclasses.replace(
             now,
-            at=_chosen(env, new, begun, now.at),
+            at=lane_by_lane(env, new, begun, now.at),
             fork=fork,
             over=free & ~new,
             age=jnp.where(new, 0, now.age),
@@ -285,7 +231,7 @@ def _play_on(
     anywhere = jnp.zeros(lanes, jnp.int32)
     none = jnp.zeros(lanes, jnp.float32)
     start = _Lanes(
-        at=_taken(env, steps, anywhere),
+        at=some_of(env, steps, anywhere),
         fork=jnp.full(lanes, forks, jnp.int32),
         over=jnp.ones(lanes, bool),
         age=anywhere,

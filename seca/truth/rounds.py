@@ -14,9 +14,11 @@ from seca import numerics
 from seca.algos.base import Algorithm, Claim, Claims
 from seca.credit.base import Kind
 from seca.envs.base import Env
+from seca.train.forking import credits_of_steps
 from seca.train.rollout import collect
+from seca.train.standing import Steps, standing_at
 from seca.truth.asked import Sums, ask
-from seca.truth.forks import Forks, Steps, standing_at
+from seca.truth.forks import Forks
 from seca.types import Episodes
 
 EPISODES = 32
@@ -29,6 +31,8 @@ BLOCK = 128
 
 OWN = "credit"
 """The name of the method's own."""
+CRITIC = "its critic's"
+"""Beside credits that were tried out, those of the critic, which are followed in all other steps."""
 SIGNAL, TEAM, ZERO = "credit + team", "team alone", "nothing"
 """Floors: with what the policy follows beside its credit, the same for all agents; the critic's TD error as if it were
 everybody's credit; and 0."""
@@ -99,6 +103,10 @@ class Rounds:
         self._standing = jax.jit(functools.partial(standing_at, env, algorithm))
         self._claims = {name: jax.jit(claim.fn) for name, claim in claims.items()}
         self._forks = Forks(env, algorithm, run.config.algorithm.gamma, devices=devices)
+        self._tried = None
+        if algorithm.forking is not None:
+            self._probs = algorithm.forking.probs
+            self._tried = jax.jit(functools.partial(credits_of_steps, env, algorithm, algorithm.forking))
         self._n_agents, self._n_actions = env.spec.n_agents, env.spec.n_actions
 
     @numerics.own()
@@ -119,6 +127,12 @@ class Rounds:
         at = (episode, time)
         self._check_standing(standing, episodes, at)
         credits, order = self._claimed(episodes, claim_key)
+        credits = {name: credit[at] for name, credit in credits.items()}
+        if self._tried is not None:
+            credits[CRITIC] = credits[OWN]
+            of_steps = self._probs(episodes)[at][filled], episodes.actions[at][filled], order[at][filled]
+            seeds = jax.random.split(claim_key, DRAWN)
+            credits[OWN] = np.asarray(self._tried(self._state.learner, standing, *of_steps, seeds, now))[:wanted]
         return Round(
             battle=number * EPISODES + episode,
             time=time,
@@ -126,7 +140,7 @@ class Rounds:
             action=np.asarray(episodes.actions)[at].astype(np.int64),
             order=order[at],
             choice=np.asarray(episodes.avail.sum(axis=-1) > 1)[at],
-            credits={name: credit[at] for name, credit in credits.items()},
+            credits=credits,
             standing=standing,
         )
 

@@ -18,9 +18,10 @@ from seca.envs.registry import make
 from seca.order.simple import FIXED, IDENTITY
 from seca.presets import build
 from seca.train.rollout import collect
+from seca.train.standing import standing_at
 from seca.train.state import init_state
 from seca.truth.audit import Audit, audit, claims_of, has_luck
-from seca.truth.forks import Forks, standing_at
+from seca.truth.forks import Forks
 from seca.truth.rounds import EPISODES, Plan, round_keys
 
 

@@ -1,0 +1,96 @@
+"""Where episodes stand in the middle, so that they can be played on from there as often as one likes."""
+
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int, Key
+
+from seca.algos.base import Algorithm
+from seca.envs.base import Env, where_done
+from seca.train.rollout import Playing, started, stepped, unfinished
+from seca.types import PyTree, TimeStep
+
+
+class Steps(eqx.Module):
+    """Where episodes stand just before some of their steps."""
+
+    env_state: PyTree
+    time_step: TimeStep
+    carry: PyTree
+    time: Int[Array, " steps"]
+    """Env steps played before."""
+
+
+def standing_at(
+    env: Env,
+    algorithm: Algorithm,
+    params: PyTree,
+    keys: Key[Array, " batch"],
+    env_steps: Array,
+    episode: Int[Array, " steps"],
+    time: Int[Array, " steps"],
+) -> Steps:
+    """The episodes that `collect` plays with these keys, as they stand before the steps `(episode, time)`."""
+    playing = started(env, algorithm, keys)
+    kept = some_of(env, where_now(playing), episode)
+    step = functools.partial(stepped, env, algorithm, params, env_steps, False)
+
+    def body(sofar: tuple[Playing, Steps]) -> tuple[Playing, Steps]:
+        playing, kept = sofar
+        return step(playing), lane_by_lane(env, playing.t == time, some_of(env, where_now(playing), episode), kept)
+
+    return jax.lax.while_loop(lambda sofar: unfinished(env, sofar[0]), body, (playing, kept))[1]
+
+
+def where_now(playing: Playing) -> Steps:
+    batch = playing.played.length.shape
+    return Steps(playing.env_state, playing.time_step, playing.carry, jnp.broadcast_to(playing.t, batch))
+
+
+def some_of(env: Env, steps: Steps, index: Int[Array, " lanes"]) -> Steps:
+    """Some of them, in the order of `index`."""
+    env_state = jax.tree.map(lambda x: jnp.take(x, index, axis=env.state_batch_axis), steps.env_state)
+    return Steps(env_state, *jax.tree.map(lambda x: x[index], (steps.time_step, steps.carry, steps.time)))
+
+
+def lane_by_lane(env: Env, which: Bool[Array, " lanes"], new: Steps, old: Steps) -> Steps:
+    """Lane by lane the new or the old one."""
+    pairs = ((of.env_state, (of.time_step, of.carry, of.time)) for of in (new, old))
+    env_state, rest = where_done(env, which, *pairs)
+    return Steps(env_state, *rest)
+
+
+def fork_keys(keys: Key[Array, " forks"]) -> Key[Array, "3 forks"]:
+    """What a fork draws from: for the environment, for acting, and for what is asked of it."""
+    return jax.vmap(functools.partial(jax.random.split, num=3), out_axes=1)(keys)
+
+
+def standing_always(
+    env: Env, algorithm: Algorithm, params: PyTree, keys: Key[Array, " batch"], env_steps: Array
+) -> Steps:
+    """The episodes that `collect` plays with these keys, as they stand before each step: `[time, ...]` of `Steps`."""
+    playing = started(env, algorithm, keys)
+    room = lambda x: jnp.zeros((env.spec.episode_limit, *x.shape), x.dtype)  # noqa: E731
+    step = functools.partial(stepped, env, algorithm, params, env_steps, False)
+
+    def body(sofar: tuple[Playing, Steps]) -> tuple[Playing, Steps]:
+        playing, rows = sofar
+        rows = jax.tree.map(lambda kept, row: kept.at[playing.t].set(row), rows, where_now(playing))
+        return step(playing), rows
+
+    start = playing, jax.tree.map(room, where_now(playing))
+    return jax.lax.while_loop(lambda sofar: unfinished(env, sofar[0]), body, start)[1]
+
+
+def at(env: Env, always: Steps, episode: Int[Array, " lanes"], time: Int[Array, " lanes"]) -> Steps:
+    """Some steps of episodes out of `standing_always`."""
+
+    def state(rows: Array) -> Array:
+        axis = env.state_batch_axis if env.state_batch_axis < 0 else env.state_batch_axis + 1
+        lanes = jnp.moveaxis(rows, axis, 1)[time, episode]
+        return jnp.moveaxis(lanes, 0, env.state_batch_axis)
+
+    rest = jax.tree.map(lambda rows: rows[time, episode], (always.time_step, always.carry, always.time))
+    return Steps(jax.tree.map(state, always.env_state), *rest)
