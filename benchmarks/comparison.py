@@ -26,7 +26,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from seca.algos.seca import named
+from seca.algos.seca import SecaConfig
 from seca.presets import PRESETS, compared, reference_of
 from seca.report import curves
 from seca.runs import folder as folders
@@ -49,9 +49,10 @@ SETTINGS = {
 }
 """The study's own, the preset with published numbers, and single changes that ask why a method does not learn: the line
 in the figure, and the options."""
-TUNED = {name for name in METHODS if PRESETS[name].make is named}
-"""SeCA and what differs from it in one option: step sizes and critic steps of our choice, not the published ones."""
-ORDERS = [name for name in METHODS if name.startswith("seca-") and name not in ("seca-shapley", "seca-uncorrected")]
+TUNED = {name for name in METHODS if isinstance(PRESETS[name].config, SecaConfig)}
+"""SeCA, what differs from it in one option, and `seca-fork`: step sizes and critic steps of our choice, not the published ones."""
+OTHER_CREDIT = ("seca-shapley", "seca-uncorrected", "seca-fork")
+ORDERS = [name for name in METHODS if name.startswith("seca-") and name not in OTHER_CREDIT]
 COLUMNS = {
     "explicit credit": [n for n in METHODS if PRESETS[n].group == "explicit credit" and n not in ("seca", *ORDERS)],
     "order of SeCA": ORDERS,

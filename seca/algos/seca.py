@@ -177,16 +177,16 @@ def update(
     packed = pack(episodes.valid, chunk_rows(spec, config))
     judged = judge(critic.params, episodes, acting.probs, packed, credit, order, learner.order, keys, axis)
     correction = config.td_correction * jnp.where(episodes.valid, regressed.targets - judged.taken, 0)
-    advantage = judged.advantage + correction[..., None]
+    claimed, advantage = judged.advantage, judged.advantage + correction[..., None]
     if tried is not None:
-        advantage = jnp.where(tried[1][..., None], tried[0], advantage)
+        claimed, advantage = (jnp.where(tried[1][..., None], tried[0], rest) for rest in (claimed, advantage))
     actor, slope = train_actor(learner.actor, episodes, acting, advantage, config, axis)
     metrics = {"gradient_steps": critic.steps + actor.steps}
     metrics |= measure(episodes, acting, regressed, judged, slope, credit, order, axis)
     if config.td_correction:
         metrics["correction_abs"] = mean_over_steps(jnp.abs(correction), episodes, axis)
-        whole = mean_over_steps(jnp.abs(advantage), episodes, axis).mean()
-        metrics["credit_share"] = jnp.where(whole > 0, metrics["advantage_abs"] / whole, 0)
+        sizes = (mean_over_steps(jnp.abs(signal), episodes, axis).mean() for signal in (claimed, advantage))
+        metrics["credit_share"] = share_of(*sizes)
     if tried is not None:
         metrics |= measure_tried(episodes, judged, *tried, axis)
     return Learner(actor, critic, judged.state), metrics
@@ -274,6 +274,11 @@ def measure(
     return found
 
 
+def share_of(part: Float[Array, ""], whole: Float[Array, ""]) -> Float[Array, ""]:
+    """Part of a whole; 0 of nothing."""
+    return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1), 0)
+
+
 def measure_tried(
     episodes: Episodes,
     judged: Judged,
@@ -284,7 +289,7 @@ def measure_tried(
     """Share of steps with a credit by forks, its size there, and that of the critic's credit in the same steps."""
     share = mean_over_steps(known.astype(credit.dtype), episodes, axis)
     sizes = jnp.where(known[..., None], jnp.abs(jnp.stack([credit, judged.advantage])), 0)
-    by_forks, by_critic = (mean_over_steps(size, episodes, axis).mean() / jnp.maximum(share, 1e-9) for size in sizes)
+    by_forks, by_critic = (share_of(mean_over_steps(size, episodes, axis).mean(), share) for size in sizes)
     return {"fork_share": share, "fork_abs": by_forks, "fork_critic_abs": by_critic}
 
 

@@ -42,9 +42,14 @@ def check_env(env: Env) -> None:
 
 
 def check_pure(env: Env) -> None:
-    """Raise ValueError where `reset` or `step` do more than return something: their state is not all there is."""
+    """Raise ValueError where episodes cannot be forked.
+
+    Either `reset` or `step` do more than return something, so that their state is not all there is, or their states
+    have luck that nobody knows how to draw anew.
+    """
     reset = jax.make_jaxpr(env.reset, return_shape=True)
-    played, (state, _) = reset(jax.eval_shape(lambda: jax.random.split(numerics.key(0), 2)))
+    keys = jax.eval_shape(lambda: jax.random.split(numerics.key(0), 2))
+    played, (state, _) = reset(keys)
     actions = jax.ShapeDtypeStruct((2, env.spec.n_agents), jnp.int32)
     effects = played.effects | jax.make_jaxpr(env.step)(state, actions).effects
     if effects:
@@ -52,6 +57,7 @@ def check_pure(env: Env) -> None:
             f"`env` is {env.spec.id}, which is no pure function ({', '.join(sorted(map(str, effects)))}): its episodes "
             "cannot be forked"
         )
+    jax.eval_shape(env.reseed, state, keys)
 
 
 def told(error: BaseException) -> str:

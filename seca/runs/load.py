@@ -17,6 +17,7 @@ from seca.algos.base import Algorithm
 from seca.config import RunConfig, decisive, renamed, to_dict
 from seca.envs import registry
 from seca.envs.base import Env
+from seca.envs.check import check_pure
 from seca.errors import UsageError, refusing
 from seca.presets import build
 from seca.runs import folder as folders
@@ -54,7 +55,10 @@ def build_run(config: RunConfig, opponent: str | None = None, home: RunFolder | 
     options = config.env_options if opponent is None else {**config.env_options, "opponent": opponent}
     with refusing():
         env = make_env(config.env, options, home, None if home is None or opponent is not None else home.opponent)
-        return Built(config, env, build(config.preset, env.spec, config.algorithm), opponent, home)
+        algorithm = build(config.preset, env.spec, config.algorithm)
+        if algorithm.forking is not None:
+            check_pure(env)
+        return Built(config, env, algorithm, opponent, home)
 
 
 def make_env(

@@ -22,6 +22,7 @@ ABLATIONS = sorted(
 NAMES = {
     "seca", "seca-fixed", "seca-random", "seca-prob", "seca-entropy", "seca-ig-1", "seca-ig-10",
     "seca-ig-20", "coma-newarchi", "indadv", "seca-shapley", "seca-uncorrected", "coma", "lica", "vmix", "vdac", "ia2c",
+    "seca-fork",
     "mappo", "ippo", "riit", "riit-online", "scc",
     "iql", "vdn", "qmix", "cw-qmix", "ow-qmix", "qtran", "qplex", "qatten",
 }  # fmt: skip

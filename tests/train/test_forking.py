@@ -1,0 +1,166 @@
+"""Credits that are tried out: against enumeration, closed by any value, in part, on any number of devices."""
+
+import dataclasses
+from typing import Any
+
+import forking
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sizes import small
+
+from seca.algos.base import Algorithm, Forking
+from seca.envs.registry import make
+from seca.presets import build
+from seca.train.forking import credits_of_batch, credits_of_steps
+from seca.train.iterate import make_iterate
+from seca.train.rollout import collect
+from seca.train.standing import at, standing_always, standing_at
+from seca.train.state import init_state
+from seca.truth.audit import audit
+from seca.truth.rounds import CRITIC, OWN, Plan
+
+ORDER = (2, 0, 1)
+GUESS = np.array([0.7, -0.4, 1.1, 5.0], np.float32)
+"""What somebody expects from each place; of the last, which ends the game, it must not count."""
+NOW = jnp.zeros((), jnp.uint32)
+
+
+def trying(forks: int, steps: int, lanes: int = 64) -> tuple[Algorithm, Forking]:
+    """The game's policy, its actions tried out."""
+    fork = Forking(
+        lanes=lanes,
+        forks=forks,
+        steps=steps,
+        gamma=forking.GAMMA,
+        probs=lambda episodes: episodes.record.probs,
+        order=lambda learner, episodes, key, axis: jnp.broadcast_to(
+            jnp.asarray(ORDER, jnp.int32), episodes.actions[:, :-1].shape
+        ),
+        value=lambda learner, time_step, record: jnp.asarray(GUESS)[time_step.state.argmax(axis=-1)],
+        update=lambda learner, episodes, tried, key, axis: (learner, {}),
+    )
+    return dataclasses.replace(forking.algorithm(), forking=fork), fork
+
+
+def closed(t: int, place: int, joint: tuple[int, ...]) -> float:
+    """Expected return of one step, closed by the guess."""
+    found = float(forking.REWARD[(place, *joint)])
+    move = int(forking.MOVE[(place, *joint)])
+    for share, where in ((1 - forking.CHANCE, move), (forking.CHANCE, move + 1)):
+        where = min(where, forking.LAST)
+        if where != forking.LAST and t + 1 < forking.LIMIT:
+            found += share * forking.GAMMA * float(GUESS[where])
+    return found
+
+
+def expected(t: int, place: int, last: Any, taken: tuple[int, ...], steps: int) -> np.ndarray:
+    """Eq. 5 by enumeration."""
+    if steps >= forking.LIMIT:
+        return np.asarray(forking.worth(t, place, last, taken, ORDER)["sequential"])
+    pi, found, held = forking.probabilities(place, last), np.zeros(3), set()
+    means: list[float] = []
+    for agent in (None, *ORDER):
+        held |= set() if agent is None else {agent}
+        weight = lambda i, a: float(a == taken[i]) if i in held else float(pi[i, a])  # noqa: B023, E731
+        means.append(
+            sum(
+                float(np.prod([weight(i, a) for i, a in enumerate(j)])) * closed(t, place, j)
+                for j in np.ndindex(2, 2, 2)
+            )
+        )
+    found[list(ORDER)] = np.diff(np.asarray(means))
+    return found
+
+
+@pytest.mark.parametrize("steps", [1, 3, 5])
+def test_credits_are_eq_5(steps: int) -> None:
+    """Within four standard errors of enumeration: to the end, beyond it, and closed by a guess after one step."""
+    forks, batch = 512, 5
+    (algorithm, fork), env = trying(forks, steps, lanes=forks * 4 * forking.LIMIT), forking.env()
+    keys = jax.random.split(jax.random.key(3), batch)
+    episodes, _ = collect(env, algorithm, jnp.zeros(1), keys, NOW)
+    found = []
+    for seed in range(4):
+        told = jnp.zeros(1), episodes, keys, NOW, jax.random.key(seed)
+        credit, known = credits_of_batch(env, algorithm, fork, *told, None)
+        np.testing.assert_array_equal(known, episodes.valid)
+        assert (np.asarray(credit)[~np.asarray(known)] == 0).all()
+        found.append(np.asarray(credit))
+    mean, error = np.mean(found, axis=0), np.std(found, axis=0, ddof=1) / 2
+    places, actions = np.asarray(episodes.state.argmax(-1)), np.asarray(episodes.actions)
+    checked = 0
+    for b, t in np.argwhere(np.asarray(episodes.valid)):
+        last = None if t == 0 else tuple(actions[b, t - 1].tolist())
+        truth = expected(int(t), int(places[b, t]), last, tuple(actions[b, t].tolist()), steps)
+        # The error is itself found from four: no less than what 2,048 forks of unit spread leave.
+        np.testing.assert_array_less(np.abs(mean[b, t] - truth), 4 * np.maximum(error[b, t], 2048**-0.5))
+        checked += 1
+    assert checked > 5
+    assert np.abs(mean).max() > 0.3
+
+
+def test_steps_stand_where_they_stood() -> None:
+    """All at once, and one after the other as an audit asks."""
+    env, algorithm = make("smac/3m", {}), build("seca", make("smac/3m", {}).spec, small("seca"))
+    params = algorithm.policy(algorithm.init(jax.random.key(0)))
+    keys, episode, time = jax.random.split(jax.random.key(1), 3), jnp.array([2, 0, 1, 2]), jnp.array([3, 0, 4, 1])
+    always = jax.jit(lambda keys: standing_always(env, algorithm, params, keys, NOW))(keys)
+    some = jax.jit(lambda keys: standing_at(env, algorithm, params, keys, NOW, episode, time))(keys)
+    for one, other in zip(jax.tree.leaves(at(env, always, episode, time)), jax.tree.leaves(some), strict=True):
+        one, other = (
+            jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x for x in (one, other)
+        )
+        np.testing.assert_allclose(np.asarray(one, np.float64), np.asarray(other, np.float64), atol=1e-5)
+
+
+def test_steps_that_are_asked_for_are_all_tried() -> None:
+    """Those of an audit: the same credits, whatever else is asked; and an audit finds them right."""
+    run = forking.run()
+    run.algorithm, fork = trying(forks=400, steps=3)
+    found = audit(run, Plan(steps=24, forks=400))
+    truth, own = found.sums.mean()[:, 0], found.credits[OWN]
+    assert set(found.credits) >= {OWN, CRITIC}
+    assert np.corrcoef(truth.ravel(), own.ravel())[0, 1] > 0.97
+    assert (np.abs(found.credits[CRITIC]) == 0.5).all()
+    env, keys = forking.env(), jax.random.split(jax.random.key(0), 2)
+    steps = standing_at(env, run.algorithm, jnp.zeros(1), keys, NOW, jnp.array([0, 1]), jnp.array([0, 0]))
+    seeds, actions = jax.random.split(jax.random.key(5), 2), jnp.array([[0, 1, 0], [1, 1, 0]])
+    probs = jnp.asarray(np.stack([forking.probabilities(0, None)] * 2), jnp.float32)
+    orders = jnp.asarray([ORDER, ORDER], jnp.int32)
+
+    def credits(some: slice) -> np.ndarray:
+        begun = jax.tree.map(lambda x: x[some], steps)
+        told = probs[some], actions[some], orders[some], seeds[some]
+        return np.asarray(credits_of_steps(env, run.algorithm, fork, jnp.zeros(1), begun, *told, NOW))
+
+    np.testing.assert_allclose(credits(slice(2)), np.concatenate([credits(slice(1)), credits(slice(1, 2))]), rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_any_number_of_devices_learns_the_same() -> None:
+    """Forks belong to their episode, whoever plays it."""
+    env = make("smac/3m", {})
+    algorithm = build("seca-fork", env.spec, small("seca-fork", fork_lanes=24, forks=2, fork_steps=2))
+    states, shares = [], []
+    for devices in (1, 2):
+        state, metrics = make_iterate(env, algorithm, 4, jax.devices()[:devices])(init_state(algorithm, 0))
+        states.append(state.learner)
+        shares.append(float(metrics["fork_share"]))
+    assert 0 < shares[0] < 1 and shares[0] == pytest.approx(shares[1])
+    for one, other in zip(jax.tree.leaves(states[0]), jax.tree.leaves(states[1]), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_an_environment_with_effects_is_refused() -> None:
+    """In one line, before anything is compiled."""
+    env = forking.env()
+
+    def step(state: Any, actions: Any) -> Any:
+        jax.experimental.io_callback(lambda: None, None)
+        return env.step(state, actions)
+
+    with pytest.raises(ValueError, match=r"`env` is test/game, which is no pure function \(IO") as caught:
+        make_iterate(dataclasses.replace(env, step=step), trying(2, 1)[0], 4, jax.devices()[:1])
+    assert "\n" not in str(caught.value)
