@@ -50,7 +50,7 @@ SETTINGS = {
 """The study's own, the preset with published numbers, and single changes that ask why a method does not learn: the line
 in the figure, and the options."""
 TUNED = {name for name in METHODS if isinstance(PRESETS[name].config, SecaConfig)}
-"""SeCA, what differs from it in one option, and `seca-fork`: step sizes and critic steps of our choice, not the published ones."""
+"""SeCA, what differs from it in one option, and `seca-fork`: step sizes and critic steps of our choice."""
 OTHER_CREDIT = ("seca-shapley", "seca-uncorrected", "seca-fork")
 ORDERS = [name for name in METHODS if name.startswith("seca-") and name not in OTHER_CREDIT]
 COLUMNS = {

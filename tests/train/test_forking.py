@@ -1,6 +1,8 @@
 """Credits that are tried out: against enumeration, closed by any value, in part, on any number of devices."""
 
 import dataclasses
+import pathlib
+import sys
 from typing import Any
 
 import forking
@@ -8,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusals import assert_refused
 from sizes import small
 
 from seca.algos.base import Algorithm, Forking
@@ -151,6 +154,30 @@ def test_any_number_of_devices_learns_the_same() -> None:
     assert 0 < shares[0] < 1 and shares[0] == pytest.approx(shares[1])
     for one, other in zip(jax.tree.leaves(states[0]), jax.tree.leaves(states[1]), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+IMPURE = """
+import dataclasses
+import jax
+from seca.envs.registry import make as named
+def make():
+    env = named("matrix/additive", {})
+    def step(state, actions):
+        jax.experimental.io_callback(lambda: None, None)
+        return env.step(state, actions)
+    return dataclasses.replace(env, step=step)
+"""
+
+
+def test_the_command_refuses_what_cannot_be_forked(
+    desk: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (desk / "impure.py").write_text(IMPURE)
+    monkeypatch.syspath_prepend(desk)
+    (desk / "__pycache__").mkdir()
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    arguments = ["train", "seca-fork", "--env", "python:impure.make", "--out", "run"]
+    assert_refused(arguments, ["`env` is matrix/additive", "no pure function", "cannot be forked"], desk, capsys)
 
 
 def test_an_environment_with_effects_is_refused() -> None:
