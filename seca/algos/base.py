@@ -75,8 +75,10 @@ class Claims:
 class Forking:
     """How an algorithm has credits tried out in the environment, by forks of its episodes, before each update."""
 
+    every: int
+    """One episode in so many is forked."""
     lanes: int
-    """Battles played on from each episode, at most."""
+    """Battles played on from each of them, at most."""
     forks: int
     """Forks of each step that is tried."""
     steps: int

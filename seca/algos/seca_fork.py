@@ -7,6 +7,7 @@ follows the sequential advantage by forks, in all others SeCA's own.
 
 import dataclasses
 import functools
+import math
 
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
@@ -47,6 +48,7 @@ def seca_fork(name: str, spec: EnvSpec, config: SecaForkConfig) -> Algorithm:
     order = ORDERS[config.order](config.path)
     own = seca.seca(name, spec, config, credit, order)
     forking = Forking(
+        every=config.fork_every,
         lanes=config.fork_lanes,
         forks=config.forks,
         steps=config.fork_steps,
@@ -94,7 +96,8 @@ def update(
 
 
 def held(batch: int, spec: EnvSpec, config: SecaForkConfig) -> int:
-    """Bytes held beside SeCA's own: all steps of the episodes once more, and the lanes; an estimate."""
+    """Bytes held beside SeCA's own: all steps of the forked episodes once more, and the lanes; an estimate."""
+    episodes = batch // math.gcd(batch, config.fork_every)
     step = spec.n_agents * (spec.obs_size + 3 * spec.n_actions + config.actor_hidden) + spec.state_size
     drawn = max(1, 4 * config.fork_lanes // config.forks) * config.forks * spec.n_agents**2
-    return 4 * batch * (2 * step * spec.episode_limit + 3 * step * config.fork_lanes + drawn)
+    return 4 * episodes * (2 * step * spec.episode_limit + 3 * step * config.fork_lanes + drawn)

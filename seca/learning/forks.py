@@ -23,11 +23,13 @@ from seca.ranges import Range
 class ForkOptions:
     """How many forks an update plays."""
 
-    fork_lanes: Annotated[int, Range(2, 65_536)] = 48
-    """Battles played on from each episode, at most: steps of it are forked until they are used up."""
+    fork_every: Annotated[int, Range(1, 65_536)] = 8
+    """One episode in so many is forked, or in the largest part of it that divides the episodes of a device."""
+    fork_lanes: Annotated[int, Range(2, 65_536)] = 512
+    """Battles played on from each of these, at most: steps of it are forked until they are used up."""
     forks: Annotated[int, Range(1, 65_536)] = 32
     """Forks of each of these steps."""
-    fork_steps: Annotated[int, Range(1, 100_000)] = 12
+    fork_steps: Annotated[int, Range(1, 100_000)] = 8
     """Env steps that each is played for; from there on the critic says what is to come."""
 
 

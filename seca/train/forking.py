@@ -1,6 +1,7 @@
 """Play on from the middle of a batch's episodes: what would have happened, had agents done otherwise."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,8 @@ from seca.types import Episodes, PyTree
 
 LANES = 512
 """Battles played side by side on a CPU; an accelerator plays all of them."""
+CLOSE = 1e-3
+"""How far observations of an episode that is played again may be from those of the first time."""
 
 
 def credits_of_batch(
@@ -28,9 +31,10 @@ def credits_of_batch(
     key: PRNGKeyArray,
     axis: str | None,
 ) -> tuple[Float[Array, "batch time agents"], Bool[Array, "batch time"]]:
-    """Sequential advantages of some steps of each episode by forks, and which these are; 0 elsewhere.
+    """Sequential advantages of some steps by forks, and which these are; 0 elsewhere.
 
-    The steps are drawn without repetition, each as likely as any other of its episode, until the lanes are used up.
+    Of each forked episode the steps are drawn without repetition, each as likely as any other, until the lanes are
+    used up.
 
     Args:
         env: whose episodes they are.
@@ -45,24 +49,28 @@ def credits_of_batch(
     """
     order_key, step_key, fork_key = jax.random.split(key, 3)
     batch, length = episodes.valid.shape
-    order = forking.order(learner, episodes, order_key, axis)
+    chosen = jnp.arange(0, batch, math.gcd(batch, forking.every))
+    every = jnp.arange(len(chosen))[:, None]
     # More steps than the lanes suffice for, unless hardly any fork differs from what was done.
     count = min(length, max(1, 4 * forking.lanes // forking.forks))
-    draws = jax.vmap(lambda key: jax.random.uniform(key, (length,)))(episode_keys(step_key, batch, axis))
-    time = jnp.argsort(jnp.where(episodes.valid, draws, 2.0), axis=1)[:, :count]
-    each = jnp.arange(batch)[:, None]
-    told = forking.probs(episodes)[each, time], episodes.actions[each, time], order[each, time]
-    seeds = jax.vmap(functools.partial(jax.random.split, num=count))(episode_keys(fork_key, batch, axis))
+    draws = jax.vmap(lambda key: jax.random.uniform(key, (length,)))(episode_keys(step_key, batch, axis)[chosen])
+    time = jnp.argsort(jnp.where(episodes.valid[chosen], draws, 2.0), axis=1)[:, :count]
+    here = chosen[:, None], time
+    order = forking.order(learner, episodes, order_key, axis)
+    told = forking.probs(episodes)[here], episodes.actions[here], order[here]
+    always = standing_always(env, algorithm, algorithm.policy(learner), keys[chosen], env_steps)
+    # Two programs may round; where that has led elsewhere the episode is no longer the one that was played.
+    same = jnp.abs(always.time_step.obs[time, every] - episodes.obs[here]).max(axis=(-2, -1)) < CLOSE
+    seeds = jax.vmap(functools.partial(jax.random.split, num=count))(episode_keys(fork_key, batch, axis)[chosen])
     asking = functools.partial(ask, forks=forking.forks, lanes=forking.lanes)
-    asked = jax.vmap(asking)(*told, episodes.valid[each, time], seeds)
-    always = standing_always(env, algorithm, algorithm.policy(learner), keys, env_steps)
+    asked = jax.vmap(asking)(*told, episodes.valid[here] & same, seeds)
     begin = functools.partial(at, env, always)
-    begun_at = jnp.broadcast_to(each, asked.step.shape), jnp.take_along_axis(time, asked.step, axis=1)
+    begun_at = jnp.broadcast_to(every, asked.step.shape), jnp.take_along_axis(time, asked.step, axis=1)
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (begun_at, asked.first, asked.luck))
     returns = _returns(env, algorithm, forking, learner, env_steps, begin, *flat).reshape(asked.step.shape)
     found = jax.vmap(Asked.credit)(asked, returns)
-    credit = jnp.zeros((batch, length, found.shape[-1]), found.dtype).at[each, time].set(found)
-    return credit, jnp.zeros((batch, length), bool).at[each, time].set(asked.known)
+    credit = jnp.zeros((batch, length, found.shape[-1]), found.dtype).at[here].set(found)
+    return credit, jnp.zeros((batch, length), bool).at[here].set(asked.known)
 
 
 def credits_of_steps(

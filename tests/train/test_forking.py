@@ -30,9 +30,10 @@ GUESS = np.array([0.7, -0.4, 1.1, 5.0], np.float32)
 NOW = jnp.zeros((), jnp.uint32)
 
 
-def trying(forks: int, steps: int, lanes: int = 64) -> tuple[Algorithm, Forking]:
+def trying(forks: int, steps: int, lanes: int = 64, every: int = 1) -> tuple[Algorithm, Forking]:
     """The game's policy, its actions tried out."""
     fork = Forking(
+        every=every,
         lanes=lanes,
         forks=forks,
         steps=steps,
@@ -104,6 +105,33 @@ def test_credits_are_eq_5(steps: int) -> None:
     assert np.abs(mean).max() > 0.3
 
 
+@pytest.mark.parametrize(("every", "forked"), [(1, [0, 1, 2, 3, 4, 5]), (2, [0, 2, 4]), (4, [0, 2, 4]), (7, range(6))])
+def test_some_episodes_are_forked(every: int, forked: list[int]) -> None:
+    """One in so many, or in the largest divisor; and what is found of them does not depend on the others."""
+    env, keys = forking.env(), jax.random.split(jax.random.key(4), 6)
+    found = []
+    for number in (1, every):
+        algorithm, fork = trying(8, 3, lanes=8 * 4 * forking.LIMIT, every=number)
+        episodes, _ = collect(env, algorithm, jnp.zeros(1), keys, NOW)
+        told = jnp.zeros(1), episodes, keys, NOW, jax.random.key(1)
+        found.append([np.asarray(x) for x in credits_of_batch(env, algorithm, fork, *told, None)])
+    (every_credit, everywhere), (credit, known) = found
+    assert np.flatnonzero(known.any(axis=1)).tolist() == list(forked)
+    np.testing.assert_array_equal(known[forked], everywhere[forked])
+    np.testing.assert_allclose(credit[known], every_credit[known], atol=1e-6)
+
+
+def test_steps_that_come_out_otherwise_are_left_alone() -> None:
+    """Where an episode played again is not the one that was played, nothing is known of it."""
+    algorithm, fork = trying(2, 3, lanes=200)
+    env, keys = forking.env(), jax.random.split(jax.random.key(4), 3)
+    episodes, _ = collect(env, algorithm, jnp.zeros(1), keys, NOW)
+    other = dataclasses.replace(episodes, obs=episodes.obs.at[1, :, 0].add(0.5))
+    _, known = credits_of_batch(env, algorithm, fork, jnp.zeros(1), other, keys, NOW, jax.random.key(1), None)
+    assert not known[1].any()
+    np.testing.assert_array_equal(known[::2], episodes.valid[::2])
+
+
 def test_steps_stand_where_they_stood() -> None:
     """All at once, and one after the other as an audit asks."""
     env, algorithm = make("smac/3m", {}), build("seca", make("smac/3m", {}).spec, small("seca"))
@@ -145,7 +173,7 @@ def test_steps_that_are_asked_for_are_all_tried() -> None:
 def test_any_number_of_devices_learns_the_same() -> None:
     """Forks belong to their episode, whoever plays it."""
     env = make("smac/3m", {})
-    algorithm = build("seca-fork", env.spec, small("seca-fork", fork_lanes=24, forks=2, fork_steps=2))
+    algorithm = build("seca-fork", env.spec, small("seca-fork"))
     states, shares = [], []
     for devices in (1, 2):
         state, metrics = make_iterate(env, algorithm, 4, jax.devices()[:devices])(init_state(algorithm, 0))
