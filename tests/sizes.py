@@ -16,4 +16,4 @@ def small(name: str, **changes: Any) -> Any:
     """Options of a preset with these sizes."""
     config: Any = PRESETS[name].config
     fields = {field.name for field in dataclasses.fields(config)}
-    return dataclasses.replace(config, **{key: value for key, value in SMALL.items() if key in fields}, **changes)
+    return dataclasses.replace(config, **{key: value for key, value in SMALL.items() if key in fields} | changes)
