@@ -26,7 +26,7 @@ class ForkOptions:
     fork_every: Annotated[int, Range(1, 65_536)] = 8
     """One episode in so many is forked; where it does not divide a device's episodes, one in their greatest common
     divisor."""
-    fork_lanes: Annotated[int, Range(2, 65_536)] = 512
+    fork_lanes: Annotated[int, Range(1, 65_536)] = 512
     """Battles played on from each of these, at most: steps of it are forked until they are used up."""
     forks: Annotated[int, Range(1, 65_536)] = 32
     """Forks of each of these steps."""
