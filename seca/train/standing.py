@@ -45,6 +45,7 @@ def standing_at(
 
 
 def where_now(playing: Playing) -> Steps:
+    """Where the episodes of a batch stand."""
     batch = playing.played.length.shape
     return Steps(playing.env_state, playing.time_step, playing.carry, jnp.broadcast_to(playing.t, batch))
 
