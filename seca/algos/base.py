@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 from seca.credit.base import Credit, Kind
 from seca.learning.acting import told
 from seca.learning.buffer import Buffer, Replay
+from seca.learning.forks import ForkOptions
 from seca.order.base import Order
 from seca.types import Acted, Episodes, PyTree, TimeStep
 
@@ -75,14 +76,8 @@ class Claims:
 class Forking:
     """How an algorithm has credits tried out in the environment, by forks of its episodes, before each update."""
 
-    every: int
-    """One episode in so many is forked."""
-    lanes: int
-    """Battles played on from each of them, at most."""
-    forks: int
-    """Forks of each step that is tried."""
-    steps: int
-    """Env steps that each is played for."""
+    options: ForkOptions
+    """How many forks of how many episodes, and how long."""
     gamma: float
     """Discount of rewards, per env step."""
     probs: Callable[[Episodes], Float[Array, "batch time1 agents actions"]]

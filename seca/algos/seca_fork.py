@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from seca.algos import seca
 from seca.algos.base import Algorithm, Forking
+from seca.credit.base import Credit
 from seca.credit.named import CREDITS
 from seca.credit.sequential import SWEPT
 from seca.learning.acting import Acting
@@ -41,17 +42,17 @@ def seca_fork(name: str, spec: EnvSpec, config: SecaForkConfig) -> Algorithm:
         config: options.
 
     Raises:
-        ValueError: an option is out of range, or the credit cannot serve the environment.
+        ValueError: an option is out of range, the credit cannot serve the environment, or is not the sequential one.
     """
     check_numbers(config)
     credit = CREDITS[config.credit](config.credit_samples, config.credit_orders)
+    if credit.kind != "sequential":
+        names = [name for name, make in CREDITS.items() if make(1, 1).kind == "sequential"]
+        raise ValueError(f"`credit` is {config.credit}; forks find the sequential one: choose {', '.join(names)}")
     order = ORDERS[config.order](config.path)
     own = seca.seca(name, spec, config, credit, order)
     forking = Forking(
-        every=config.fork_every,
-        lanes=config.fork_lanes,
-        forks=config.forks,
-        steps=config.fork_steps,
+        options=config,
         gamma=config.gamma,
         probs=lambda episodes: episodes.record.probs,
         order=functools.partial(order_of, spec=spec, config=config, order=order),
@@ -89,15 +90,18 @@ def update(
     tried: tuple[Float[Array, "batch time agents"], Bool[Array, "batch time"]],
     key: PRNGKeyArray,
     axis: str | None,
-    **bind: object,
+    spec: EnvSpec,
+    config: SecaForkConfig,
+    credit: Credit,
+    order: Order,
 ) -> tuple[seca.Learner, dict[str, Array]]:
     """SeCA's update, the actor following the credits by forks in the steps that have them."""
-    return seca.update(learner, episodes, None, key, axis, **bind, tried=tried)  # pyrefly: ignore
+    return seca.update(learner, episodes, None, key, axis, spec, config, credit, order, tried)
 
 
 def held(batch: int, spec: EnvSpec, config: SecaForkConfig) -> int:
     """Bytes held beside SeCA's own: all steps of the forked episodes once more, and the lanes; an estimate."""
     episodes = batch // math.gcd(batch, config.fork_every)
     step = spec.n_agents * (spec.obs_size + 3 * spec.n_actions + config.actor_hidden) + spec.state_size
-    drawn = max(1, 4 * config.fork_lanes // config.forks) * config.forks * spec.n_agents**2
+    drawn = config.drawn * config.forks * spec.n_agents**2
     return 4 * episodes * (2 * step * spec.episode_limit + 3 * step * config.fork_lanes + drawn)

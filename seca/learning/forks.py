@@ -33,6 +33,11 @@ class ForkOptions:
     fork_steps: Annotated[int, Range(1, 100_000)] = 8
     """Env steps that each is played for; from there on the critic says what is to come."""
 
+    @property
+    def drawn(self) -> int:
+        """Steps drawn from an episode: more than the lanes suffice for, unless hardly any fork differs."""
+        return max(1, 4 * self.fork_lanes // self.forks)
+
 
 class Asked(eqx.Module):
     """What the lanes play: those of a step side by side, those of a fork in the order in which its agents change."""

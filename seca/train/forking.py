@@ -11,7 +11,7 @@ from seca.algos.base import Algorithm, Forking
 from seca.envs.base import Env
 from seca.learning.devices import episode_keys
 from seca.learning.forks import Asked, ask
-from seca.train.standing import Steps, at, fork_keys, some_of, standing_always
+from seca.train.standing import Steps, acted_at, ended, fork_keys, forked_on, picked, relucked, some_of, standing_always
 from seca.types import Episodes, PyTree
 
 LANES = 512
@@ -33,8 +33,9 @@ def credits_of_batch(
 ) -> tuple[Float[Array, "batch time agents"], Bool[Array, "batch time"]]:
     """Sequential advantages of some steps by forks, and which these are; 0 elsewhere.
 
-    Of each forked episode the steps are drawn without repetition, each as likely as any other, until the lanes are
-    used up.
+    Of each forked episode the steps are drawn without repetition, each as likely as any other, until one needs more
+    lanes than are left. So steps in which policies are undecided, whose forks need more, are a little rarer, and where
+    the forks of one step need more than all lanes there are none of them.
 
     Args:
         env: whose episodes they are.
@@ -48,11 +49,10 @@ def credits_of_batch(
         axis: mapped axis of devices, or None.
     """
     order_key, step_key, fork_key = jax.random.split(key, 3)
-    batch, length = episodes.valid.shape
-    chosen = jnp.arange(0, batch, math.gcd(batch, forking.every))
+    (batch, length), options = episodes.valid.shape, forking.options
+    chosen = jnp.arange(0, batch, math.gcd(batch, options.fork_every))
     every = jnp.arange(len(chosen))[:, None]
-    # More steps than the lanes suffice for, unless hardly any fork differs from what was done.
-    count = min(length, max(1, 4 * forking.lanes // forking.forks))
+    count = min(length, options.drawn)
     draws = jax.vmap(lambda key: jax.random.uniform(key, (length,)))(episode_keys(step_key, batch, axis)[chosen])
     time = jnp.argsort(jnp.where(episodes.valid[chosen], draws, 2.0), axis=1)[:, :count]
     here = chosen[:, None], time
@@ -62,9 +62,9 @@ def credits_of_batch(
     # Two programs may round; where that has led elsewhere the episode is no longer the one that was played.
     same = jnp.abs(always.time_step.obs[time, every] - episodes.obs[here]).max(axis=(-2, -1)) < CLOSE
     seeds = jax.vmap(functools.partial(jax.random.split, num=count))(episode_keys(fork_key, batch, axis)[chosen])
-    asking = functools.partial(ask, forks=forking.forks, lanes=forking.lanes)
+    asking = functools.partial(ask, forks=options.forks, lanes=options.fork_lanes)
     asked = jax.vmap(asking)(*told, episodes.valid[here] & same, seeds)
-    begin = functools.partial(at, env, always)
+    begin = functools.partial(picked, env, always)
     begun_at = jnp.broadcast_to(every, asked.step.shape), jnp.take_along_axis(time, asked.step, axis=1)
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (begun_at, asked.first, asked.luck))
     returns = _returns(env, algorithm, forking, learner, env_steps, begin, *flat).reshape(asked.step.shape)
@@ -86,8 +86,8 @@ def credits_of_steps(
     env_steps: Array,
 ) -> Float[Array, "steps agents"]:
     """The same of given steps, all of them, for who holds them against the truth."""
-    lanes = actions.shape[0] * forking.forks * (actions.shape[1] + 1)
-    asked = ask(probs, actions, order, jnp.ones(actions.shape[0], bool), keys, forking.forks, lanes)
+    (n_steps, n_agents), forks = actions.shape, forking.options.forks
+    asked = ask(probs, actions, order, jnp.ones(n_steps, bool), keys, forks, n_steps * forks * (n_agents + 1))
     begin = functools.partial(some_of, env, steps)
     return asked.credit(
         _returns(env, algorithm, forking, learner, env_steps, begin, (asked.step,), asked.first, asked.luck)
@@ -134,24 +134,17 @@ def _play(
     A fork that ends before, or that the time limit ends, has no more to come.
     """
     params = algorithm.policy(learner)
-    env_luck, acting, _ = fork_keys(luck)
-    begun = Steps(env.reseed(begun.env_state, env_luck), begun.time_step, begun.carry, begun.time)
-
-    def act(now: Steps, age: Array) -> PyTree:
-        drawn = jax.vmap(jax.random.fold_in, (0, None))(acting, age)
-        return algorithm.act(params, now.carry, now.time_step, drawn, env_steps, False)
+    luck, acting, _ = fork_keys(luck)
 
     def step(sofar: tuple[Steps, Array, Array], age: Array) -> tuple[tuple[Steps, Array, Array], None]:
         now, total, over = sofar
-        acted = act(now, age)
-        actions = jnp.where(age == 0, first.astype(acted.actions.dtype), acted.actions)
-        env_state, shown = env.step(now.env_state, actions)
-        total = total + forking.gamma ** age.astype(total.dtype) * jnp.where(over, 0, shown.reward)
-        after = Steps(env_state, shown, algorithm.told(acted.carry, actions), now.time + 1)
-        return (after, total, over | shown.done | (after.time >= env.spec.episode_limit)), None
+        after = forked_on(env, algorithm, params, now, acting, age, first, env_steps)
+        total = total + forking.gamma ** age.astype(total.dtype) * jnp.where(over, 0, after.time_step.reward)
+        return (after, total, over | ended(env, after)), None
 
-    none = jnp.zeros(first.shape[0], jnp.float32)
-    start = begun, none, jnp.zeros(first.shape[0], bool)
-    (end, total, over), _ = jax.lax.scan(step, start, jnp.arange(forking.steps))
-    to_come = forking.value(learner, end.time_step, act(end, jnp.asarray(forking.steps)).record)
-    return total + forking.gamma**forking.steps * jnp.where(over, 0, to_come)
+    start = relucked(env, begun, luck), jnp.zeros(luck.shape, jnp.float32), jnp.zeros(luck.shape, bool)
+    length = forking.options.fork_steps
+    (end, total, over), _ = jax.lax.scan(step, start, jnp.arange(length))
+    acted = acted_at(algorithm, params, end, acting, jnp.asarray(length), env_steps)
+    to_come = forking.value(learner, end.time_step, acted.record)
+    return total + forking.gamma**length * jnp.where(over, 0, to_come)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Int, Key
 from seca.algos.base import Algorithm
 from seca.envs.base import Env, where_done
 from seca.train.rollout import Playing, started, stepped, unfinished
-from seca.types import PyTree, TimeStep
+from seca.types import Acted, PyTree, TimeStep
 
 
 class Steps(eqx.Module):
@@ -68,6 +68,42 @@ def fork_keys(keys: Key[Array, " forks"]) -> Key[Array, "3 forks"]:
     return jax.vmap(functools.partial(jax.random.split, num=3), out_axes=1)(keys)
 
 
+def relucked(env: Env, steps: Steps, luck: Key[Array, " steps"]) -> Steps:
+    """The same with other luck of the environment from here on."""
+    return Steps(env.reseed(steps.env_state, luck), steps.time_step, steps.carry, steps.time)
+
+
+def acted_at(
+    algorithm: Algorithm, params: PyTree, steps: Steps, acting: Key[Array, " lanes"], age: Array, env_steps: Array
+) -> Acted:
+    """What the policy does in forks that are `age` env steps old, drawn from their own keys."""
+    drawn = jax.vmap(jax.random.fold_in)(acting, jnp.broadcast_to(age, acting.shape))
+    return algorithm.act(params, steps.carry, steps.time_step, drawn, env_steps, False)
+
+
+def forked_on(
+    env: Env,
+    algorithm: Algorithm,
+    params: PyTree,
+    steps: Steps,
+    acting: Key[Array, " lanes"],
+    age: Array,
+    first: Int[Array, "lanes agents"],
+    env_steps: Array,
+) -> Steps:
+    """Forks one env step further: by their first joint action at age 0, by the policy from then on."""
+    acted = acted_at(algorithm, params, steps, acting, age, env_steps)
+    begins = jnp.broadcast_to(age == 0, acting.shape)[:, None]
+    actions = jnp.where(begins, first.astype(acted.actions.dtype), acted.actions)
+    env_state, shown = env.step(steps.env_state, actions)
+    return Steps(env_state, shown, algorithm.told(acted.carry, actions), steps.time + 1)
+
+
+def ended(env: Env, steps: Steps) -> Bool[Array, " lanes"]:
+    """Whether they are over, by themselves or by the time limit."""
+    return steps.time_step.done | (steps.time >= env.spec.episode_limit)
+
+
 def standing_always(
     env: Env, algorithm: Algorithm, params: PyTree, keys: Key[Array, " batch"], env_steps: Array
 ) -> Steps:
@@ -85,7 +121,7 @@ def standing_always(
     return jax.lax.while_loop(lambda sofar: unfinished(env, sofar[0]), body, start)[1]
 
 
-def at(env: Env, always: Steps, episode: Int[Array, " lanes"], time: Int[Array, " lanes"]) -> Steps:
+def picked(env: Env, always: Steps, episode: Int[Array, " lanes"], time: Int[Array, " lanes"]) -> Steps:
     """Some steps of episodes out of `standing_always`."""
 
     def state(rows: Array) -> Array:

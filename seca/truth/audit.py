@@ -16,8 +16,8 @@ from seca.envs.check import check_pure
 from seca.order.base import Order
 from seca.runs.opponent import fingerprint
 from seca.truth.asked import Sums
+from seca.truth.rounds import CRITIC, DRAWN_ARRAYS, OWN, SIGNAL, TEAM, ZERO, Audited, Drawn, Plan, Round, Rounds
 from seca.truth.rounds import DRAWN as PER_ROUND
-from seca.truth.rounds import DRAWN_ARRAYS, OWN, SIGNAL, TEAM, ZERO, Audited, Drawn, Plan, Round, Rounds
 
 Tell = Callable[[float, int], None]
 """`tell(share, env_steps)`: how much is done, and the env steps that forks have played so far."""
@@ -121,7 +121,7 @@ def claims_of(run: Audited, credits: Sequence[Credit] = (), order: Order | None 
         own = own.under(None, order)
     found = {OWN: own}
     for credit in credits:
-        if credit.name in (*found, SIGNAL, TEAM, ZERO):
+        if credit.name in (*found, CRITIC, SIGNAL, TEAM, ZERO):
             raise ValueError(f"`credits` holds '{credit.name}', which is taken: give it another name")
         assert own.under is not None
         found[credit.name] = own.under(credit, order)

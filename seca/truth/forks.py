@@ -20,7 +20,7 @@ from seca import numerics
 from seca.algos.base import Algorithm
 from seca.envs.base import Env
 from seca.train.iterate import AXIS
-from seca.train.standing import Steps, fork_keys, lane_by_lane, some_of
+from seca.train.standing import Steps, acted_at, ended, fork_keys, forked_on, lane_by_lane, relucked, some_of
 from seca.types import PyTree
 
 CAPACITY = 32_768
@@ -131,8 +131,7 @@ def _draw(
 
     def some(lane: Int[Array, " lanes"]) -> tuple[Array, Array]:
         at, (_, acting, other) = some_of(env, steps, index[lane]), fork_keys(keys[lane])
-        drawn = jax.vmap(jax.random.fold_in, (0, None))(acting, 0)
-        actions = algorithm.act(params, at.carry, at.time_step, drawn, env_steps, False).actions
+        actions = acted_at(algorithm, params, at, acting, jnp.zeros((), jnp.int32), env_steps).actions
         return actions, jax.vmap(lambda key: jax.random.uniform(key, (n_agents,), jnp.float32))(other)
 
     parts = -(-index.shape[0] // lanes)
@@ -186,8 +185,7 @@ def _play_on(
         fork = jnp.where(free & (fork >= stop), forks, fork)
         new = free & (fork < forks)
         safe = jnp.minimum(fork, forks - 1)
-        begun = some_of(env, steps, index[safe])
-        begun = Steps(env.reseed(begun.env_state, luck[safe]), begun.time_step, begun.carry, begun.time)
+        begun = relucked(env, some_of(env, steps, index[safe]), luck[safe])
         return dataclasses.replace(
             now,
             at=lane_by_lane(env, new, begun, now.at),
@@ -204,25 +202,20 @@ def _play_on(
         wanted = (now.over.sum(dtype=jnp.int32) * REFILL >= lanes) & (now.following < stop)
         now = jax.lax.cond(wanted, refilled, lambda same: same, now)
         active = ~now.over
-        drawn = jax.vmap(jax.random.fold_in)(now.acting, now.age)
-        acted = algorithm.act(params, now.at.carry, now.at.time_step, drawn, env_steps, False)
-        held = first[jnp.minimum(now.fork, forks - 1)].astype(acted.actions.dtype)
-        actions = jnp.where((now.age == 0)[:, None], held, acted.actions)
-        env_state, shown = env.step(now.at.env_state, actions)
-        total = now.total + jnp.where(active, now.discount * shown.reward, 0)
-        time = now.at.time + 1
-        ends = active & (shown.done | (time == env.spec.episode_limit))
-        ended = jnp.where(ends, now.fork, forks)
+        held = first[jnp.minimum(now.fork, forks - 1)]
+        after = forked_on(env, algorithm, params, now.at, now.acting, now.age, held, env_steps)
+        total = now.total + jnp.where(active, now.discount * after.time_step.reward, 0)
+        ends = active & ended(env, after)
         return dataclasses.replace(
             now,
-            at=Steps(env_state, shown, algorithm.told(acted.carry, actions), time),
+            at=after,
             over=now.over | ends,
             age=now.age + 1,
             total=total,
             discount=now.discount * gamma,
-            returns=now.returns.at[ended].set(total, mode="drop"),
+            returns=now.returns.at[jnp.where(ends, now.fork, forks)].set(total, mode="drop"),
             played=now.played + active.sum(dtype=jnp.int32),
-            cut=now.cut + (ends & ~shown.terminated).sum(dtype=jnp.int32),
+            cut=now.cut + (ends & ~after.time_step.terminated).sum(dtype=jnp.int32),
         )
 
     def goes_on(now: _Lanes) -> Bool[Array, ""]:
@@ -243,5 +236,5 @@ def _play_on(
         played=jnp.zeros((), jnp.int32),
         cut=jnp.zeros((), jnp.int32),
     )
-    ended = jax.lax.while_loop(goes_on, step, start)
-    return ended.returns, jnp.stack([ended.played, ended.cut])[None]
+    last = jax.lax.while_loop(goes_on, step, start)
+    return last.returns, jnp.stack([last.played, last.cut])[None]

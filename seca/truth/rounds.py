@@ -131,7 +131,7 @@ class Rounds:
         if self._tried is not None:
             credits[CRITIC] = credits[OWN]
             of_steps = self._probs(episodes)[at][filled], episodes.actions[at][filled], order[at][filled]
-            seeds = jax.random.split(claim_key, DRAWN)
+            seeds = jax.random.split(jax.random.fold_in(claim_key, 1), DRAWN)
             credits[OWN] = np.asarray(self._tried(self._state.learner, standing, *of_steps, seeds, now))[:wanted]
         return Round(
             battle=number * EPISODES + episode,

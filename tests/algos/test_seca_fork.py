@@ -85,5 +85,12 @@ def test_forks_take_memory() -> None:
 def test_options_reach_what_the_loop_is_asked_for() -> None:
     forking = built("seca-fork", fork_every=3, fork_lanes=50, forks=7, fork_steps=5, gamma=0.9).forking
     assert forking is not None
-    found = dataclasses.asdict(forking)
-    assert [found[name] for name in ("every", "lanes", "forks", "steps", "gamma")] == [3, 50, 7, 5, 0.9]
+    found = [getattr(forking.options, name) for name in ("fork_every", "fork_lanes", "forks", "fork_steps")]
+    assert found == [3, 50, 7, 5] and forking.gamma == 0.9
+
+
+@pytest.mark.parametrize("credit", ["counterfactual", "independent", "shapley"])
+def test_another_credit_is_refused(credit: str) -> None:
+    """Forks find Eq. 5, so what the critic says of other steps has to be an estimate of it."""
+    with pytest.raises(ValueError, match=f"`credit` is {credit}; forks find .*: choose swept, exact, monte_carlo"):
+        build("seca-fork", SPEC, dataclasses.replace(small("seca-fork"), credit=credit))

@@ -3,6 +3,7 @@
 import dataclasses
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -41,3 +42,25 @@ def test_what_went_wrong_and_where_in_one_line() -> None:
     except ValueError as error:
         told = check.told(error)
     assert told.startswith("ValueError: one two (") and "test_check.py:" in told
+
+
+def test_what_cannot_be_forked_is_named() -> None:
+    """Effects beside what is returned, in `reset` or `step`; luck of which there is not one for each environment."""
+    env = registry.make("matrix/additive")
+
+    def told(result):
+        jax.experimental.io_callback(lambda: None, None)
+        return result
+
+    assert check.check_pure(env) is None and check.check_pure(registry.make("smac/3m")) is None
+    with pytest.raises(ValueError, match=r"`env` is matrix/additive, which is no pure function \(IO"):
+        check.check_pure(dataclasses.replace(env, reset=lambda keys: told(env.reset(keys))))
+    with pytest.raises(ValueError, match="cannot be forked"):
+        check.check_pure(dataclasses.replace(env, step=lambda state, actions: told(env.step(state, actions))))
+    several = dataclasses.replace(
+        env,
+        reset=lambda keys: ((env.reset(keys)[0], jax.random.split(keys[0], 7)), env.reset(keys)[1]),
+        step=lambda state, actions: ((env.step(state[0], actions)[0], state[1]), env.step(state[0], actions)[1]),
+    )
+    with pytest.raises(ValueError, match=r"holds keys of shape \[7\], not one for each .* `reseed` to be forked"):
+        check.check_pure(several)

@@ -15,11 +15,12 @@ from sizes import small
 
 from seca.algos.base import Algorithm, Forking
 from seca.envs.registry import make
+from seca.learning.forks import ForkOptions
 from seca.presets import build
 from seca.train.forking import credits_of_batch, credits_of_steps
 from seca.train.iterate import make_iterate
 from seca.train.rollout import collect
-from seca.train.standing import at, standing_always, standing_at
+from seca.train.standing import standing_at
 from seca.train.state import init_state
 from seca.truth.audit import audit
 from seca.truth.rounds import CRITIC, OWN, Plan
@@ -33,10 +34,7 @@ NOW = jnp.zeros((), jnp.uint32)
 def trying(forks: int, steps: int, lanes: int = 64, every: int = 1) -> tuple[Algorithm, Forking]:
     """The game's policy, its actions tried out."""
     fork = Forking(
-        every=every,
-        lanes=lanes,
-        forks=forks,
-        steps=steps,
+        options=ForkOptions(fork_every=every, fork_lanes=lanes, forks=forks, fork_steps=steps),
         gamma=forking.GAMMA,
         probs=lambda episodes: episodes.record.probs,
         order=lambda learner, episodes, key, axis: jnp.broadcast_to(
@@ -121,6 +119,32 @@ def test_some_episodes_are_forked(every: int, forked: list[int]) -> None:
     np.testing.assert_allclose(credit[known], every_credit[known], atol=1e-6)
 
 
+@pytest.mark.parametrize("abreast", [1, 7, 24, 64])
+def test_lanes_can_be_played_in_parts(abreast: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 2 x 24 lanes, side by side: one, a number that does not divide them, half of them, more than there are."""
+    algorithm, fork = trying(2, 2, lanes=24)
+    env, keys = forking.env(), jax.random.split(jax.random.key(4), 2)
+    episodes, _ = collect(env, algorithm, jnp.zeros(1), keys, NOW)
+    told = jnp.zeros(1), episodes, keys, NOW, jax.random.key(1)
+    whole = credits_of_batch(env, algorithm, fork, *told, None)
+    assert (np.asarray(whole[0]) != 0).any()
+    monkeypatch.setattr("seca.train.forking.LANES", abreast)
+    for one, other in zip(credits_of_batch(env, algorithm, fork, *told, None), whole, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_audits_of_any_length_say_the_same_of_their_first_steps() -> None:
+    """Below, at and above the 64 steps of a round."""
+    run = forking.run()
+    run.algorithm, _ = trying(forks=3, steps=2)
+    found = {steps: audit(run, Plan(steps=steps, forks=2)).credits[OWN] for steps in (5, 64, 70, 128)}
+    for steps, credit in found.items():
+        assert credit.shape == (steps, forking.N_AGENTS) and (credit != 0).any()
+    np.testing.assert_allclose(found[70][:64], found[64], atol=1e-6)
+    np.testing.assert_allclose(found[128][:64], found[64], atol=1e-6)
+    assert (found[128][64:] != found[128][:64]).any()
+
+
 def test_steps_that_come_out_otherwise_are_left_alone() -> None:
     """Where an episode played again is not the one that was played, nothing is known of it."""
     algorithm, fork = trying(2, 3, lanes=200)
@@ -130,20 +154,6 @@ def test_steps_that_come_out_otherwise_are_left_alone() -> None:
     _, known = credits_of_batch(env, algorithm, fork, jnp.zeros(1), other, keys, NOW, jax.random.key(1), None)
     assert not known[1].any()
     np.testing.assert_array_equal(known[::2], episodes.valid[::2])
-
-
-def test_steps_stand_where_they_stood() -> None:
-    """All at once, and one after the other as an audit asks."""
-    env, algorithm = make("smac/3m", {}), build("seca", make("smac/3m", {}).spec, small("seca"))
-    params = algorithm.policy(algorithm.init(jax.random.key(0)))
-    keys, episode, time = jax.random.split(jax.random.key(1), 3), jnp.array([2, 0, 1, 2]), jnp.array([3, 0, 4, 1])
-    always = jax.jit(lambda keys: standing_always(env, algorithm, params, keys, NOW))(keys)
-    some = jax.jit(lambda keys: standing_at(env, algorithm, params, keys, NOW, episode, time))(keys)
-    for one, other in zip(jax.tree.leaves(at(env, always, episode, time)), jax.tree.leaves(some), strict=True):
-        one, other = (
-            jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x for x in (one, other)
-        )
-        np.testing.assert_allclose(np.asarray(one, np.float64), np.asarray(other, np.float64), atol=1e-5)
 
 
 def test_steps_that_are_asked_for_are_all_tried() -> None:
