@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
@@ -24,6 +25,8 @@ GRACE_SECONDS = 8.0
 """How long an iteration may take to end. Past it the process goes, and the last checkpoint is what counts."""
 
 _children: set[subprocess.Popen[Any]] = set()
+_leaving = threading.Event()
+"""Set before children are ended: who waits for one must not go on as if it had ended by itself."""
 
 
 class StopRequest:
@@ -96,6 +99,8 @@ def child(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[A
             raise
         finally:
             _children.discard(process)
+            while _leaving.is_set():  # The watching thread ends the process in a moment, with the line and the code.
+                time.sleep(1.0)
 
 
 def _listen(request: StopRequest) -> tuple[int, Callable[[], None]]:
@@ -135,6 +140,7 @@ def _watch(receiver: int, on_give_up: Callable[[], str], grace: float) -> None:
 
 def _leave(words: str, number: int) -> None:
     """End the process now, with a line and, on a terminal, the cursor that a live display has hidden."""
+    _leaving.set()
     try:
         for process in tuple(_children):
             process.kill()
