@@ -1,11 +1,11 @@
 """How right a credit by few and short forks is: the table behind docs/credit.md#a-credit-that-is-tried-out.
 
-    python benchmarks/fork_credit.py RUN [--steps 192] [--truth 512] [--forks 1 4 16] [--lengths 1 2 4 8 16]
+    python benchmarks/fork_credit.py RUN [--steps 192] [--truth 512] [--forks 1 4 16 32] [--lengths 4 8 12]
     python benchmarks/fork_credit.py show                                                what is there, as a table
 
 RUN is a run of `seca`. The truth of its steps is found once, by many forks to the end; then the same steps are tried as
 `seca-fork` does it, by fewer forks of fewer env steps closed by the run's own critic. One line for each in
-docs/data/fork_credit.jsonl.
+docs/data/fork_credit.jsonl, in place of what was there of that policy.
 """
 
 import argparse
@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 import seca
+from seca.algos.seca import SecaConfig
 from seca.algos.seca_fork import SecaForkConfig, seca_fork
 from seca.truth.audit import claims_of
-from seca.truth.rounds import OWN, Plan, Rounds
+from seca.truth.rounds import DRAWN, OWN, Plan, Rounds
 from seca.truth.score import score
 
 DATA = pathlib.Path(__file__).parent.parent / "docs" / "data" / "fork_credit.jsonl"
@@ -38,6 +39,8 @@ class Tried:
 def measure(path: pathlib.Path, plan: Plan, forks: list[int], lengths: list[int]) -> list[dict[str, Any]]:
     """One line for each number of forks and length."""
     run = seca.load(path)
+    if type(run.config.algorithm) is not SecaConfig:
+        raise SystemExit(f"{path} is a run of {run.config.preset}; give one of seca")
     truth = seca.audit(run, plan)
     mean, error = truth.sums.mean()[:, 0], truth.sums.error()[:, 0]
     which = truth.choice
@@ -61,9 +64,19 @@ def measure(path: pathlib.Path, plan: Plan, forks: list[int], lengths: list[int]
             config = SecaForkConfig(**options, forks=count, fork_steps=length)
             tried = Tried(run.env, seca_fork("tried", run.env.spec, config), run.state, run.config)
             rounds = Rounds(tried, plan, claims_of(tried), ())
-            credit = [rounds.play(number).credits[OWN] for number in range(-(-plan.steps // 64))]
+            credit = [rounds.play(number).credits[OWN] for number in range(-(-plan.steps // DRAWN))]
             lines.append(line(np.concatenate(credit), by="forks", forks=count, length=length))
     return lines
+
+
+def policy_of(line: dict[str, Any]) -> tuple[str, int, int]:
+    """Which policy a line is about."""
+    return line["env"], line["env_steps"], line["seed"]
+
+
+def stored() -> list[dict[str, Any]]:
+    """What has been measured."""
+    return [json.loads(line) for line in DATA.read_text().splitlines()] if DATA.exists() else []
 
 
 def table(lines: list[dict[str, Any]]) -> str:
@@ -71,9 +84,8 @@ def table(lines: list[dict[str, Any]]) -> str:
     counts = sorted({line["forks"] for line in lines if line["by"] == "forks"})
     rows = ["| policy | forks of | " + " | ".join(f"{count} each" for count in counts) + " | critic |"]
     rows.append("|---|---|" + "---:|" * (len(counts) + 1))
-    policies = sorted({(line["env"], line["env_steps"], line["seed"]) for line in lines})
-    for policy in policies:
-        own = [line for line in lines if (line["env"], line["env_steps"], line["seed"]) == policy]
+    for policy in sorted(set(map(policy_of, lines))):
+        own = [line for line in lines if policy_of(line) == policy]
         critic = next(line for line in own if line["by"] == "critic")
         for length in sorted({line["length"] for line in own if line["by"] == "forks"}):
             found = {line["forks"]: line for line in own if line.get("length") == length}
@@ -89,14 +101,14 @@ def main() -> None:
     parser.add_argument("run", type=pathlib.Path)
     parser.add_argument("--steps", type=int, default=192)
     parser.add_argument("--truth", type=int, default=512)
-    parser.add_argument("--forks", type=int, nargs="+", default=[1, 4, 16])
-    parser.add_argument("--lengths", type=int, nargs="+", default=[1, 2, 4, 8, 16])
+    parser.add_argument("--forks", type=int, nargs="+", default=[1, 4, 16, 32])
+    parser.add_argument("--lengths", type=int, nargs="+", default=[4, 8, 12])
     options = parser.parse_args()
     if str(options.run) != "show":
         lines = measure(options.run, Plan(options.steps, options.truth), options.forks, options.lengths)
-        with DATA.open("a") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
-    print(table([json.loads(line) for line in DATA.read_text().splitlines()]))
+        kept = [line for line in stored() if policy_of(line) != policy_of(lines[0])]
+        DATA.write_text("".join(json.dumps(line) + "\n" for line in kept + lines))
+    print(table(stored()))
 
 
 if __name__ == "__main__":
