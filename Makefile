@@ -7,19 +7,22 @@ SEED ?= 0
 # Empty: a free name under runs/, so that a second `make train` never meets the first.
 RUN ?=
 
-.PHONY: train test test-fast test-lowest test-newest lint lock wheel install clean
+.PHONY: train test test-all test-fast test-lowest test-newest lint lock wheel install clean
 
 train: $(STAMP)  ## Train SeCA on smac/2s3z with a live display (RUN=, STEPS=, SEED= to change).
 	$(BIN)/seca train seca --env smac/2s3z --seed $(SEED) --steps $(STEPS) $(if $(RUN),--out $(RUN))
 
-test: $(STAMP)  ## The whole suite.
+test: $(STAMP)  ## What every change has to pass.
+	$(BIN)/python -m pytest tests -n 2 --dist worksteal -m "not every"
+
+test-all: $(STAMP)  ## The whole suite, before a release: every map, every method, battles by the thousand.
 	$(BIN)/python -m pytest tests -n 2 --dist worksteal
 
 test-fast: $(STAMP)  ## The inner loop: all but the slow tests.
-	$(BIN)/python -m pytest tests -n 2 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest tests -n 2 --dist worksteal -m "not slow and not every"
 
 test-lowest test-newest: test-%: .venv-%/.installed  ## The fast tests at the lower bounds, and with the newest of all.
-	.venv-$*/bin/python -m pytest tests -n 2 --dist worksteal -m "not slow"
+	.venv-$*/bin/python -m pytest tests -n 2 --dist worksteal -m "not slow and not every"
 
 lint: $(STAMP)  ## Format, lint and types.
 	$(BIN)/ruff format --check seca tests benchmarks

@@ -110,7 +110,8 @@ def played_programs(request: pytest.FixtureRequest) -> None:
 
     Unless they choose by a fixture `programs` of their own.
     """
-    slow, chosen = request.node.get_closest_marker("slow") is not None, "programs" in request.fixturenames
+    slow = any(request.node.get_closest_marker(name) for name in ("slow", "every"))
+    chosen = "programs" in request.fixturenames
     if slow and "smac" in request.path.parts and not chosen:
         request.getfixturevalue("usual_programs")
 

@@ -12,6 +12,7 @@ import pytest
 from batches import ALONE, LENGTHS, SPEC, alone, in_float64, random_episodes
 from learners import plain_acting
 from reference import assert_close, assert_trees_close, float64_fixture
+from tiers import cases
 
 from seca.algos.mappo import Learner, MappoConfig, init, mappo, optimiser, values_of
 from seca.learning.acting import acting_over, last_actions
@@ -137,7 +138,10 @@ def plain_step(learner: Learner, old: Learner, episodes: Episodes, config: Mappo
     return Learner(moved(learner.actor, slope.actor), moved(learner.critic, slope.critic), scale)
 
 
-@pytest.mark.parametrize(("value_of", "epochs"), [("state", 1), ("state", 3), ("agent", 2), ("observation", 2)])
+@pytest.mark.parametrize(
+    ("value_of", "epochs"),
+    cases([("state", 1), ("state", 3), ("agent", 2), ("observation", 2)], ("state", 3), "observation"),
+)
 def test_update_equals_the_plain_one(value_of: Any, epochs: int, float64: None) -> None:
     """Cut into stretches of 3 of 7 steps and visited in groups, over several epochs, on unequal padded episodes."""
     config = dataclasses.replace(CONFIG, value_of=value_of, epochs=epochs)

@@ -88,7 +88,7 @@ def plain_gradients(learner, episodes: Episodes):
     return critic_slope, jax.grad(policy_loss)(learner.actor.params)
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_packed_update_is_several_times_faster_than_the_plain_one(usual_programs: None) -> None:
     """Interleaved in one process, best of several: at least twice as fast."""
     device = jax.devices()[0]

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from games import solved, unsolved_seed
+from tiers import cases
 
 from seca.algos.seca import named
 from seca.envs.matrix import GAMES, Game
@@ -59,8 +60,9 @@ def solves(name: str, game: str, optimum: float) -> None:
     solved(evaluate, optimum, 300, (iterate, init_state(algorithm, seed)))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("game", "optimum"), [("anti-coordination", 1.0), ("additive", 3.0)])
+@pytest.mark.parametrize(
+    ("game", "optimum"), cases([("anti-coordination", 1.0), ("additive", 3.0)], "anti-coordination", slow=True)
+)
 def test_seca_solves_the_other_games(game: str, optimum: float) -> None:
     solves("seca", game, optimum)
 
@@ -86,7 +88,6 @@ def test_riit_alone_takes_what_pays_most(monkeypatch: pytest.MonkeyPatch) -> Non
     solves("riit-online", "alone", 1.0)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["coma", "ia2c", "ippo", "lica"])
+@pytest.mark.parametrize("name", cases(["coma", "ia2c", "ippo", "lica"], "ia2c", "ippo", slow=True))
 def test_other_policies_learn_not_to_do_the_same(name: str) -> None:
     solves(name, "anti-coordination", 1.0)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from games import solved, unsolved_seed
 from sizes import small
+from tiers import cases
 
 from seca.algos.base import Algorithm
 from seca.config import LoopConfig, from_preset
@@ -31,6 +32,8 @@ from seca.train.state import TrainState, init_state
 from seca.types import PyTree
 
 RUNNERS = 8
+FAMILIES = ("seca", "seca-fork", "coma", "lica", "vdac", "ia2c", "mappo", "riit", "scc", "iql", "qmix", "qplex")
+"""One of each that goes its own way through acting, replay or update."""
 METHODS = [name for name in PRESETS if compared(name) or name == "seca-paper"]
 """One program each, in one size: those with published numbers are built, all of them, in `test_references.py`."""
 SCENARIO = """
@@ -85,8 +88,7 @@ def goes_on_from_its_checkpoints(
     return unbroken
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", cases(METHODS, *FAMILIES, slow=True))
 def test_trains_on_a_battle(name: str, tiny: str, tmp_path: pathlib.Path) -> None:
     env = make(tiny)
     algorithm = build(name, env.spec, small(name))
@@ -94,7 +96,7 @@ def test_trains_on_a_battle(name: str, tiny: str, tmp_path: pathlib.Path) -> Non
     goes_on_from_its_checkpoints(algorithm, iterate, RUNNERS, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.every
 @pytest.mark.parametrize("name", ["riit-reference", "scc-reference", "vmix-reference"])
 def test_references_train_on_a_battle(name: str, tiny: str, tmp_path: pathlib.Path) -> None:
     """Where a reference goes another way through the update: latest beside replayed episodes, sampler, masked floor."""
@@ -115,8 +117,9 @@ def on_focus_fire(name: str) -> tuple[Env, Algorithm, Callable]:
 VALUE_BASED = [name for name in METHODS if PRESETS[name].group == "value-based"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in VALUE_BASED])
+@pytest.mark.parametrize(
+    "name", cases([name for name in METHODS if name not in VALUE_BASED], "seca", "coma", "lica", "scc", slow=True)
+)
 def test_trains_on_a_matrix_game_and_solves_it(name: str, tmp_path: pathlib.Path) -> None:
     """From a start that does not solve it: some networks happen to."""
     env, algorithm, iterate = on_focus_fire(name)
@@ -126,8 +129,7 @@ def test_trains_on_a_matrix_game_and_solves_it(name: str, tmp_path: pathlib.Path
     solved(evaluate, 1.0, 297, (iterate, state))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in VALUE_BASED if name != "qatten"])
+@pytest.mark.parametrize("name", cases([name for name in VALUE_BASED if name != "qatten"], "vdn", "qmix", slow=True))
 def test_learns_values_on_a_matrix_game(name: str, tmp_path: pathlib.Path) -> None:
     """What Q-learners solve is in test_value_games.py: it takes more updates than a policy needs."""
     _, algorithm, iterate = on_focus_fire(name)

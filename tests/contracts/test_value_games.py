@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import cases
 
 import seca as package
 from seca.algos.mixing import DuplexMixing
@@ -54,17 +55,21 @@ def played(
 
 
 @pytest.mark.usefixtures("usual_programs")
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "iterations", "changes", "expected"),
-    [
-        ("iql", 500, {}, 0.0),
-        ("qmix", 1000, {}, 0.0),
-        ("cw-qmix", 1000, {}, 8.0),
-        ("ow-qmix", 1000, {}, 8.0),
-        ("qtran", 4000, SMALL_STEPS, 8.0),
-        ("qplex", 2000, DEEP_DUPLEX, 8.0),
-    ],
+    cases(
+        [
+            ("iql", 500, {}, 0.0),
+            ("qmix", 1000, {}, 0.0),
+            ("cw-qmix", 1000, {}, 8.0),
+            ("ow-qmix", 1000, {}, 8.0),
+            ("qtran", 4000, SMALL_STEPS, 8.0),
+            ("qplex", 2000, DEEP_DUPLEX, 8.0),
+        ],
+        "qmix",
+        "cw-qmix",
+        slow=True,
+    ),
     ids=["iql", "qmix", "cw-qmix", "ow-qmix", "qtran", "qplex"],
 )
 def test_the_non_monotonic_game(name: str, iterations: int, changes: dict, expected: float) -> None:
@@ -92,7 +97,7 @@ def holds_to_its_joint_value(state: TrainState) -> None:
 
 
 @pytest.mark.usefixtures("usual_programs")
-@pytest.mark.slow
+@pytest.mark.every
 def test_vdn_finds_the_best_sum() -> None:
     """On uniform data Q_tot becomes the least-squares fit r_i + c_j - m, whose best joint action is not (0, 0)."""
     fit = PAYOFF.mean(axis=1)[:, None] + PAYOFF.mean(axis=0)[None] - PAYOFF.mean()
@@ -105,9 +110,9 @@ def test_vdn_finds_the_best_sum() -> None:
 
 
 @pytest.mark.usefixtures("usual_programs")
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "game", "expected"), [("iql", "additive", 3.0), ("vdn", "additive", 3.0), ("qmix", "peak", 12.0)]
+    ("name", "game", "expected"),
+    cases([("iql", "additive", 3.0), ("vdn", "additive", 3.0), ("qmix", "peak", 12.0)], "iql", slow=True),
 )
 def test_games_within_reach_are_solved(name: str, game: str, expected: float) -> None:
     assert played(name, game, 500, expected)[0] == pytest.approx(expected)
@@ -139,7 +144,7 @@ def on_battles(name: str, n_devices: int) -> TrainState:
     return state
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_two_devices_learn_the_same_on_battles() -> None:
     """Networks and counts; of the buffers what is not padding, which holds whatever was played on after an end."""
     alone, shared = (on_battles("vdn", count) for count in (1, 2))
@@ -154,7 +159,7 @@ def test_two_devices_learn_the_same_on_battles() -> None:
         np.testing.assert_allclose(other, one, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_a_stopped_run_goes_on_exactly(seca, tmp_path: pathlib.Path) -> None:
     """With its buffer: every array equals that of a run without the break. The best checkpoint has no buffer."""
     command = ["train", "vdn", "--env", "matrix/peak", "--runners", 4, "--batch-episodes", 4, "--buffer-episodes", 24]

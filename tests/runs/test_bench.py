@@ -28,7 +28,7 @@ def test_one_preset() -> None:
     assert measured["peak_memory_bytes"] > 2**26  # This very process, which has loaded JAX and compiled.
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_several_presets_in_processes_of_their_own(seca: Seca) -> None:
     options = ["--env", ENV, "--runners", 4, "--seconds", 0.1]
     ended = seca("bench", "train", "--preset", "vdn", "ia2c", *options, "--json")

@@ -73,7 +73,7 @@ def test_a_run_in_the_setting_of_the_comparison_goes_on(
     assert_refused(["evaluate", str(copied_run)], ["checkpoint", *fragments], copied_run, capsys)
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_a_run_in_its_reference_setting_goes_on(seca, small_run: list[str], tmp_path: pathlib.Path) -> None:
     """To the numbers of an unbroken run; the files that were there stay as they are."""
     whole, old = tmp_path / "whole", tmp_path / "old"

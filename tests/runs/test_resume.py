@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 from run_files import metric_lines
+from tiers import cases
 
 import seca as package
 
@@ -76,8 +77,7 @@ def unbroken(train: list[str], seca, tmp_path_factory: pytest.TempPathFactory) -
     return run
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("interval", ["0", "60"], ids=["saving always", "saving hardly"])
+@pytest.mark.parametrize("interval", cases(["0", "60"], "0", slow=True), ids=["saving always", "saving hardly"])
 def test_kill_at_random_points(
     interval: str, train: list[str], unbroken: pathlib.Path, seca, tmp_path: pathlib.Path
 ) -> None:
@@ -99,7 +99,7 @@ def test_kill_at_random_points(
         assert sessions[-1]["env_steps"] > 0, "no kill point left a checkpoint to go on from"
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_kill_in_battles(seca, tmp_path: pathlib.Path) -> None:
     """The same on smac/3m, killed amid training and again right after it went on, while its metrics are being cut."""
     train = ["train", "seca", "--env", "smac/3m", "--runners", "4", "--eval-episodes", "4", "--devices", "1"]

@@ -74,7 +74,7 @@ def _assert_same(ours: list[np.ndarray], theirs: list[np.ndarray]) -> None:
         np.testing.assert_array_equal(mine, other)
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_a_run_of_a_scenario_moves(seca, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trained against a run, both on a file: what it needs is in it when file and opponent are gone."""
     home, away = tmp_path / "home", tmp_path / "away"

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import cases
 
 from seca.envs import smac
 from seca.host import throughput
@@ -45,7 +46,6 @@ def same(left, right) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True))
 
 
-MAPS = [pytest.param(name, marks=[pytest.mark.slow] * (name != "3m")) for name in scenario.map_names()]
 AS_SHIPPED = ("3m", "2s3z", "MMM2", "corridor")
 """Maps whose programs are compiled as users get them; compiling all 23 so takes longer than playing them."""
 
@@ -58,7 +58,10 @@ def programs(name: str, request: pytest.FixtureRequest) -> None:
 
 
 @pytest.mark.usefixtures("programs")
-@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize(
+    "name",
+    cases(scenario.map_names(), "3m", "2s3z", "MMM2", "2c_vs_64zg", "bane_vs_bane", "6h_vs_8z", "2s_vs_1sc", slow=True),
+)
 def test_random_play(name):
     """Bodies stay within bounds, the dead stay dead, nobody is in a wall or deep in another, ends stay as they are."""
     env, play = player(name)
@@ -99,7 +102,7 @@ def test_random_play(name):
 
 
 @pytest.mark.usefixtures("programs")
-@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("name", cases(scenario.map_names(), "3m", "MMM2", slow=True))
 def test_battles_depend_on_their_own_key_only(name):
     """Same key, same battle: bit for bit twice and in batches of 16 and 32; alone, in its first steps."""
     _, play = player(name)
@@ -182,8 +185,7 @@ def test_unavailable_actions():
     assert shown.avail[0, 0].tolist() == [True] + [False] * 8 and shown.info["dead_allies"][0] == 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["3m", "8m", "2s3z"])
+@pytest.mark.parametrize("name", cases(["3m", "8m", "2s3z"], "2s3z", slow=True))
 def test_mirror_symmetry(name):
     """12.13: with both teams attack-moving from mirrored places, each side wins half of 2000 fights (draws apart)."""
     field, a = scenario.load(name), scenario.load(name).n_agents
@@ -220,8 +222,7 @@ FIGHTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "script", "least", "most"), FIGHTS)
+@pytest.mark.parametrize(("name", "script", "least", "most"), cases(FIGHTS, FIGHTS[0], FIGHTS[2], FIGHTS[4], slow=True))
 def test_it_is_a_game(name, script, least, most):
     """12.14: SMAC's heuristic and attack-nearest win a share of the even maps and lose where they are outnumbered.
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import cases
 
 from seca.smac import actions, observe, reward, scenario
 from seca.smac.state import Units
@@ -171,7 +172,7 @@ def variants(golden_dir: pathlib.Path, name: str, kind: str):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["obs", "state"])
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", cases(VARIANTS, "2s3z"))
 def test_flags_of_the_interface(golden_dir, name, kind):
     frames = load(golden_dir, name)
     for variant, flags, data in variants(golden_dir, name, kind):

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import cases
 
 from seca.smac import custom, scenario, scripts, simulator, state, tick
 from seca.types import PyTree
@@ -54,7 +55,7 @@ def _decisions(field: scenario.Scenario, options: scenario.Options) -> None:
     assert _types(after) == _types(first)
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_every_pair_of_units_and_every_opponent():
     """All pairs times all opponents; and all of a step once for each pair."""
     for ally in UNITS:
@@ -150,15 +151,13 @@ def test_a_healer_without_a_patient_follows_or_waits(following):
     assert (np.abs(medivac[-1] - stalker[-1]) < 5).all() if following else (medivac == medivac[0]).all()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("command", COMMANDS, ids=str)
+@pytest.mark.parametrize("command", cases(COMMANDS, {"opponent": "kite"}, {"call_for_help": True}, slow=True), ids=str)
 def test_all_units_against_all_units_under_every_command(command):
     field = teams(UNITS, UNITS)
     check(field, *play(field, scenario.Options(**command)))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", cases(UNITS, "medivac", "baneling", slow=True))
 def test_one_unit_against_all(unit):
     """Two of a kind against every unit, on either side, opponents in turn."""
     command = scenario.Options(**COMMANDS[UNITS.index(unit) % len(COMMANDS)])

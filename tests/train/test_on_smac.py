@@ -57,7 +57,7 @@ def test_going_on_from_a_copy_equals_going_on() -> None:
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_seca_learns_on_3m() -> None:
     """Training return over 120 updates of 32 battles: the last twenty beat the first twenty by 2 of 20 points."""
     _, _, lines = iterations(2, 120, runners=32)

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from tiers import cases
 from views_lab import LIMIT, legal, maps_with_every_unit, shorten
 
 from seca.smac import simulator
@@ -78,7 +79,7 @@ def test_the_time_limit_is_no_defeat(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("map_name", maps_with_every_unit())
+@pytest.mark.parametrize("map_name", cases(maps_with_every_unit(), "2s3z", "MMM"))
 def test_bounds_hold_on_maps_with_every_unit(map_name):
     single = SingleBattle(map_name, {"obs_last_action": True, "obs_timestep_number": True})
     rng = np.random.default_rng(1)
