@@ -1,9 +1,7 @@
 """The command line. Each command imports what it needs, so that `--help` and `--version` answer at once."""
 
-import contextlib
 import dataclasses
 import errno
-import io
 import json
 import logging
 import os
@@ -11,141 +9,22 @@ import pathlib
 import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any
 
-import tyro
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
 import seca
-from seca.errors import RunError, UsageError, refusing
-from seca.ranges import Batch, Positive, Range, Seed
-
-Options = TypeVar("Options")
-
-RunPath = Annotated[pathlib.Path, arg(metavar="RUN")]
-
-
-@dataclasses.dataclass(frozen=True)
-class ResumeOptions:
-    """Continue a run from its newest checkpoint, to the numbers an unbroken run would have had."""
-
-    run: Positional[RunPath]
-    """Run folder."""
-    checkpoint: Literal["latest", "best"] = "latest"
-    """Where to go on from. Going on from `best` drops what came after it."""
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluateOptions:
-    """Play greedy episodes with a run's policy."""
-
-    run: Positional[RunPath]
-    """Run folder."""
-    episodes: Batch = 128
-    """Episodes to play."""
-    checkpoint: Literal["latest", "best"] = "latest"
-    """Which policy: the last one, or the one with the highest test win rate (return, where nobody can win)."""
-    seed: Seed = 0
-    """Seed of the battles; the same seed gives the same numbers."""
-    opponent: str | None = None
-    """Who commands the enemy, if not who did in training: a name (see `--env-options opponent=`) or a run folder."""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print one JSON object, with the outcome of every episode, instead of text."""
-
-
-@dataclasses.dataclass(frozen=True)
-class AuditOptions:
-    """Measure what each agent's actions were worth, by forked episodes, and hold the run's credit against it."""
-
-    run: Positional[RunPath]
-    """Run folder; its method must tell agents apart."""
-    steps: Annotated[int, Range(1, 100_000)] | None = None
-    """Steps of the team to draw, from episodes of the policy itself: 64, or as many as there are with --add."""
-    forks: Annotated[int, Range(2, 1_000_000)] | None = None
-    """Forks of each step, 256 or as there are; a standard error falls with the root of it."""
-    checkpoint: Literal["latest", "best"] = "latest"
-    """Which policy, and which critic."""
-    seed: Seed = 0
-    """Seed of episodes and forks; the same seed gives the same numbers."""
-    truth: Annotated[tuple[str, ...], arg(metavar="KIND [KIND ...]")] = ()
-    """Truths to measure beside the one that the method claims: sequential (Eq. 5), counterfactual (Eq. 3), independent
-    (Eq. 4), shapley."""
-    credits: Annotated[tuple[str, ...], arg(metavar="CREDIT [CREDIT ...]")] = ()
-    """Further credits for the run's critic to judge by, as in `--algorithm.credit`."""
-    order: str | None = None
-    """Who is judged first, if not as in training."""
-    add: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Add to an audit with the same seed and kinds, up to these steps and forks."""
-    out: pathlib.Path | None = None
-    """Files to write, without the ending: .json, .npz and .png are added. By default `audit` in the run folder."""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print one JSON object instead of the table."""
-
-
-@dataclasses.dataclass(frozen=True)
-class PlotOptions:
-    """Draw learning curves: median and quartiles over the runs of each preset."""
-
-    runs: Positional[tuple[RunPath, ...]]
-    """Run folders."""
-    out: pathlib.Path = pathlib.Path("curves")
-    """Files to write, without the ending: .png, .svg and .csv are added. Files of these names are replaced."""
-
-
-@dataclasses.dataclass(frozen=True)
-class BenchOptions:
-    """Measure simulator and training rates on this machine, in env steps per second."""
-
-    what: Positional[Literal["all", "simulator", "train"]] = "all"
-    """What to measure."""
-    env: str = "smac/2s3z"
-    """Environment; see `seca envs`."""
-    preset: Annotated[tuple[str, ...], arg(metavar="PRESET [PRESET ...]|all")] = ("seca",)
-    """What to train; see `seca algos`. Of several, or of `all`, each is measured in a process of its own, so
-    that the peak memory is its own, and `training` is a list."""
-    batch: Batch = 32
-    """Environments side by side in the simulator."""
-    runners: Batch = 32
-    """Environments side by side in training."""
-    seconds: Positive = 10.0
-    """How long to measure each at least, compiling left out."""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print one JSON object instead of text."""
-
-
-@dataclasses.dataclass(frozen=True)
-class WatchOptions:
-    """Record a SMAC battle and draw it: `seca watch --env ENV --policy random`, or `seca watch --policy RUN`.
-
-    `seca watch RECORDING` draws a recorded battle again.
-    """
-
-    recording: Positional[Annotated[pathlib.Path | None, arg(metavar="RECORDING")]] = None
-    """Recording (.npz) to draw; nothing is played then."""
-    policy: str | None = None
-    """Who commands the team: `random`, `heuristic`, or a run folder, whose policy acts greedily."""
-    env: str | None = None
-    """Environment, smac/...; a run's own unless given."""
-    env_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """Options of the environment, as in `--env-options key=value key=value`."""
-    checkpoint: Literal["latest", "best"] = "latest"
-    """Which policy of a run."""
-    seed: Seed = 0
-    """Seed of the battles."""
-    battle: Annotated[int, Range(0, 2**31 - 1)] = 0
-    """Which battle of the seed: the number of the episode in `seca evaluate --seed`."""
-    out: pathlib.Path | None = None
-    """Picture to make, by its ending .gif, .mp4 or .png (a sheet of moments); by default a .gif, in a run's folder of
-    recordings if it has one."""
-    fps: int = 20
-    """Frames per second."""
-    every: int = 2
-    """Game loops per frame; SC2's normal speed has 16 in a second."""
-
-
-@dataclasses.dataclass(frozen=True)
-class NoOptions:
-    """This command has no options."""
+from seca.errors import RunError, UsageError
+from seca.options import (
+    AuditOptions,
+    BenchOptions,
+    EvaluateOptions,
+    NoOptions,
+    PlotOptions,
+    ResumeOptions,
+    WatchOptions,
+)
+from seca.parsing import parse
 
 
 def train(arguments: list[str]) -> int:
@@ -177,7 +56,7 @@ def train(arguments: list[str]) -> int:
         out: pathlib.Path | None = None
         """Run folder to make; by default a free name under `runs/`."""
 
-    options = _parse(TrainOptions, "train", rest)
+    options = parse(TrainOptions, "train", rest)
     from seca.host import machine
     from seca.host.display import make_display
     from seca.runs import run
@@ -227,7 +106,7 @@ def _take(arguments: list[str], name: str, advice: str) -> str | None:
 
 def resume(arguments: list[str]) -> int:
     """Continue a run."""
-    options = _parse(ResumeOptions, "resume", arguments)
+    options = parse(ResumeOptions, "resume", arguments)
     from seca.host import machine
     from seca.host.display import make_display
     from seca.runs import folder, run
@@ -239,7 +118,7 @@ def resume(arguments: list[str]) -> int:
 
 def evaluate(arguments: list[str]) -> int:
     """Measure a run's policy."""
-    options = _parse(EvaluateOptions, "evaluate", arguments)
+    options = parse(EvaluateOptions, "evaluate", arguments)
     from seca.host import machine
     from seca.runs import stats
     from seca.runs.evaluation import evaluate_run
@@ -260,7 +139,7 @@ def evaluate(arguments: list[str]) -> int:
 
 def audit(arguments: list[str]) -> int:
     """Hold a run's credit against the truth."""
-    options = _parse(AuditOptions, "audit", arguments)
+    options = parse(AuditOptions, "audit", arguments)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from seca.credit.base import KINDS, Kind
     from seca.host import machine
@@ -297,7 +176,7 @@ def audit(arguments: list[str]) -> int:
 
 def plot(arguments: list[str]) -> int:
     """Draw learning curves."""
-    options = _parse(PlotOptions, "plot", arguments)
+    options = parse(PlotOptions, "plot", arguments)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # Without a home it says where it keeps its fonts instead.
     from seca.report import curves
 
@@ -311,7 +190,7 @@ def plot(arguments: list[str]) -> int:
 
 def watch(arguments: list[str]) -> int:
     """Record a battle and draw it, or draw a recording."""
-    options = _parse(WatchOptions, "watch", arguments)
+    options = parse(WatchOptions, "watch", arguments)
     from seca.battles import recording, render
 
     if options.recording is not None:
@@ -365,7 +244,7 @@ def _play(options: WatchOptions) -> tuple[pathlib.Path, pathlib.Path, Any]:
 
 def envs(arguments: list[str]) -> int:
     """List environments."""
-    _parse(NoOptions, "envs", arguments)
+    parse(NoOptions, "envs", arguments)
     from seca.envs import registry
 
     print(f"{'environment':<28}{'agents':>7}{'actions':>9}{'obs':>6}{'state':>7}{'steps':>7}  version")
@@ -378,7 +257,7 @@ def envs(arguments: list[str]) -> int:
 
 def algos(arguments: list[str]) -> int:
     """List presets, group by group."""
-    _parse(NoOptions, "algos", arguments)
+    parse(NoOptions, "algos", arguments)
     from seca.presets import PRESETS
 
     for group in dict.fromkeys(preset.group for preset in PRESETS.values()):
@@ -391,7 +270,7 @@ def algos(arguments: list[str]) -> int:
 
 def bench(arguments: list[str]) -> int:
     """Measure speed."""
-    options = _parse(BenchOptions, "bench", arguments)
+    options = parse(BenchOptions, "bench", arguments)
     from seca import config as configs
     from seca.host import machine
     from seca.runs import bench as benches
@@ -456,7 +335,7 @@ def _readable(value: object) -> str:
 
 def doctor(arguments: list[str]) -> int:
     """Check the installation."""
-    _parse(NoOptions, "doctor", arguments)
+    parse(NoOptions, "doctor", arguments)
     from seca.host import machine
     from seca.host.doctor import diagnose
 
@@ -554,116 +433,3 @@ def _complain(words: object, code: int) -> int:
 
 
 _LONG_WORD, _LONG_LINE = 400, 4_000
-
-
-def _parse(kind: type[Options], command: str, arguments: Sequence[str]) -> Options:
-    """Options of a command. Raises UsageError with what tyro says in a box, as one line."""
-    for before, argument in zip([command, *arguments], arguments, strict=False):
-        option, separator, value = argument.partition("=") if argument.startswith("--") else (before, "=", argument)
-        if separator and not value:  # As a path it would be the folder we are in.
-            field = option.removeprefix("--") if option.startswith("--") else command
-            raise UsageError(f"`{field}` is given '': leave it out, or give a value. See `seca {command} --help`")
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            options = tyro.cli(kind, prog=f"seca {command}", args=list(arguments), registry=_registry())
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        raise UsageError(_one_line(complaint.getvalue(), command)) from None
-    from seca.learning.options import check_numbers
-
-    with refusing():
-        check_numbers(options)
-    return options
-
-
-def _one_line(box: str, command: str) -> str:
-    """First paragraph of tyro's box, and the spelling it suggests, without frame and title.
-
-    The box is all that tyro promises: `console_outputs=False` drops the words too, and the events of `tyro._errors` are
-    for those who pin an exact version.
-    """
-    lines = [line.strip("│╰─╯ ") for line in box.splitlines()[1:]]
-    paragraphs = [" ".join(part).split(" Got errors:")[0].rstrip(". ") for part in _split_at_rules(lines)]
-    message = [part for part in paragraphs if part][:1]
-    suggestions = [part.split(" (default")[0].rstrip(". ") for part in paragraphs if part.startswith("Perhaps")]
-    return ". ".join([*message, *suggestions, f"See `seca {command} --help`"])
-
-
-def _split_at_rules(lines: list[str]) -> list[list[str]]:
-    """Paragraphs of a box; what is left of a rule, of dashes where the terminal has no better, is nearly nothing."""
-    parts: list[list[str]] = [[]]
-    for line in lines:
-        if line.strip("-"):
-            parts[-1].append(line)
-        else:
-            parts.append([])
-    return parts
-
-
-def _registry() -> tyro.constructors.ConstructorRegistry:
-    """How to read whole numbers (`2e6` among them) and `key=value` options."""
-    registry = tyro.constructors.ConstructorRegistry()
-    registry.primitive_rule(_whole_number_rule)
-    registry.primitive_rule(_named_values_rule)
-    return registry
-
-
-def _whole_number_rule(
-    info: tyro.constructors.PrimitiveTypeInfo,
-) -> tyro.constructors.PrimitiveConstructorSpec[int | None] | None:
-    # A union keeps its members' annotations: `Annotated[int, Range(..)] | None`.
-    members = {
-        typing.get_args(part)[0] if hasattr(part, "__metadata__") else part for part in typing.get_args(info.type)
-    }
-    optional = members == {int, type(None)}
-    if info.type is not int and not optional:
-        return None
-    return tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="INT|None" if optional else "INT",
-        instance_from_str=lambda texts: _number_or_none(texts[0]) if optional else parse_whole_number(texts[0]),
-        is_instance=lambda value: (
-            isinstance(value, int) and not isinstance(value, bool) or (optional and value is None)
-        ),
-        str_from_instance=lambda value: [str(value)],
-    )
-
-
-def _number_or_none(text: str) -> int | None:
-    try:
-        return None if text == "None" else parse_whole_number(text)
-    except ValueError as error:
-        raise ValueError(f"{error}, nor None") from None
-
-
-def parse_whole_number(text: str) -> int:
-    """A whole number, `2e6` among its spellings. Raises ValueError."""
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        number = float(text)
-        if number.is_integer():
-            return int(number)
-    except ValueError:
-        pass
-    raise ValueError(f"'{text}' is not a whole number")
-
-
-def _named_values_rule(
-    info: tyro.constructors.PrimitiveTypeInfo,
-) -> tyro.constructors.PrimitiveConstructorSpec[Mapping[str, Any]] | None:
-    if typing.get_origin(info.type) is not Mapping:
-        return None
-    from seca.config import parse_env_options
-
-    return tyro.constructors.PrimitiveConstructorSpec(
-        nargs="*",
-        metavar="KEY=VALUE ...",
-        instance_from_str=parse_env_options,
-        is_instance=lambda value: isinstance(value, Mapping),
-        str_from_instance=lambda value: [f"{key}={item}" for key, item in value.items()],
-    )

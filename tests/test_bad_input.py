@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from refusals import assert_one_line, assert_refused
 
-from seca.cli import AuditOptions, BenchOptions, EvaluateOptions, PlotOptions, ResumeOptions, WatchOptions
 from seca.config import RunConfig
+from seca.options import AuditOptions, BenchOptions, EvaluateOptions, PlotOptions, ResumeOptions, WatchOptions
 from seca.presets import PRESETS
 from seca.train.loop import LoopConfig
 

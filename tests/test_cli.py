@@ -81,14 +81,6 @@ def _hash(run: pathlib.Path) -> int:
     return hash(json.dumps(kept))
 
 
-def test_whole_numbers_have_many_spellings() -> None:
-    for text, value in (("2e6", 2_000_000), ("12", 12), ("1.5e3", 1500), ("2_000", 2000), ("-1", -1)):
-        assert cli.parse_whole_number(text) == value
-    for text in ("1.5", "1e-3", "nan", "inf", "", "two"):
-        with pytest.raises(ValueError, match="not a whole number"):
-            cli.parse_whole_number(text)
-
-
 def test_a_finished_run_is_complete(finished_run: pathlib.Path) -> None:
     lines = [json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()]
     evaluations = [line for line in lines if line["kind"] == "eval"]

@@ -23,11 +23,11 @@ from recordings import battle
 from seca.battles import recording
 from seca.battles.draw import Painter
 from seca.battles.recording import Recording
-from seca.cli import parse_whole_number
 from seca.config import RunConfig, from_json, from_preset, parse_env_options, to_dict
 from seca.envs import registry
 from seca.envs.base import Env
 from seca.errors import UsageError
+from seca.parsing import parse_whole_number
 from seca.report import curves
 from seca.runs import folder as folders
 from seca.runs import load

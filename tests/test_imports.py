@@ -36,7 +36,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "truth": _RUNS | {"host", "runs"},
     "report": _RUNS | {"runs"},
     "battles": _RUNS | {"host", "runs", "__init__"},
-    "cli": _RUNS | {"host", "runs", "truth", "report", "battles", "__init__"},
+    "options": {"ranges"},
+    "parsing": {"errors", "learning", "config"},
+    "cli": _RUNS | {"options", "parsing", "host", "runs", "truth", "report", "battles", "__init__"},
     "__main__": {"cli", "host"},
     "__init__": {"envs", "runs", "truth"},
 }

@@ -27,7 +27,15 @@ from seca.learning.joint_critic import (
     working_floats,
 )
 from seca.learning.judging import Judged, follows_path, judge
-from seca.learning.measures import count_steps, mean_over_steps, measure_actor, measure_advantage, measure_critic
+from seca.learning.measures import (
+    count_steps,
+    mean_over_steps,
+    measure_actor,
+    measure_advantage,
+    measure_critic,
+    measure_tried,
+    share_of,
+)
 from seca.learning.memory import training_bytes
 from seca.learning.options import check_numbers
 from seca.learning.policy_gradient import (
@@ -188,7 +196,7 @@ def update(
         sizes = (mean_over_steps(jnp.abs(signal), episodes, axis).mean() for signal in (claimed, advantage))
         metrics["credit_share"] = share_of(*sizes)
     if tried is not None:
-        metrics |= measure_tried(episodes, judged, *tried, axis)
+        metrics |= measure_tried(episodes, judged.advantage, *tried, axis)
     return Learner(actor, critic, judged.state), metrics
 
 
@@ -272,25 +280,6 @@ def measure(
         assert judged.team_mean is not None  # It was computed.
         found["contribution_mean"] = judged.team_mean
     return found
-
-
-def share_of(part: Float[Array, ""], whole: Float[Array, ""]) -> Float[Array, ""]:
-    """Part of a whole; 0 of nothing."""
-    return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1), 0)
-
-
-def measure_tried(
-    episodes: Episodes,
-    judged: Judged,
-    credit: Float[Array, "batch time agents"],
-    known: Bool[Array, "batch time"],
-    axis: str | None,
-) -> dict[str, Array]:
-    """Share of steps with a credit by forks, its size there, and that of the critic's credit in the same steps."""
-    share = mean_over_steps(known.astype(credit.dtype), episodes, axis)
-    sizes = jnp.where(known[..., None], jnp.abs(jnp.stack([credit, judged.advantage])), 0)
-    by_forks, by_critic = (share_of(mean_over_steps(size, episodes, axis).mean(), share) for size in sizes)
-    return {"fork_share": share, "fork_abs": by_forks, "fork_critic_abs": by_critic}
 
 
 def memory(batch: int, spec: EnvSpec, config: SecaConfig, credit: Credit, order: Order) -> int:

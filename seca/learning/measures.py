@@ -1,7 +1,7 @@
 """What an update reports: numbers that tell why learning goes as it goes. Means are over valid steps, all devices."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from seca.learning.acting import Acting
 from seca.learning.devices import global_sum
@@ -75,3 +75,22 @@ def measure_advantage(
         "advantage_abs": by_agent.mean(),
         "advantage_agent_abs": by_agent,
     }
+
+
+def share_of(part: Float[Array, ""], whole: Float[Array, ""]) -> Float[Array, ""]:
+    """Part of a whole; 0 of nothing."""
+    return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1), 0)
+
+
+def measure_tried(
+    episodes: Episodes,
+    advantage: Float[Array, "batch time agents"],
+    credit: Float[Array, "batch time agents"],
+    known: Bool[Array, "batch time"],
+    axis: str | None,
+) -> dict[str, Array]:
+    """Share of steps with a credit by forks, its size there, and that of the critic's credit in the same steps."""
+    share = mean_over_steps(known.astype(credit.dtype), episodes, axis)
+    sizes = jnp.where(known[..., None], jnp.abs(jnp.stack([credit, advantage])), 0)
+    by_forks, by_critic = (share_of(mean_over_steps(size, episodes, axis).mean(), share) for size in sizes)
+    return {"fork_share": share, "fork_abs": by_forks, "fork_critic_abs": by_critic}

@@ -1,0 +1,139 @@
+"""What each command can be told, by field; `seca.parsing` makes options of these, `seca.cli` runs the commands.
+
+`train` is told a whole configuration: `seca.config`.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional, arg
+
+from seca.ranges import Batch, Positive, Range, Seed
+
+RunPath = Annotated[pathlib.Path, arg(metavar="RUN")]
+
+
+@dataclasses.dataclass(frozen=True)
+class ResumeOptions:
+    """Continue a run from its newest checkpoint, to the numbers an unbroken run would have had."""
+
+    run: Positional[RunPath]
+    """Run folder."""
+    checkpoint: Literal["latest", "best"] = "latest"
+    """Where to go on from. Going on from `best` drops what came after it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateOptions:
+    """Play greedy episodes with a run's policy."""
+
+    run: Positional[RunPath]
+    """Run folder."""
+    episodes: Batch = 128
+    """Episodes to play."""
+    checkpoint: Literal["latest", "best"] = "latest"
+    """Which policy: the last one, or the one with the highest test win rate (return, where nobody can win)."""
+    seed: Seed = 0
+    """Seed of the battles; the same seed gives the same numbers."""
+    opponent: str | None = None
+    """Who commands the enemy, if not who did in training: a name (see `--env-options opponent=`) or a run folder."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object, with the outcome of every episode, instead of text."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AuditOptions:
+    """Measure what each agent's actions were worth, by forked episodes, and hold the run's credit against it."""
+
+    run: Positional[RunPath]
+    """Run folder; its method must tell agents apart."""
+    steps: Annotated[int, Range(1, 100_000)] | None = None
+    """Steps of the team to draw, from episodes of the policy itself: 64, or as many as there are with --add."""
+    forks: Annotated[int, Range(2, 1_000_000)] | None = None
+    """Forks of each step, 256 or as there are; a standard error falls with the root of it."""
+    checkpoint: Literal["latest", "best"] = "latest"
+    """Which policy, and which critic."""
+    seed: Seed = 0
+    """Seed of episodes and forks; the same seed gives the same numbers."""
+    truth: Annotated[tuple[str, ...], arg(metavar="KIND [KIND ...]")] = ()
+    """Truths to measure beside the one that the method claims: sequential (Eq. 5), counterfactual (Eq. 3), independent
+    (Eq. 4), shapley."""
+    credits: Annotated[tuple[str, ...], arg(metavar="CREDIT [CREDIT ...]")] = ()
+    """Further credits for the run's critic to judge by, as in `--algorithm.credit`."""
+    order: str | None = None
+    """Who is judged first, if not as in training."""
+    add: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Add to an audit with the same seed and kinds, up to these steps and forks."""
+    out: pathlib.Path | None = None
+    """Files to write, without the ending: .json, .npz and .png are added. By default `audit` in the run folder."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object instead of the table."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PlotOptions:
+    """Draw learning curves: median and quartiles over the runs of each preset."""
+
+    runs: Positional[tuple[RunPath, ...]]
+    """Run folders."""
+    out: pathlib.Path = pathlib.Path("curves")
+    """Files to write, without the ending: .png, .svg and .csv are added. Files of these names are replaced."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchOptions:
+    """Measure simulator and training rates on this machine, in env steps per second."""
+
+    what: Positional[Literal["all", "simulator", "train"]] = "all"
+    """What to measure."""
+    env: str = "smac/2s3z"
+    """Environment; see `seca envs`."""
+    preset: Annotated[tuple[str, ...], arg(metavar="PRESET [PRESET ...]|all")] = ("seca",)
+    """What to train; see `seca algos`. Of several, or of `all`, each is measured in a process of its own, so
+    that the peak memory is its own, and `training` is a list."""
+    batch: Batch = 32
+    """Environments side by side in the simulator."""
+    runners: Batch = 32
+    """Environments side by side in training."""
+    seconds: Positive = 10.0
+    """How long to measure each at least, compiling left out."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object instead of text."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WatchOptions:
+    """Record a SMAC battle and draw it: `seca watch --env ENV --policy random`, or `seca watch --policy RUN`.
+
+    `seca watch RECORDING` draws a recorded battle again.
+    """
+
+    recording: Positional[Annotated[pathlib.Path | None, arg(metavar="RECORDING")]] = None
+    """Recording (.npz) to draw; nothing is played then."""
+    policy: str | None = None
+    """Who commands the team: `random`, `heuristic`, or a run folder, whose policy acts greedily."""
+    env: str | None = None
+    """Environment, smac/...; a run's own unless given."""
+    env_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Options of the environment, as in `--env-options key=value key=value`."""
+    checkpoint: Literal["latest", "best"] = "latest"
+    """Which policy of a run."""
+    seed: Seed = 0
+    """Seed of the battles."""
+    battle: Annotated[int, Range(0, 2**31 - 1)] = 0
+    """Which battle of the seed: the number of the episode in `seca evaluate --seed`."""
+    out: pathlib.Path | None = None
+    """Picture to make, by its ending .gif, .mp4 or .png (a sheet of moments); by default a .gif, in a run's folder of
+    recordings if it has one."""
+    fps: int = 20
+    """Frames per second."""
+    every: int = 2
+    """Game loops per frame; SC2's normal speed has 16 in a second."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NoOptions:
+    """This command has no options."""
