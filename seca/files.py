@@ -13,13 +13,15 @@ import shutil
 import stat
 import warnings
 import zipfile
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
 
 from seca.errors import RunError, UsageError
+
+Read = TypeVar("Read")
 
 MOST_DEPTH = 100
 """Deepest nesting of JSON that is read: nothing of ours has ten levels, and what recurses over it must not overflow."""
@@ -120,6 +122,47 @@ def read_arrays(path: pathlib.Path, most_bytes: int) -> "dict[str, np.ndarray]":
         raise ValueError(f"{unpacked} bytes unpacked, over {most_bytes}")
     with warnings.catch_warnings(action="error"), np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
+
+
+def read_archive(
+    path: pathlib.Path,
+    given: str,
+    what: str,
+    form: int,
+    most_bytes: int,
+    make: "Callable[[dict[str, np.ndarray], dict[str, Any]], Read]",
+) -> Read:
+    """What `make` makes of the arrays of an .npz file of ours, and of the JSON object `about` beside them.
+
+    Args:
+        path: the file.
+        given: how it was given, as a message begins: "`recording` is x.npz".
+        what: what it should be: "recording".
+        form: number of the format that is read.
+        most_bytes: largest that it is unpacked.
+        make: may raise whatever broken content makes it raise.
+
+    Raises:
+        UsageError: it is missing, damaged, or of another format.
+    """
+    if not path.is_file():
+        raise UsageError(f"{given}: there is no such file")
+    if not zipfile.is_zipfile(path):
+        raise UsageError(f"{given}: not a file of seca with a {what} (.npz), or cut short")
+    try:
+        arrays = read_arrays(path, most_bytes)
+        about = parse_json(str(arrays.pop("about")))
+        found = about.pop("format")
+        if found != form:
+            raise UsageError(f"`format` of {what} {path} is {found!r}: this seca reads {form}; make it again")
+        return make(arrays, about)
+    except UsageError:
+        raise
+    # Broken or foreign content shows itself in as many ways as there are lines that read it: in the archive, in its
+    # encryption, in a header that is a Python text, in its sizes, in a name, in an array.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"{given}: damaged, or not a file of seca with a {what} ({reason})") from None
 
 
 @contextlib.contextmanager

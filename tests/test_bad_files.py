@@ -419,7 +419,7 @@ def _absurd(path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "fragments"),
     [
-        (lambda path: path.write_bytes(b""), ["not a recording"]),
+        (lambda path: path.write_bytes(b""), ["with a recording"]),
         (lambda path: path.write_bytes(path.read_bytes()[:-30]), ["cut short"]),
         (_absurd, ["damaged"]),
         (_arrays(x=None), ["missing or unknown", "x"]),

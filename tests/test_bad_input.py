@@ -152,7 +152,7 @@ INPUTS: list[tuple[list[str], list[str]]] = [
     (["watch", "--policy", "random", "--env", "smac/3m", "--out", "occupied/file.txt/x.gif"], ["`out`", "written"]),
     (["watch", "absent.npz"], ["`recording`", "absent.npz", "no such file"]),
     (["watch", "occupied"], ["`recording`", "occupied", "no such file"]),
-    (["watch", "occupied/noise.bin"], ["`recording`", "occupied/noise.bin", "not a recording"]),
+    (["watch", "occupied/noise.bin"], ["`recording`", "occupied/noise.bin", "with a recording"]),
     (["watch", "absent.npz", "--policy", "random"], ["`policy`", "random", "absent.npz", "leave"]),
     (["bench", "nothing"], ["nothing", "simulator", "train"]),
     (["bench", "--batch", "0"], ["`batch`", "0"]),

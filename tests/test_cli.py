@@ -67,7 +67,7 @@ def test_options_reach_the_config(finished_run: pathlib.Path, seca, tmp_path: pa
     assert _hash(tmp_path / "again") == _hash(finished_run)
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_another_seed_another_curve(finished_run: pathlib.Path, seca, tmp_path: pathlib.Path) -> None:
     other = seca("train", "--config", finished_run / "config.json", "--seed", 1, "--out", tmp_path / "other")
     assert other.returncode == 0, other.stderr

@@ -117,14 +117,14 @@ def test_the_credit_sums_to_the_advantage_of_the_team() -> None:
     assert "rank_mean" in names["metrics"]
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_the_order_is_one_and_finds_who_matters() -> None:
     names = run("An order")
     np.testing.assert_allclose(np.asarray(names["metrics"]["rank_mean"]), [2, 1, 0], atol=0.1)
     assert "contribution_mean" not in names["metrics"]  # Of integrated gradients, which this order does without.
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_the_mixer_is_monotone_and_learns() -> None:
     names = run("A mixer")
     mixer = names["state"].learner.networks.params.mixers.main

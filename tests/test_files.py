@@ -124,7 +124,7 @@ def _limited(size: int, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=200)
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_a_run_without_room_goes_on_when_there_is_some(
     seca, small_run: list[str], finished_run: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:

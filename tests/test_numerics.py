@@ -144,7 +144,7 @@ def test_a_loaded_run_acts_where_transfers_are_watched(finished_run: pathlib.Pat
     np.testing.assert_array_equal(np.asarray(acted), before)
 
 
-@pytest.mark.parametrize("preset", [pytest.param("seca", marks=pytest.mark.slow), "qmix"])
+@pytest.mark.parametrize("preset", [pytest.param("seca", marks=pytest.mark.every), "qmix"])
 def test_an_update_is_the_same_in_any_program(preset: str, request: pytest.FixtureRequest) -> None:
     def updated() -> list[np.ndarray]:
         env = registry.make("matrix/peak")

@@ -9,7 +9,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import zipfile
 from typing import Any, Literal
 
 import numpy as np
@@ -159,27 +158,15 @@ def save(recording: Recording, path: pathlib.Path) -> None:
 
 def load(path: pathlib.Path) -> Recording:
     """The recording in a file. Raises UsageError when it is missing, damaged, or of another format."""
-    if not files.usable("recording", path).is_file():
-        raise UsageError(f"`recording` is {path}: there is no such file")
-    if not zipfile.is_zipfile(path):
-        raise UsageError(f"`recording` is {path}: not a recording of seca (.npz), or cut short")
-    try:
-        arrays = files.read_arrays(path, _MOST_BYTES)
-        written = files.parse_json(str(arrays.pop("about")))
-        found = written.pop("format")
-        if found != FORMAT:
-            raise UsageError(f"`format` of recording {path} is {found!r}: this seca reads {FORMAT}; record it again")
+
+    def make(arrays: dict[str, np.ndarray], written: dict[str, Any]) -> Recording:
         names = tuple(written.pop("unit_names"))
         about = _read_about(written)
         _check(arrays, names, about.loops_per_step)
-    except UsageError:
-        raise
-    # Broken or foreign content shows itself in as many ways as there are lines that read it: in the archive, in its
-    # encryption, in a header that is a Python text, in its sizes, in a name, in an array.
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"`recording` is {path}: damaged, or not a recording of seca ({reason})") from None
-    return Recording(about, names, **arrays)
+        return Recording(about, names, **arrays)
+
+    given = f"`recording` is {files.usable('recording', path)}"
+    return files.read_archive(path, given, "recording", FORMAT, _MOST_BYTES, make)
 
 
 _MOST_BYTES = 2**30

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 import pathlib
-import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,6 @@ from jaxtyping import Bool
 
 from seca import files
 from seca.credit.base import Kind
-from seca.errors import UsageError
 from seca.truth.asked import Sums
 from seca.truth.audit import Audit
 from seca.truth.rounds import DRAWN_ARRAYS, OWN, SIGNAL, TEAM, ZERO, Plan
@@ -156,15 +154,8 @@ def save(audit: Audit, out: pathlib.Path) -> list[pathlib.Path]:
 
 def load(path: pathlib.Path) -> Audit:
     """The audit in an .npz file. Raises UsageError when it is missing, damaged, or of another format."""
-    if not files.usable("add", path).is_file():
-        raise UsageError(f"`add` is given but there is no {path} to add to")
-    if not zipfile.is_zipfile(path):
-        raise UsageError(f"`add` is given but {path} is no audit of seca (.npz), or cut short")
-    try:
-        arrays = files.read_arrays(path, _MOST_BYTES)
-        written = files.parse_json(str(arrays.pop("about")))
-        if written["format"] != FORMAT:
-            raise UsageError(f"`format` of audit {path} is {written['format']!r}: this seca reads {FORMAT}")
+
+    def make(arrays: dict[str, np.ndarray], written: dict[str, Any]) -> Audit:
         plan = Plan(**written["plan"] | {"kinds": tuple(written["plan"]["kinds"])})
         names = [(str(name), str(kind)) for name, kind in written["credits"]]
         _check(arrays, plan, len(names))
@@ -176,11 +167,9 @@ def load(path: pathlib.Path) -> Audit:
             kind=dict(names),  # pyrefly: ignore
             sums=Sums(**{name: arrays[f"sum_{name}"] for name in _SUM_ARRAYS}),
         )
-    except UsageError:
-        raise
-    except Exception as error:  # Broken content shows itself in as many ways as there are lines that read it.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"`add` is given but {path} is damaged, or no audit of seca ({reason})") from None
+
+    given = f"`add` is given, to {files.usable('add', path)}"
+    return files.read_archive(path, given, "audit", FORMAT, _MOST_BYTES, make)
 
 
 def _check(arrays: dict[str, np.ndarray], plan: Plan, credits: int) -> None:

@@ -140,7 +140,7 @@ def plain_step(learner: Learner, old: Learner, episodes: Episodes, config: Mappo
 
 @pytest.mark.parametrize(
     ("value_of", "epochs"),
-    cases([("state", 1), ("state", 3), ("agent", 2), ("observation", 2)], ("state", 3), "observation"),
+    cases([("state", 1), ("state", 3), ("agent", 2), ("observation", 2)], ("state", 3)),
 )
 def test_update_equals_the_plain_one(value_of: Any, epochs: int, float64: None) -> None:
     """Cut into stretches of 3 of 7 steps and visited in groups, over several epochs, on unequal padded episodes."""

@@ -11,6 +11,7 @@ import pytest
 from batches import LENGTHS, SPEC, in_float64, plain_actor_loss, random_episodes, updated
 from jax.sharding import Mesh, PartitionSpec
 from reference import assert_trees_close, float64_fixture, with_record
+from tiers import cases
 
 from seca.algos.seca import Learner, SecaConfig, memory, named
 from seca.credit.sequential import SWEPT, swept, swept_fast
@@ -60,7 +61,7 @@ def test_recorded_hidden_states_serve_as_the_forward_pass(float64: None) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n_devices", [2, 4])
+@pytest.mark.parametrize("n_devices", cases([2, 4], 2))
 def test_any_number_of_devices_gives_the_same_update(n_devices: int, float64: None) -> None:
     """Losses, entropy means and clip norms are global; episode lengths are unequal within and between devices."""
     config = dataclasses.replace(CONFIG, clip_norm=0.01, entropy="alive_only")

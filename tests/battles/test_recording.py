@@ -179,8 +179,8 @@ def _flip(source: pathlib.Path, path: pathlib.Path) -> None:
 
 DAMAGES: list[tuple[Callable[[pathlib.Path, pathlib.Path], Any], list[str]]] = [
     (lambda source, path: path.write_bytes(source.read_bytes()[:-100]), ["cut short"]),
-    (lambda source, path: path.write_bytes(b""), ["not a recording"]),
-    (lambda source, path: path.write_bytes(b"GIF89a" + bytes(200)), ["not a recording"]),
+    (lambda source, path: path.write_bytes(b""), ["with a recording"]),
+    (lambda source, path: path.write_bytes(b"GIF89a" + bytes(200)), ["with a recording"]),
     (lambda source, path: path.mkdir(), ["no such file"]),
     (lambda source, path: None, ["no such file"]),
     (_flip, ["damaged"]),

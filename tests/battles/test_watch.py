@@ -64,7 +64,7 @@ def test_a_script_then_the_recording_again(
     assert "`out` is new/x.gif" in _refused(capsys, path)
     assert "`seed` is 3 but `recording` new/x.npz" in _refused(capsys, path, "--seed", 3)
     assert "`env-options` is {'a': 1} but" in _refused(capsys, path, "--env-options", "a=1", "--out", "y.gif")
-    assert "not a recording" in _refused(capsys, "sheet.png", "--out", "y.gif")
+    assert "with a recording" in _refused(capsys, "sheet.png", "--out", "y.gif")
     assert sorted(str(p) for p in tmp_path.rglob("*.*")) == [
         str(tmp_path / name) for name in ("new/x.gif", "new/x.npz", "sheet.png")
     ]

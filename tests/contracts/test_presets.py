@@ -61,7 +61,10 @@ def solves(name: str, game: str, optimum: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("game", "optimum"), cases([("anti-coordination", 1.0), ("additive", 3.0)], "anti-coordination", slow=True)
+    ("game", "optimum"),
+    cases(
+        [("anti-coordination", 1.0), ("additive", 3.0)],
+    ),
 )
 def test_seca_solves_the_other_games(game: str, optimum: float) -> None:
     solves("seca", game, optimum)
@@ -88,6 +91,6 @@ def test_riit_alone_takes_what_pays_most(monkeypatch: pytest.MonkeyPatch) -> Non
     solves("riit-online", "alone", 1.0)
 
 
-@pytest.mark.parametrize("name", cases(["coma", "ia2c", "ippo", "lica"], "ia2c", "ippo", slow=True))
+@pytest.mark.parametrize("name", cases(["coma", "ia2c", "ippo", "lica"], "ippo", slow=True))
 def test_other_policies_learn_not_to_do_the_same(name: str) -> None:
     solves(name, "anti-coordination", 1.0)

@@ -32,6 +32,7 @@ def test_evaluate_against_another(battle_run: pathlib.Path, seca, by_folder: boo
     assert other["episode_return"] != own["episode_return"]
 
 
+@pytest.mark.every
 def test_watch_against_a_run(battle_run: pathlib.Path, seca, tmp_path: pathlib.Path) -> None:
     """A script against a run, and a run against a script: the recording says who commanded the enemy."""
     play = ("watch", "--policy", "heuristic", "--env", "smac/3m", "--env-options", f"opponent={battle_run}")

@@ -119,8 +119,11 @@ def test_kill_in_battles(seca, tmp_path: pathlib.Path) -> None:
     _assert_same_end(run, whole)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    cases([(signal.SIGINT, 130), (signal.SIGTERM, 143)], signal.SIGINT, slow=True),
+    ids=["ctrl-c", "sigterm"],
+)
 def test_stop_and_resume(
     number: int, code: int, train: list[str], unbroken: pathlib.Path, seca, tmp_path: pathlib.Path
 ) -> None:
@@ -156,7 +159,7 @@ def test_another_device_count_resumes_with_a_warning(copied_run: pathlib.Path, s
     assert metric_lines(copied_run)[-1]["env_steps"] == config["loop"]["steps"]
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_resuming_a_finished_run_changes_no_line(copied_run: pathlib.Path, seca) -> None:
     before = (copied_run / "metrics.jsonl").read_bytes()
     ended = seca("resume", copied_run)

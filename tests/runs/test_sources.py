@@ -119,7 +119,7 @@ def _damage_a_newer_checkpoint(run: pathlib.Path) -> None:
     (newer / "metadata.json").write_text("{}")
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_an_opponent_is_kept_as_it_was(seca, tmp_path: pathlib.Path) -> None:
     """The copy acts as the run did, holds no replay buffer, and can be an opponent itself."""
     play = ["--env", "smac/3m", *SMALL]

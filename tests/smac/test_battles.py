@@ -60,7 +60,7 @@ def programs(name: str, request: pytest.FixtureRequest) -> None:
 @pytest.mark.usefixtures("programs")
 @pytest.mark.parametrize(
     "name",
-    cases(scenario.map_names(), "3m", "2s3z", "MMM2", "2c_vs_64zg", "bane_vs_bane", "6h_vs_8z", "2s_vs_1sc", slow=True),
+    cases(scenario.map_names(), "3m", "2s3z", "MMM2", "6h_vs_8z", "2s_vs_1sc", slow=True),
 )
 def test_random_play(name):
     """Bodies stay within bounds, the dead stay dead, nobody is in a wall or deep in another, ends stay as they are."""
@@ -222,7 +222,7 @@ FIGHTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "script", "least", "most"), cases(FIGHTS, FIGHTS[0], FIGHTS[2], FIGHTS[4], slow=True))
+@pytest.mark.parametrize(("name", "script", "least", "most"), cases(FIGHTS, FIGHTS[0], FIGHTS[2], slow=True))
 def test_it_is_a_game(name, script, least, most):
     """12.14: SMAC's heuristic and attack-nearest win a share of the even maps and lose where they are outnumbered.
 

@@ -225,7 +225,7 @@ def test_scripts_take_available_actions_and_fight(name):
     ("name", "enemy"),
     cases(
         zip(scenario.map_names(), itertools.cycle(scripts.OPPONENTS), strict=False),
-        *("3s_vs_3z", "2s_vs_1sc", "3s5z", "3s5z_vs_3s6z", "3s_vs_5z", "5m_vs_6m"),
+        *("3s_vs_3z", "2s_vs_1sc", "3s5z_vs_3s6z"),
     ),
 )
 def test_every_map_is_played_against_one_of_the_opponents(name, enemy):
@@ -449,7 +449,7 @@ SELF_PLAY = [("2s3z", by_chance), ("2s3z", by_network)]
 SELF_PLAY += [(name, by_chance) for name in ("3m", "8m", "MMM", "3s5z", "1c3s5z", "25m")]
 
 
-@pytest.mark.parametrize(("name", "make"), cases(SELF_PLAY, ("2s3z", by_network), "3m"))
+@pytest.mark.parametrize(("name", "make"), cases(SELF_PLAY, "3m"))
 def test_a_policy_against_itself_wins_half(name, make):
     """12.13 for policies: 50 +- 3 % of the decided battles of 2,500 (standard error 1 %).
 
@@ -519,7 +519,7 @@ def test_attack_move_against_itself_wins_half(name):
     assert float(end.won.sum() / (end.won | end.lost).sum()) == pytest.approx(0.5, abs=0.07 if bombs else 0.03)
 
 
-@pytest.mark.parametrize("name", cases(EVEN, "2s3z", "MMM"))
+@pytest.mark.parametrize("name", cases(EVEN, "MMM"))
 def test_mirror_images_stay_mirror_images(name):
     """With the enemy's rules on both sides and luck that is mirrored too, so is all that happens until they meet.
 

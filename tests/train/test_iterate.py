@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import cases
 
 from seca.algos.seca import SecaConfig, seca
 from seca.envs.base import Env
@@ -108,7 +109,7 @@ def test_episodes_depend_on_their_own_key_only(collected) -> None:
         np.testing.assert_array_equal(few.actions[b, :steps], episodes.actions[4 + b, :steps])
 
 
-@pytest.mark.parametrize("n_devices", [2, 4])
+@pytest.mark.parametrize("n_devices", cases([2, 4], 2))
 def test_device_counts_agree(n_devices: int) -> None:
     """1, 2 and 4 devices: same episodes, and the same update to 1e-6."""
     alone = make_iterate(ENV, ALGORITHM, 16, jax.devices()[:1])(init_state(ALGORITHM, 0))

@@ -11,8 +11,6 @@ from seca.presets import PRESETS, build
 from seca.train.iterate import make_iterate
 from seca.train.state import TrainState, init_state
 
-pytestmark = pytest.mark.usefixtures("usual_programs")
-
 
 @functools.lru_cache
 def setting(env_id: str):
@@ -58,6 +56,7 @@ def test_going_on_from_a_copy_equals_going_on() -> None:
 
 
 @pytest.mark.every
+@pytest.mark.usefixtures("usual_programs")
 def test_seca_learns_on_3m() -> None:
     """Training return over 120 updates of 32 battles: the last twenty beat the first twenty by 2 of 20 points."""
     _, _, lines = iterations(2, 120, runners=32)

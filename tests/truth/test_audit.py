@@ -9,6 +9,7 @@ import jax.experimental
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import cases
 
 from seca.config import from_preset
 from seca.credit.base import KINDS
@@ -88,7 +89,7 @@ def test_it_repeats_bit_for_bit_and_follows_its_seed() -> None:
     assert not np.array_equal(once.sums.total, other.sums.total)
 
 
-@pytest.mark.parametrize(("steps", "forks"), [(20, 130), (70, 50), (131, 129)])
+@pytest.mark.parametrize(("steps", "forks"), cases([(20, 130), (70, 50), (131, 129)], 70))
 def test_more_can_be_added(steps: int, forks: int) -> None:
     """Sizes below and above the forks of a block (128) and the steps of a round (64)."""
     whole = audited(steps=steps, forks=forks)

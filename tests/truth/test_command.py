@@ -66,6 +66,7 @@ def test_another_order_and_the_best_policy(copied_run: pathlib.Path, tmp_path: p
         assert (stored["order"] == [0, 1]).all()
 
 
+@pytest.mark.every
 def test_a_run_that_judges_the_team_alone(
     copied_run: pathlib.Path, seca, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

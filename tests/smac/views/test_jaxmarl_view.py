@@ -71,7 +71,7 @@ def test_lanes_equal_the_environment_to_the_bit_with_resets():
     assert ended >= batch
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_all_batches_are_one(monkeypatch):
     """A battle alone, in a `vmap` and in two nested ones is the same; the simulator gets the flat batch."""
     keys = jax.random.split(jax.random.key(1), 6).reshape(2, 3)
