@@ -23,14 +23,14 @@ from seca.ranges import Range
 class ForkOptions:
     """How many forks an update plays."""
 
-    fork_every: Annotated[int, Range(1, 65_536)] = 8
+    fork_every: Annotated[int, Range(1, 65_536)] = 16
     """One episode in so many is forked; where it does not divide a device's episodes, one in their greatest common
     divisor."""
     fork_lanes: Annotated[int, Range(1, 65_536)] = 512
     """Battles played on from each of these, at most: steps of it are forked until they are used up."""
     forks: Annotated[int, Range(1, 65_536)] = 32
     """Forks of each of these steps."""
-    fork_steps: Annotated[int, Range(1, 100_000)] = 8
+    fork_steps: Annotated[int, Range(1, 100_000)] = 12
     """Env steps that each is played for; from there on the critic says what is to come."""
 
     @property

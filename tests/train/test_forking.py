@@ -13,7 +13,6 @@ import pytest
 from refusals import assert_refused
 from sizes import small
 from tiers import cases
-from tiers import cases
 
 from seca.algos.base import Algorithm, Forking
 from seca.envs.registry import make
