@@ -5,9 +5,9 @@
 
 Each run is an ordinary run folder, `<out>/<env>-<method>-<setting>-s<seed>`, made by `seca train PRESET` with its
 defaults, one device, one core. `show` adds the runs that reached their budget to
-docs/data/comparison.jsonl, one line each; `train` leaves out what is there, so that the study can be spread over
-sessions and machines. To make a run again, delete its line. `--setting` runs a method in another setting than the
-study's, to ask why it does not learn in that: see `SETTINGS`.
+docs/data/comparison.jsonl, one line each; `train` leaves out what is there, so that the study can be done
+piece by piece, on any machine. To make a run again, delete its line. `--setting` runs a method in another setting than
+the study's, to ask why it does not learn in that: see `SETTINGS`.
 """
 
 import argparse

@@ -5,7 +5,7 @@
 
 Each cell is an ordinary run, `<out>/<env>-<method>-<env steps>-s<seed>`, trained by `seca train PRESET` with its
 defaults, and an ordinary `seca audit` of its latest policy. `measure` leaves out what is in docs/data/credit.jsonl
-already, one line a cell, so that the study can be spread over sessions and machines; first seeds of all methods come
+already, one line a cell, so that the study can be done piece by piece; first seeds of all methods come
 first. To measure a cell again, delete its line.
 """
 

@@ -9,7 +9,8 @@ SHA-256 and three sums. `check` does the same with the source as it is now and p
 cases whose name begins with it. Where an array lies in the state, and what it is called, do not count.
 
 Exit codes of `check`: 0 when all is equal bit for bit; 1 when something is gone, new, or off by more than 1e-5 of its
-size; 3 when nothing is, but additions were made in another order. Bits compare on one machine alone.
+size (an array: in one of its sums); 3 when nothing is, but additions were made in another order. Bits compare on one
+machine alone.
 """
 
 import hashlib
@@ -79,7 +80,7 @@ def differences(before: Case, after: Case) -> list[tuple[bool, str]]:
         for name in old.keys() & new.keys():
             if old[name] != new[name]:
                 off = _off(old[name], new[name])
-                found.append((off > TOLERANCE, f"update {k}: {name} {old[name]} -> {new[name]} ({off:.1e})"))
+                found.append((not off <= TOLERANCE, f"update {k}: {name} {old[name]} -> {new[name]} ({off:.1e})"))
     left = [array for array in before["arrays"] if array not in after["arrays"]]
     right = [array for array in after["arrays"] if array not in before["arrays"]]
     for array in left:
@@ -90,7 +91,7 @@ def differences(before: Case, after: Case) -> list[tuple[bool, str]]:
         nearest = min(alike, key=lambda other: _off(array["sums"], other["sums"]))
         right.remove(nearest)
         off = _off(array["sums"], nearest["sums"])
-        found.append((off > TOLERANCE, f"an array {array['dtype']}{array['shape']} differs ({off:.1e})"))
+        found.append((not off <= TOLERANCE, f"an array {array['dtype']}{array['shape']} differs ({off:.1e})"))
     return found + [(True, f"an array {array['dtype']}{array['shape']} is new") for array in right]
 
 

@@ -74,10 +74,11 @@ def _split_train(arguments: list[str]) -> tuple[str | None, str | None, list[str
     config = _take(rest, "config", "give the path of a config.json")
     setting = _take(rest, "setting", "it is no option any more; see `seca algos`")
     if setting is not None:
-        from seca.presets import reference_of
+        from seca.presets import PRESETS, reference_of
 
-        name = preset and (reference_of(preset) if setting == "reference" else preset)
-        advice = f"write `seca train {name}`" if name else "`seca algos` lists them"
+        names = {"paper": preset, "reference": preset and reference_of(preset)}
+        name = names.get(setting)
+        advice = f"write `seca train {name}`" if name in PRESETS else "`seca algos` lists them"
         raise UsageError(
             f"`setting` is '{setting}', which is no option any more: each setting is a preset of its own; {advice}"
         )

@@ -62,7 +62,7 @@ class AuditOptions:
     """Truths to measure beside the one that the method claims: sequential (Eq. 5), counterfactual (Eq. 3), independent
     (Eq. 4), shapley."""
     credits: Annotated[tuple[str, ...], arg(metavar="CREDIT [CREDIT ...]")] = ()
-    """Further credits for the run's critic to judge by, as in `--algorithm.credit`."""
+    """Further credits for the run's critic to judge by, by the names of `seca train seca --credit`."""
     order: str | None = None
     """Who is judged first, if not as in training."""
     add: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

@@ -1,6 +1,6 @@
 """Presets: one name, one configuration.
 
-    NAME              a method in the paper's comparison: 32 runners, one update for 32 whole episodes
+    NAME              a method in the setting of the paper's comparison: 32 runners, one update for 32 whole episodes
     NAME-paper        SeCA or an ablation of it with the numbers of the SeCA paper's release
     NAME-reference    another method with the numbers, and runners, of its own reference code
 
@@ -170,7 +170,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "seca-uncorrected": _ours("SeCA without the critic's TD error: the published advantage alone", td_correction=0.0),
     "seca-fork": Preset(
-        "SeCA with a credit learned from forked episodes, tried out by the environment itself",
+        "SeCA whose credit is tried out by the environment itself, in forks of some of its episodes",
         "not published",
         "explicit credit",
         SecaForkConfig(**_all(_seca)),

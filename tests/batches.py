@@ -16,6 +16,11 @@ from seca.types import EnvSpec, Episodes
 
 SPEC = EnvSpec("test", "1", n_agents=3, n_actions=4, obs_size=5, state_size=6, episode_limit=7)
 LENGTHS = (7, 3, 1, 5, 7, 2, 6, 4)
+LARGE = dataclasses.replace(SPEC, n_agents=7, state_size=16, episode_limit=14)
+SIZES = {"one block": (SPEC, LENGTHS, 0), "between blocks": (LARGE, (13, 9, 1, 13, 12, 5), 1)}
+"""Environment, lengths and seed: episodes within one block of 8 rows, and such as end between the first and second, and
+are neither so many nor so long that groups or chunks of them divide. A reported loss was once wrong for want of these.
+"""
 
 
 def random_episodes(

@@ -60,7 +60,7 @@ from seca.types import EnvSpec, Episodes, PyTree
 
 @dataclasses.dataclass(frozen=True)
 class SecaConfig(MixingCriticConfig):
-    """Options of SeCA and its ablations; the defaults are the published ones, with the compact critic."""
+    """Options of SeCA and its ablations; the defaults are the published ones, but for critic width and time limit."""
 
     actor_lr: Positive = 2.5e-3
     """Adam step size of the actor."""

@@ -158,14 +158,16 @@ def ppo_gradient(
     counts: Counts,
     ppo: PpoLoss,
     axis: str | None,
+    group: int = GROUP,
 ) -> tuple[PyTree, Terms]:
     """Gradient of -policy - xi entropy + value, each a mean, and those means.
 
-    The work follows the stretches that hold real steps, whether or not anybody has a choice in them.
+    The work follows the stretches that hold real steps, whether or not anybody has a choice in them; `group` of them
+    are handled at once.
     """
     real = everything.valid.any(axis=1)
     number = real.shape[0]
-    group = min(GROUP, number)
+    group = min(group, number)
     first = jnp.pad(jnp.argsort(~real, stable=True), (0, group))
 
     def loss(params: Networks, part: Stretch) -> tuple[Array, Terms]:

@@ -2,7 +2,7 @@
 
 Agents and mixers are differentiated apart. Networks unroll once over the drawn episodes, up to the longest of them;
 losses are then a matter of single rows (`learning.rows`), which gives the slope of the loss in the agents' outputs; and
-that goes back through time with the hidden states already known. Equal to `jax.grad` of the whole (tests/learning), its
+that goes back through time with the hidden states already known. Equal to `jax.grad` of the whole (tests/algos), its
 work follows the steps really played.
 """
 

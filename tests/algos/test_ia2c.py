@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import naive
 import numpy as np
 import pytest
-from batches import SPEC, in_float64, random_episodes
+from batches import SIZES, in_float64, random_episodes
 from learners import plain_acting
-from reference import assert_trees_close, float64_fixture
+from reference import assert_close, assert_trees_close, float64_fixture
 
 from seca.algos.ia2c import Ia2cConfig, RewardScale, critic_inputs, ia2c, init, with_rewards
 from seca.learning.agent_critic import seen_in
@@ -25,33 +25,34 @@ _ = float64_fixture
 CONFIG = Ia2cConfig(actor_hidden=8, critic_hidden=8, n_step=2, entropy_coef=0.05)
 
 
-@pytest.mark.parametrize("standardise", [False, True])
-def test_update_equals_autodiff(standardise: bool, float64: None) -> None:
+@pytest.mark.parametrize(("size", "standardise"), [("one block", True), ("between blocks", False)])
+def test_update_equals_autodiff(size: str, standardise: bool, float64: None) -> None:
     """Critic and actor of the shipped update against their losses over the padded batch.
 
     Standardised rewards have mean 0 and deviation 1 over all valid steps so far, those of the batch included.
     """
     config = dataclasses.replace(CONFIG, standardise_rewards=standardise)
-    learner, batch = in_float64(init(jax.random.key(0), SPEC, config)), random_episodes(garbage=1.0)
-    earlier = random_episodes(1)
+    spec, lengths, seed = SIZES[size]
+    learner, batch = in_float64(init(jax.random.key(0), spec, config)), random_episodes(seed, 1.0, lengths, spec)
+    earlier = random_episodes(seed + 1, 0.0, lengths, spec)
     learner = dataclasses.replace(
         learner,
         critic=dataclasses.replace(learner.critic, target=jax.tree.map(lambda x: 0.9 * x, learner.critic.params)),
         rewards=with_rewards(learner.rewards, earlier, None),
     )
-    stepped, _ = jax.jit(functools.partial(ia2c("ia2c", SPEC, config).update, axis=None))(
+    stepped, metrics = jax.jit(functools.partial(ia2c("ia2c", spec, config).update, axis=None))(
         learner, batch, None, jax.random.key(0)
     )
-    mask, samples = batch.valid[..., None], batch.valid.sum() * SPEC.n_agents
+    mask, samples = batch.valid[..., None], batch.valid.sum() * spec.n_agents
     inputs = critic_inputs(seen_in(batch))
     target = np.asarray(learner.critic.target(inputs))[..., 0]
     reward, ended = np.asarray(batch.reward), np.asarray(batch.terminated.any(axis=1))
     if standardise:
         seen = np.concatenate([np.asarray(b.reward)[np.asarray(b.valid)] for b in (earlier, batch)])
         reward = (reward - seen.mean()) / seen.std()
-    goal = np.zeros((*reward.shape, SPEC.n_agents))
+    goal = np.zeros((*reward.shape, spec.n_agents))
     for b, length in enumerate(np.asarray(batch.length)):
-        for i in range(SPEC.n_agents):
+        for i in range(spec.n_agents):
             goal[b, :, i] = naive.n_step(reward[b], bool(ended[b]), int(length), target[b, :, i], 0.99, 2)
     goal = jnp.asarray(goal)
 
@@ -65,11 +66,13 @@ def test_update_equals_autodiff(standardise: bool, float64: None) -> None:
         taken = jnp.take_along_axis(probs, batch.actions[:, :-1, :, None], axis=-1)[..., 0]
         return -jnp.where(mask, jnp.log(taken) * advantage + 0.05 * entropy(probs), 0).sum() / samples
 
-    for loss, before, after in (
-        (critic_loss, learner.critic, stepped.critic),
-        (actor_loss, learner.actor, stepped.actor),
+    for name, loss, before, after in (
+        ("critic_loss", critic_loss, learner.critic, stepped.critic),
+        ("actor_loss", actor_loss, learner.actor, stepped.actor),
     ):
-        moves, _ = clipped_adam(5e-4, 10.0).update(jax.grad(loss)(before.params), before.opt)
+        value, gradient = jax.jit(jax.value_and_grad(loss))(before.params)
+        assert_close(metrics[name], np.asarray(value))
+        moves, _ = clipped_adam(5e-4, 10.0).update(gradient, before.opt)
         assert_trees_close(after.params, jax.tree.map(jnp.add, before.params, moves), 1e-8)
     mixed = jax.tree.map(lambda old, new: 0.99 * old + 0.01 * new, learner.critic.target, stepped.critic.params)
     assert_trees_close(stepped.critic.target, mixed, 1e-12)

@@ -7,10 +7,12 @@ import pathlib
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
-from batches import SPEC, in_float64, random_episodes
+from batches import SIZES, in_float64, random_episodes
 from learners import plain_acting
 from reference import Numbers, actor, assert_close, assert_trees_close, critic, episodes, float64_fixture, load
+from tiers import cases
 
 from seca.algos.lica import LicaConfig, init, lica, mixing_value_and_slope
 from seca.learning.acting import acting_over
@@ -77,31 +79,33 @@ def test_whole_update(golden_dir: pathlib.Path, float64: None) -> None:
     assert_close(metrics["actor_gradient_norm"], numbers["actor_gradient_norm"])
 
 
-def test_the_actor_climbs_the_critic_just_stepped(float64: None) -> None:
+@pytest.mark.parametrize("size", cases(SIZES, "between blocks"))
+def test_the_actor_climbs_the_critic_just_stepped(size: str, float64: None) -> None:
     """With a step of the critic that shows, and a target that is not the critic."""
-    config = dataclasses.replace(CONFIG, critic_lr=0.05)
-    fresh = in_float64(init(jax.random.key(1), SPEC, config))
+    config, (spec, lengths, seed) = dataclasses.replace(CONFIG, critic_lr=0.05), SIZES[size]
+    fresh = in_float64(init(jax.random.key(1), spec, config))
     target = jax.tree.map(lambda x: 0.5 * x, fresh.critic.params)
     learner = dataclasses.replace(fresh, critic=dataclasses.replace(fresh.critic, target=target))
-    batch = random_episodes()
-    stepped, _ = jax.jit(functools.partial(lica("lica", SPEC, config).update, axis=None))(
+    batch = random_episodes(seed, 0.0, lengths, spec)
+    stepped, metrics = jax.jit(functools.partial(lica("lica", spec, config).update, axis=None))(
         learner, batch, None, jax.random.key(0)
     )
 
-    def climbed(critic) -> PyTree:
+    def climbed(critic) -> tuple[PyTree, jax.Array]:
         def loss(agent) -> jax.Array:
             probs = plain_acting(agent, batch).probs[:, :-1]
-            value = critic.weights(batch.state[:, :-1], SPEC.n_agents).value(probs)
+            value = critic.weights(batch.state[:, :-1], spec.n_agents).value(probs)
             mask, steps = batch.valid[..., None], batch.valid.sum()
-            mean = jnp.where(mask, entropy(probs), 0).sum() / (steps * SPEC.n_agents)
+            mean = jnp.where(mask, entropy(probs), 0).sum() / (steps * spec.n_agents)
             bonus = config.entropy_coef * mean / jax.lax.stop_gradient(mean)
             return -jnp.where(batch.valid, value, 0).sum() / steps - bonus
 
-        moves, _ = clipped_adam(config.actor_lr, config.clip_norm).update(
-            jax.jit(jax.grad(loss))(learner.actor.params), learner.actor.opt
-        )
-        return eqx.apply_updates(learner.actor.params, moves)
+        value, slope = jax.jit(jax.value_and_grad(loss))(learner.actor.params)
+        moves, _ = clipped_adam(config.actor_lr, config.clip_norm).update(slope, learner.actor.opt)
+        return eqx.apply_updates(learner.actor.params, moves), value
 
-    assert_trees_close(stepped.actor.params, climbed(stepped.critic.params), 1e-9)
-    apart = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), stepped.actor.params, climbed(learner.critic.params))
+    expected, loss = climbed(stepped.critic.params)
+    assert_trees_close(stepped.actor.params, expected, 1e-9)
+    assert_close(metrics["actor_loss"], np.asarray(loss))
+    apart = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), stepped.actor.params, climbed(learner.critic.params)[0])
     assert max(map(float, jax.tree.leaves(apart))) > 1e-5

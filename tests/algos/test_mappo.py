@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from batches import ALONE, LENGTHS, SPEC, alone, in_float64, random_episodes
+from batches import ALONE, SIZES, SPEC, alone, in_float64, random_episodes
 from learners import plain_acting
 from reference import assert_close, assert_trees_close, float64_fixture
 from tiers import cases
@@ -20,7 +20,7 @@ from seca.learning.ppo import Networks, huber
 from seca.learning.trained import Trained
 from seca.nets.agents import NormalisedAgent, agent_inputs
 from seca.policies import entropy, masked_log_probs
-from seca.types import Episodes
+from seca.types import EnvSpec, Episodes
 
 pytestmark = pytest.mark.slow
 
@@ -29,9 +29,9 @@ CONFIG = MappoConfig(actor_hidden=8, critic_hidden=8, epochs=1, stretch=3, norm_
 KEEP, CLIP, DELTA = 0.9, 0.2, 10.0
 
 
-def learner_of(config: MappoConfig) -> Learner:
+def learner_of(config: MappoConfig, spec: EnvSpec = SPEC) -> Learner:
     """Untrained but for a policy that is not uniform and returns that have been seen before."""
-    learner = in_float64(init(jax.random.key(0), SPEC, config))
+    learner = in_float64(init(jax.random.key(0), spec, config))
     agent, head = learner.actor.params, learner.actor.params.head
     agent = dataclasses.replace(agent, head=dataclasses.replace(head, weight=50 * head.weight))
     scale = dataclasses.replace(learner.scale, mean=jnp.asarray(0.2), square=jnp.asarray(1.3), weight=jnp.asarray(0.7))
@@ -53,9 +53,10 @@ def restarted(agent: NormalisedAgent, inputs, hidden, every: int) -> jax.Array:
     return jnp.stack(outputs, axis=1)
 
 
-def battles(garbage: float = 0.0) -> Episodes:
+def battles(garbage: float = 0.0, size: str = "one block") -> Episodes:
     """Episodes whose dead see nothing but zeros, as in SMAC; in one nobody has a choice for three steps."""
-    episodes = random_episodes(garbage=garbage)
+    spec, lengths, seed = SIZES[size]
+    episodes = random_episodes(seed, garbage, lengths, spec)
     alone = jnp.zeros(SPEC.n_actions, bool).at[1].set(True)
     avail = episodes.avail.at[0, 3:6].set(alone)
     actions = episodes.actions.at[0, 3:6].set(1)
@@ -68,12 +69,13 @@ def critic_rows(episodes: Episodes, value_of: str) -> jax.Array:
     if value_of == "state":
         return episodes.state[:, :, None]
     state, obs, avail = (np.asarray(x) for x in (episodes.state, episodes.obs, episodes.avail))
-    width = SPEC.obs_size + SPEC.n_agents + (SPEC.state_size if value_of == "agent" else 0)
+    n_agents = obs.shape[2]
+    width = SPEC.obs_size + n_agents + (SPEC.state_size if value_of == "agent" else 0)
     rows = np.zeros((*obs.shape[:3], width))
     for b, t, i in np.ndindex(*obs.shape[:3]):
         dead = avail[b, t, i].tolist() == [True, False, False, False]
         seen = np.concatenate([state[b, t], obs[b, t, i]]) if value_of == "agent" else obs[b, t, i]
-        rows[b, t, i] = np.concatenate([0 * seen if dead else seen, np.eye(SPEC.n_agents)[i]])
+        rows[b, t, i] = np.concatenate([0 * seen if dead else seen, np.eye(n_agents)[i]])
     return jnp.asarray(rows)
 
 
@@ -82,7 +84,7 @@ def judged(old: Learner, episodes: Episodes, config: MappoConfig) -> tuple[np.nd
     mean, var = 0.2 / 0.7, 1.3 / 0.7 - (0.2 / 0.7) ** 2
     own = np.asarray(values_of(old.critic.params, critic_rows(episodes, config.value_of))[1]) * np.sqrt(var) + mean
     advantage, targets = np.zeros(own[:, :-1].shape), np.zeros(own[:, :-1].shape)
-    for b, length in enumerate(LENGTHS):
+    for b, length in enumerate(np.asarray(episodes.length).tolist()):
         for j in range(own.shape[2]):
             ended = bool(np.asarray(episodes.terminated)[b].any())
             found = gae(np.asarray(episodes.reward)[b], ended, length, own[b, :, j], config.gamma, config.gae_lambda)
@@ -142,11 +144,12 @@ def plain_step(learner: Learner, old: Learner, episodes: Episodes, config: Mappo
     ("value_of", "epochs"),
     cases([("state", 1), ("state", 3), ("agent", 2), ("observation", 2)], ("state", 3)),
 )
-def test_update_equals_the_plain_one(value_of: Any, epochs: int, float64: None) -> None:
-    """Cut into stretches of 3 of 7 steps and visited in groups, over several epochs, on unequal padded episodes."""
-    config = dataclasses.replace(CONFIG, value_of=value_of, epochs=epochs)
-    learner, batch = learner_of(config), battles(garbage=1.0)
-    found, _ = jax.jit(functools.partial(mappo("mappo", SPEC, config).update, axis=None))(
+@pytest.mark.parametrize("size", cases(SIZES, "between blocks"))
+def test_update_equals_the_plain_one(size: str, value_of: Any, epochs: int, float64: None) -> None:
+    """Cut into stretches of 3 steps and visited in groups, over several epochs, on unequal padded episodes."""
+    config, spec = dataclasses.replace(CONFIG, value_of=value_of, epochs=epochs), SIZES[size][0]
+    learner, batch = learner_of(config, spec), battles(1.0, size)
+    found, _ = jax.jit(functools.partial(mappo("mappo", spec, config).update, axis=None))(
         learner, batch, None, jax.random.key(0)
     )
     expected = learner

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import naive
 import numpy as np
 import pytest
-from batches import LENGTHS, SPEC, in_float64, random_episodes, widened
+from batches import SIZES, SPEC, in_float64, random_episodes, widened
 from reference import assert_close, assert_trees_close, float64_fixture
+from tiers import cases
 
 from seca.algos.mixing import (
     AttentionMixing,
@@ -54,9 +55,9 @@ def untrained(config: QLearningConfig, seed: int, spec: EnvSpec = ENV) -> Networ
     return in_float64(init(jax.random.key(seed), spec, config).networks.params)
 
 
-def networks_of(config: QLearningConfig, seed: int = 0) -> Networks:
+def networks_of(config: QLearningConfig, seed: int = 0, spec: EnvSpec = ENV) -> Networks:
     """Networks whose outputs are large enough for greedy actions to differ."""
-    return jax.tree.map(lambda x: 2 * x, untrained(config, seed))
+    return jax.tree.map(lambda x: 2 * x, untrained(config, seed, spec))
 
 
 @functools.lru_cache
@@ -109,7 +110,7 @@ def plain_targets(online: Networks, target: Networks, name: str, episodes: Episo
     found = {key: np.asarray(value(target, name, episodes, u)) for key, u in (("v", greedy), ("q", episodes.actions))}
     best, taken = (found[key].reshape(*greedy.shape[:2], -1) for key in "vq")
     y = np.zeros_like(best[:, :-1])
-    for b, length in enumerate(LENGTHS):
+    for b, length in enumerate(np.asarray(episodes.length).tolist()):
         given = np.asarray(episodes.reward[b]), bool(episodes.terminated[b].any()), length
         for c in range(y.shape[-1]):
             if config.traces == "peng":
@@ -141,10 +142,13 @@ def plain_loss(online: Networks, episodes: Episodes, config: QLearningConfig, y,
 
 
 @pytest.mark.parametrize(("name", "traces"), [(name, "peng") for name in MIXINGS] + [("qmix", "corrected")])
-def test_equals_the_plain_twin(name: str, traces: Any, float64: None) -> None:
+@pytest.mark.parametrize("size", cases(SIZES, "between blocks"))
+def test_equals_the_plain_twin(size: str, name: str, traces: Any, float64: None) -> None:
     """Targets, loss and gradient of all networks, by packed rows and known hidden states, and written out."""
-    config = config_of(name, traces=traces)
-    online, target, episodes = networks_of(config), networks_of(config, 1), random_episodes()
+    config, (spec, lengths, seed) = config_of(name, traces=traces), SIZES[size]
+    spec = dataclasses.replace(spec, ally_features=2)
+    online, target = networks_of(config, 0, spec), networks_of(config, 1, spec)
+    episodes = random_episodes(seed, 0.0, lengths, spec)
     found = compiled(config)(online, target, episodes)
     y, best, greedy = plain_targets(online, target, name, episodes, config)
     mask = np.asarray(episodes.valid)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from batches import SPEC, in_float64, random_episodes
+from batches import SIZES, SPEC, in_float64, random_episodes
 from learners import plain_acting, stepping
 from reference import assert_close, assert_trees_close, float64_fixture
 
@@ -20,7 +20,7 @@ from seca.learning.trained import Trained, clipped_adam
 from seca.nets.critics import MixingCritic, UtilityCritic
 from seca.policies import entropy
 from seca.returns import lambda_returns
-from seca.types import Episodes, PyTree
+from seca.types import EnvSpec, Episodes, PyTree
 
 pytestmark = pytest.mark.slow
 
@@ -28,9 +28,9 @@ _ = float64_fixture
 RIIT = RiitConfig(actor_hidden=8, critic_hidden=8, embed=6, off_policy=False, entropy_coef=0.1)
 
 
-def started(config: RiitConfig) -> tuple[Learner, Replay | None]:
+def started(config: RiitConfig, spec: EnvSpec = SPEC) -> tuple[Learner, Replay | None]:
     """Untrained, with a target that is not the critic, and an empty buffer where there is one."""
-    learner, algorithm = in_float64(init(jax.random.key(1), SPEC, config)), riit("riit", SPEC, config)
+    learner, algorithm = in_float64(init(jax.random.key(1), spec, config)), riit("riit", spec, config)
     target = jax.tree.map(lambda x: 0.9 * x, learner.critic.params)
     replay = None if algorithm.buffer is None else in_float64(algorithm.buffer.init())
     return dataclasses.replace(learner, critic=dataclasses.replace(learner.critic, target=target)), replay
@@ -43,7 +43,7 @@ def adam_state(critic: Trained) -> PyTree:
 
 def q_of(critic: UtilityCritic, batch: Episodes, inputs: jax.Array) -> jax.Array:
     """Q_tot of rows of joint inputs, from the published formula."""
-    n_agents, rows = SPEC.n_agents, batch.obs.shape[:-2]
+    n_agents, rows = batch.obs.shape[-2], batch.obs.shape[:-2]
     index = jnp.broadcast_to(jnp.eye(n_agents), (*rows, n_agents, n_agents))
     q = critic.utility(jnp.concatenate([batch.obs, index, inputs], axis=-1))[..., 0]
     mixer, state = critic.mixer, batch.state
@@ -67,21 +67,21 @@ def critic_step(critic: UtilityCritic, target: UtilityCritic, opt: PyTree, batch
     return jax.tree.map(jnp.add, critic, moves), opt
 
 
-@pytest.mark.parametrize("latest", [None, 16])
-def test_riit_update_equals_autodiff(latest: int | None, float64: None) -> None:
+@pytest.mark.parametrize(("size", "latest"), [("one block", 16), ("between blocks", None)])
+def test_riit_update_equals_autodiff(size: str, latest: int | None, float64: None) -> None:
     """Critic and actor of the on-policy update against their losses over the padded batch.
 
     Of the latest 16 episodes, too, while no more than these 8 have been collected.
     """
-    config = dataclasses.replace(RIIT, latest_episodes=latest)
-    (learner, replay), batch = started(config), random_episodes(garbage=1.0)
-    stepped, _, metrics = jax.jit(stepping(riit("riit", SPEC, config)))(learner, replay, batch, jax.random.key(0))
+    config, (spec, lengths, seed) = dataclasses.replace(RIIT, latest_episodes=latest), SIZES[size]
+    (learner, replay), batch = started(config, spec), random_episodes(seed, 1.0, lengths, spec)
+    stepped, _, metrics = jax.jit(stepping(riit("riit", spec, config)))(learner, replay, batch, jax.random.key(0))
     steps = batch.valid.sum()
 
     def actor_loss(agent) -> jax.Array:
         probs = plain_acting(agent, batch).probs
         value = q_of(stepped.critic.params, batch, probs)[:, :-1]
-        mean = jnp.where(batch.valid[..., None], entropy(probs[:, :-1]), 0).sum() / (steps * SPEC.n_agents)
+        mean = jnp.where(batch.valid[..., None], entropy(probs[:, :-1]), 0).sum() / (steps * spec.n_agents)
         return -jnp.where(batch.valid, value, 0).sum() / steps - 0.1 * mean / jax.lax.stop_gradient(mean)
 
     plain = jax.jit(critic_step, static_argnames="lam")

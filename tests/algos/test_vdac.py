@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import ALONE, SPEC, alone, in_float64, random_episodes
+from batches import ALONE, SIZES, SPEC, alone, in_float64, random_episodes
 from learners import plain_acting
 from reference import assert_close, assert_trees_close, float64_fixture
 
@@ -44,11 +44,11 @@ def plain_loss(networks: Networks, episodes: Episodes, config: VdacConfig) -> tu
     return policy + config.value_coef * value - config.entropy_coef * bonus, (policy, value)
 
 
-@pytest.mark.parametrize("mixing", ["sum", "monotone"])
-def test_update_equals_autodiff_of_the_whole_loss(mixing: Any, float64: None) -> None:
-    config = config_of(mixing=mixing)
-    learner, batch = in_float64(init(jax.random.key(0), SPEC, config)), random_episodes(garbage=1.0)
-    stepped, metrics = jax.jit(functools.partial(vdac("vdac", SPEC, config).update, axis=None))(
+@pytest.mark.parametrize(("size", "mixing"), [("one block", "sum"), ("between blocks", "monotone")])
+def test_update_equals_autodiff_of_the_whole_loss(size: str, mixing: Any, float64: None) -> None:
+    config, (spec, lengths, seed) = config_of(mixing=mixing), SIZES[size]
+    learner, batch = in_float64(init(jax.random.key(0), spec, config)), random_episodes(seed, 1.0, lengths, spec)
+    stepped, metrics = jax.jit(functools.partial(vdac("vdac", spec, config).update, axis=None))(
         learner, batch, None, jax.random.key(0)
     )
     (loss, (policy, value)), gradient = jax.jit(

@@ -24,12 +24,20 @@ def sized(n_agents: int, longest: int, lengths: tuple[int, ...], seed: int = 0) 
 
 
 @pytest.mark.parametrize(
-    ("length", "block", "n_agents"),
-    [(1, 8, 3), (7, 8, 7), (8, 8, 3), (9, 8, 7), (13, 8, 3), (16, 8, 7), (9, 1, 3), (13, 3, 7), (9, 16, 3)],
+    ("length", "block", "n_agents", "group"),
+    [
+        *((1, 8, 3, 2), (7, 8, 7, 3), (8, 8, 3, 6), (9, 8, 7, 2), (13, 8, 3, 4), (16, 8, 7, 3)),
+        *((9, 1, 3, 1), (13, 3, 7, 5), (9, 16, 3, 8)),
+    ],
 )
-def test_sums_are_those_of_the_unrolled_network(length: int, block: int, n_agents: int, float64: None) -> None:
-    """Lengths below, at, above and between multiples of the block; with rows of garbage after the longest episode."""
-    lengths = (length, max(length - 3, 1), 1)
+def test_sums_are_those_of_the_unrolled_network(
+    length: int, block: int, n_agents: int, group: int, float64: None
+) -> None:
+    """Lengths below, at, above and between multiples of the block; with rows of garbage after the longest episode.
+
+    Six episodes in groups of 1, 2, 3 and 6 of unequal length: a group is a divisor of six, 4 and 5 are none.
+    """
+    lengths = (1, length, max(length - 3, 1), max(length // 2, 1), 1, length)
     spec, episodes = sized(n_agents, length + 1, lengths, seed=length)
     agent = agent_of(5, spec)
     weights = jnp.asarray(np.random.default_rng(block).normal(size=(*episodes.actions.shape, spec.n_actions)))
@@ -44,7 +52,7 @@ def test_sums_are_those_of_the_unrolled_network(length: int, block: int, n_agent
         return jnp.where(mask, terms, 0).sum(), jnp.where(mask, part, 0).sum()
 
     hidden = jax.jit(unroll)(agent, episodes).hidden
-    found = jax.jit(lambda a: through_time(a, episodes, hidden, weights, loss, block, group=2))(agent)
+    found = jax.jit(lambda a: through_time(a, episodes, hidden, weights, loss, block, group))(agent)
     (total, part), gradient = jax.jit(jax.value_and_grad(plain, has_aux=True))(agent)
     assert_trees_close(found.gradient, gradient, 1e-10)
     np.testing.assert_allclose(found.loss, total, atol=1e-10)

@@ -1,0 +1,62 @@
+"""Stretches in groups: gradients and all that is reported, of any number of stretches in groups of any size."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from batches import SPEC, in_float64, random_episodes
+from reference import assert_trees_close, float64_fixture
+
+from seca.algos.mappo import MappoConfig, init, judge
+from seca.learning.acting import acting_over
+from seca.learning.ppo import GROUP, Networks, PpoLoss, ppo_gradient, terms
+
+_ = float64_fixture
+PPO = PpoLoss(clip=0.2, entropy_coef=0.01, huber_delta=10.0)
+
+
+@functools.cache
+def judged(n_agents: int, lengths: tuple[int, ...]) -> Any:
+    """Networks some steps away from those that acted, and what these say of a batch in stretches of 4 steps."""
+    spec = dataclasses.replace(SPEC, n_agents=n_agents, episode_limit=max(lengths) + 1)
+    config = MappoConfig(actor_hidden=8, critic_hidden=8, stretch=4)
+    old, new = (in_float64(init(jax.random.key(seed), spec, config)) for seed in (0, 1))
+    scale = dataclasses.replace(old.scale, mean=jnp.asarray(0.2), square=jnp.asarray(1.3), weight=jnp.asarray(0.7))
+    episodes = random_episodes(3, 1.0, lengths, spec)
+    found = jax.jit(
+        lambda learner: judge(
+            learner.critic.params, scale, episodes, acting_over(learner.actor.params, episodes), config, None
+        )
+    )(old)
+    return Networks(new.actor.params, new.critic.params), scale, found
+
+
+@pytest.mark.parametrize(
+    ("n_agents", "lengths", "group"),
+    [
+        *((3, (9, 13, 1, 5), group) for group in (1, 3, 5, 24)),
+        *((7, (13, 9), group) for group in (2, 4)),
+        *((3, (13,) * 4 + (1,), group) for group in (GROUP - 1, GROUP, GROUP + 1)),
+        (3, (4,), GROUP),
+    ],
+)
+def test_groups_change_no_number(n_agents: int, lengths: tuple[int, ...], group: int, float64: None) -> None:
+    networks, scale, found = judged(n_agents, lengths)
+    real = sum(-(-length // 4) for length in lengths)
+    assert int(found.stretches.valid.any(axis=1).sum()) == real
+    told = scale, found.counts, PPO
+    slope, means = jax.jit(lambda n, s: ppo_gradient(n, s, *told, None, group))(networks, found.stretches)
+
+    def plain(params: Networks) -> tuple[jax.Array, Any]:
+        """All stretches at once, those without a real step among them."""
+        whole = terms(params, found.stretches, *told)
+        return -whole.policy - PPO.entropy_coef * whole.entropy + whole.value, whole
+
+    expected, whole = jax.jit(jax.grad(plain, has_aux=True))(networks)
+    assert_trees_close(slope, expected, 1e-10)
+    assert_trees_close(means, whole, 1e-10)
+    assert np.abs(np.asarray([whole.policy, whole.entropy, whole.value])).min() > 1e-4
