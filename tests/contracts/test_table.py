@@ -32,7 +32,7 @@ from seca.train.state import TrainState, init_state
 from seca.types import PyTree
 
 RUNNERS = 8
-FAMILIES = ("seca", "seca-fork", "coma", "lica", "mappo", "riit", "scc", "qmix")
+FAMILIES = ("seca", "coma", "mappo", "riit", "scc", "qmix")
 """One of each that goes its own way through acting, replay or update."""
 METHODS = [name for name in PRESETS if compared(name) or name == "seca-paper"]
 """One program each, in one size: those with published numbers are built, all of them, in `test_references.py`."""

@@ -10,7 +10,6 @@ import time
 
 import pytest
 from run_files import metric_lines
-from tiers import cases
 
 from seca.host.signals import stop_on_signals
 
@@ -172,7 +171,8 @@ def test_commands_while_they_are_imported(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", cases([signal.SIGINT, signal.SIGTERM], signal.SIGINT, slow=True))
+@pytest.mark.every
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_stopped_before_its_first_step(
     number: signal.Signals, seca, small_run: list[str], finished_run: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:

@@ -21,7 +21,7 @@ def battle_run(seca, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return path
 
 
-@pytest.mark.parametrize("by_folder", cases([False, True], True))
+@pytest.mark.parametrize("by_folder", cases([False, True]))
 def test_evaluate_against_another(battle_run: pathlib.Path, seca, by_folder: bool) -> None:
     enemy = str(battle_run) if by_folder else "nearest"
     command = ("evaluate", battle_run, "--episodes", 8, "--json")

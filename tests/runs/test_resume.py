@@ -143,7 +143,7 @@ def test_stop_and_resume(
         _assert_same_end(run, unbroken)
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_another_device_count_resumes_with_a_warning(copied_run: pathlib.Path, seca) -> None:
     config = json.loads((copied_run / "config.json").read_text())
     config["loop"]["steps"] += 8

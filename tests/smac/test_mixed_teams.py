@@ -157,7 +157,7 @@ def test_all_units_against_all_units_under_every_command(command):
     check(field, *play(field, scenario.Options(**command)))
 
 
-@pytest.mark.parametrize("unit", cases(UNITS, "baneling", slow=True))
+@pytest.mark.parametrize("unit", cases(UNITS))
 def test_one_unit_against_all(unit):
     """Two of a kind against every unit, on either side, opponents in turn."""
     command = scenario.Options(**COMMANDS[UNITS.index(unit) % len(COMMANDS)])
