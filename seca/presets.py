@@ -70,17 +70,20 @@ class Preset:
     """Environments side by side, and episodes per update."""
     eval_interval: int = 100_000
     """Env steps between evaluations."""
+    reference: str | None = None
+    """The preset of the same method with published numbers; None where nobody published any."""
+    published: bool = False
+    """Whether its numbers are those of a release or of reference code: such are no part of the comparison."""
 
 
 def compared(name: str) -> bool:
     """Whether a preset is one of the comparison, and not one with the numbers of a release or a reference."""
-    return not name.endswith(("-paper", "-reference"))
+    return not PRESETS[name].published
 
 
 def reference_of(name: str) -> str | None:
-    """The preset of the same method with published numbers, None where nobody published any."""
-    name = "seca" if name == "seca-uncorrected" else name  # As published the two are one.
-    return next((found for found in (f"{name}-paper", f"{name}-reference") if found in PRESETS), None)
+    """`Preset.reference` of a preset; None of what is none."""
+    return PRESETS[name].reference if name in PRESETS else None
 
 
 @numerics.own()
@@ -118,16 +121,19 @@ def _all(config: SecaConfig) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
 
 
-def _ours(summary: str, paper: str = _SECA, **changes: Any) -> Preset:
+def _ours(summary: str, paper: str = _SECA, reference: str | None = None, **changes: Any) -> Preset:
     """`seca` but for one option."""
-    return Preset(summary, paper, "explicit credit", dataclasses.replace(_seca, **changes), seca.named)
+    config = dataclasses.replace(_seca, **changes)
+    return Preset(summary, paper, "explicit credit", config, seca.named, reference=reference)
 
 
 def _ablation(name: str, summary: str, **changes: Any) -> dict[str, Preset]:
     """What the paper runs beside SeCA: ours, and with the numbers of its release."""
-    ours = _ours(summary, **changes)
+    ours = _ours(summary, reference=f"{name}-paper", **changes)
     published = dataclasses.replace(
         ours,
+        reference=None,
+        published=True,
         summary=f"{name} as published: all else as seca-paper",
         config=dataclasses.replace(_released, **changes),
         eval_interval=_RELEASE_INTERVAL,
@@ -142,8 +148,9 @@ def _tuned(name: str, preset: Preset, source: str, runners: int, **changes: Any)
         summary=f"{name} as {source} tuned it, for {runners} runner{'s' if runners > 1 else ''}",
         config=dataclasses.replace(preset.config, time_limit="terminal", **changes),
         runners=runners,
+        published=True,
     )
-    return {name: preset, f"{name}-reference": reference}
+    return {name: dataclasses.replace(preset, reference=f"{name}-reference"), f"{name}-reference": reference}
 
 
 def _value_based(
@@ -159,7 +166,10 @@ _ONE_STEP: dict[str, Any] = {"lr": 5e-4, "td_lambda": 0.0}
 
 
 PRESETS: dict[str, Preset] = {
-    "seca": _ours("Sequential advantage and the critic's TD error, order by integrated gradients per episode"),
+    "seca": _ours(
+        "Sequential advantage and the critic's TD error, order by integrated gradients per episode",
+        reference="seca-paper",
+    ),
     "seca-paper": Preset(
         "SeCA as published: wide critic, the authors' learning rates, time limit as an end",
         _SECA,
@@ -167,8 +177,13 @@ PRESETS: dict[str, Preset] = {
         _released,
         seca.named,
         eval_interval=_RELEASE_INTERVAL,
+        published=True,
     ),
-    "seca-uncorrected": _ours("SeCA without the critic's TD error: the published advantage alone", td_correction=0.0),
+    "seca-uncorrected": _ours(
+        "SeCA without the critic's TD error: the published advantage alone",
+        reference="seca-paper",  # As published the two are one.
+        td_correction=0.0,
+    ),
     "seca-fork": Preset(
         "SeCA whose credit is tried out by the environment itself, in forks of some of its episodes",
         "not published",

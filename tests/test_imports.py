@@ -85,6 +85,19 @@ def test_imports_point_left(path: pathlib.Path) -> None:
     assert _imported(path) - {part} - MAY_IMPORT[part] == set()
 
 
+@pytest.mark.parametrize("path", sorted((PACKAGE / "algos").glob("*.py")), ids=lambda path: path.stem)
+def test_a_method_is_a_page_or_two(path: pathlib.Path) -> None:
+    """No file of methods over 300 lines, no function over 60."""
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300
+    long = {
+        node.name: node.end_lineno - node.lineno + 1
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef) and node.end_lineno is not None and node.end_lineno - node.lineno >= 60
+    }
+    assert long == {}
+
+
 def test_pictures_are_drawn_from_recordings_only() -> None:
     """To watch is to record, then to render: who draws knows no simulator, no run and no policy."""
     allowed = {"seca", "seca.errors", "seca.host.signals", "seca.battles.recording", "seca.battles.draw"}

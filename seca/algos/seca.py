@@ -249,7 +249,7 @@ def claims(spec: EnvSpec, config: SecaConfig, credit: Credit, order: Order, own:
         return Claim(judged.advantage, judged.order if credit.reads_order else None, signal, error)
 
     def under(another: Credit | None, differently: Order | None) -> Claims:
-        if differently is None or differently.name == order.name:
+        if differently is None or (differently.name, differently.path) == (order.name, order.path):
             return claims(spec, config, another or credit, order, own)
         return claims(spec, config, another or credit, differently, own=False)
 

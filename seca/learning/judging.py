@@ -1,8 +1,9 @@
 """Order and advantages of a whole batch: who is judged when, and what each agent's action is worth.
 
 The plain forms are the functions of `credit` and `order`, one step and one episode at a time; this computes the same
-from two visits of all rows. Where the credit has a fast form, the visit that integrates the gradients also leaves all
-that the advantages need (`credit.base.Mixed`): the path's first point of each transition is the step itself.
+from two visits of all rows. (Orders that follow from several episodes, `path.reduce`, are made here alone.) Where the
+credit has a fast form, the visit that integrates the gradients also leaves all that the advantages need
+(`credit.base.Mixed`): the path's first point of each transition is the step itself.
 """
 
 import dataclasses

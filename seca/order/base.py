@@ -59,6 +59,7 @@ class Order:
     """`init(key, n_agents) -> state`, arrays that a run keeps from batch to batch."""
     path: GradientOrder | None = None
     """Where the order follows from integrated gradients: their options. Training then takes contributions from the pass
-    that carries each step to the critic's hidden layer anyway, and the state is the batch's mean of them."""
+    that carries each step to the critic's hidden layer anyway, and does not ask `fn`; the state is the batch's mean of
+    contributions, which `reduce` and `source` of the options may make the order of."""
     reads_critic: bool = False
     """Whether `fn` asks the critic: episodes are then judged one after another, for what that takes of memory."""
