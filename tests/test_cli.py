@@ -145,7 +145,7 @@ def test_plot(finished_run: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest
     assert "same seed more than once" in text
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_bench_json(seca) -> None:
     ended = seca("bench", "--env", "matrix/focus-fire", "--runners", 4, "--batch", 64, "--seconds", 0.1, "--json")
     assert ended.returncode == 0, ended.stderr

@@ -104,7 +104,7 @@ def test_environments_by_import_take_options() -> None:
     assert make("python:seca.envs.matrix.make", {"name": "additive"}).spec == make("matrix/additive").spec
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_the_credit_sums_to_the_advantage_of_the_team() -> None:
     """Q(u) - Q(pi), and, with two agents and both orders, it is the Shapley value."""
     names = run("A credit")

@@ -131,6 +131,7 @@ def test_advantages_average_to_nothing() -> None:
     np.testing.assert_allclose(sum(probs[..., a] * np.asarray(each[a]) for a in range(5)), 0, atol=1e-6)
 
 
+@pytest.mark.every
 def test_target_is_copied_once_per_update_when_due(float64: None) -> None:
     """Seven critic steps per batch and an interval of 10: copies after the 2nd and the 4th batch, counted anew."""
     config = ComaConfig(actor_hidden=8, critic_hidden=16, target_interval=10)

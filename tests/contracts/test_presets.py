@@ -70,7 +70,7 @@ def test_seca_solves_the_other_games(game: str, optimum: float) -> None:
     solves("seca", game, optimum)
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_policies_climb_to_the_nearer_equilibrium() -> None:
     """QTRAN's game: while nobody is sure of action 0 it costs each agent 12 more often than it pays 8.
 
@@ -84,7 +84,7 @@ def test_policies_climb_to_the_nearer_equilibrium() -> None:
     solved(evaluate, 0.0, 300, (make_iterate(env, algorithm, 32, jax.devices()[:1]), start))
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_riit_alone_takes_what_pays_most(monkeypatch: pytest.MonkeyPatch) -> None:
     """One agent, whose reward is its own: the monotone critic is then no constraint."""
     monkeypatch.setitem(GAMES, "alone", Game(np.array([0.2, 1.0, -0.5, 0.9]), "one agent; best 1"))

@@ -32,7 +32,7 @@ from seca.train.state import TrainState, init_state
 from seca.types import PyTree
 
 RUNNERS = 8
-FAMILIES = ("seca", "coma", "mappo", "riit", "scc", "qmix")
+FAMILIES = ("seca", "coma", "mappo", "scc", "qmix")
 """One of each that goes its own way through acting, replay or update."""
 METHODS = [name for name in PRESETS if compared(name) or name == "seca-paper"]
 """One program each, in one size: those with published numbers are built, all of them, in `test_references.py`."""
@@ -117,9 +117,7 @@ def on_focus_fire(name: str) -> tuple[Env, Algorithm, Callable]:
 VALUE_BASED = [name for name in METHODS if PRESETS[name].group == "value-based"]
 
 
-@pytest.mark.parametrize(
-    "name", cases([name for name in METHODS if name not in VALUE_BASED], "seca", "coma", "lica", slow=True)
-)
+@pytest.mark.parametrize("name", cases([name for name in METHODS if name not in VALUE_BASED], "seca", slow=True))
 def test_trains_on_a_matrix_game_and_solves_it(name: str, tmp_path: pathlib.Path) -> None:
     """From a start that does not solve it: some networks happen to."""
     env, algorithm, iterate = on_focus_fire(name)

@@ -117,7 +117,7 @@ def test_games_within_reach_are_solved(name: str, game: str, expected: float) ->
     assert played(name, game, 500, expected)[0] == pytest.approx(expected)
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_attention_solves_a_game_whose_state_shows_the_agents() -> None:
     """Rewards that add up, in a state of one feature for each agent: a weighted sum of utilities is enough."""
     plain = make("matrix/additive")

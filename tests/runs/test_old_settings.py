@@ -52,6 +52,7 @@ def test_settings_become_presets(preset: str, setting: str, name: str) -> None:
     assert again.algorithm.gamma == 0.5 and again.loop.runners == PRESETS[name].runners
 
 
+@pytest.mark.every
 def test_a_run_in_the_setting_of_the_comparison_goes_on(
     finished_run: pathlib.Path, copied_run: pathlib.Path, seca, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -121,7 +121,7 @@ def test_kill_in_battles(seca, tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    cases([(signal.SIGINT, 130), (signal.SIGTERM, 143)], signal.SIGINT, slow=True),
+    cases([(signal.SIGINT, 130), (signal.SIGTERM, 143)], signal.SIGTERM, slow=True),
     ids=["ctrl-c", "sigterm"],
 )
 def test_stop_and_resume(

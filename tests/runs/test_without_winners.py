@@ -59,6 +59,7 @@ def test_it_is_evaluated_and_plotted(plain_run: tuple[pathlib.Path, str], seca) 
         assert {row["metric"] for row in csv.DictReader(file)} == {"return_mean"}
 
 
+@pytest.mark.every
 def test_it_goes_on_from_best(plain_run: tuple[pathlib.Path, str], seca, tmp_path: pathlib.Path) -> None:
     run, _ = plain_run
     copy = pathlib.Path(shutil.copytree(run, tmp_path / "copy"))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import smac_lab
+from tiers import cases
 
 from seca.smac import combat, scenario, state, tick
 from seca.smac.opponent import Opponent
@@ -125,7 +126,7 @@ MORE_FIGHTS = ("8m", "8m_vs_9m", "10m_vs_11m", "25m", "27m_vs_30m")
 
 @pytest.mark.parametrize(
     "name",
-    ["3m", "5m_vs_6m"] + [pytest.param(name, marks=pytest.mark.slow) for name in MORE_FIGHTS],
+    cases(["3m", "5m_vs_6m", *MORE_FIGHTS], "3m", "5m_vs_6m", "8m_vs_9m"),
 )
 def test_team_fights(golden_dir, name):
     """Marines in range of each other, volley by volley: who survives, and with how much health."""

@@ -152,7 +152,7 @@ def test_the_views_play_the_same_battles_under_any_flags():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("map_name", cases(["3m", "MMM", "2c_vs_64zg", "so_many_baneling"], "3m"))
+@pytest.mark.parametrize("map_name", cases(["3m", "MMM", "2c_vs_64zg", "so_many_baneling"]))
 def test_64_bit_numbers_change_no_number(map_name, usual_programs):
     """Battles with missiles, healing, beams and blasts in a scan, exactly.
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import smac_lab
+from tiers import cases
 
 from seca.host import throughput
 from seca.smac import actions, combat, movement, opponent, paths, scenario, state, tick
@@ -89,7 +90,7 @@ def rough_ground() -> dict:
     return {"rows": ["".join("_" if cell else "X" for cell in row) for row in walkable.T[::-1]]}
 
 
-@pytest.mark.parametrize("name", [*WALLED, "rough"])
+@pytest.mark.parametrize("name", cases([*WALLED, "rough"], "corridor", "rough"))
 def test_ways_lead_everywhere(name):
     """From any point to any other in time, and no longer than over the cells' centres."""
     terrain = rough_ground() if name == "rough" else name
@@ -326,7 +327,7 @@ def test_chance_decides_on_the_side(terrain):
 TIGHT = ("corridor", "27m_vs_30m", "bane_vs_bane", "2c_vs_64zg", "so_many_baneling", "6h_vs_8z", "MMM2")
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n != "corridor")) for n in TIGHT])
+@pytest.mark.parametrize("name", cases(TIGHT, "corridor", "2c_vs_64zg"))
 def test_nobody_in_walls_or_in_each_other(name):
     """12.10: in crowds and between walls no two units of a layer ever overlap by 0.1, in random play and in battle."""
     battlefield = scenario.load(name)

@@ -58,6 +58,7 @@ def test_a_run_is_audited_and_added_to(copied_run: pathlib.Path, capsys: pytest.
         assert (stored["sum_forks"] == 10).all() and len(stored["sum_forks"]) == 7
 
 
+@pytest.mark.every
 def test_another_order_and_the_best_policy(copied_run: pathlib.Path, tmp_path: pathlib.Path) -> None:
     out = tmp_path / "other"
     options = ["--steps", 4, "--forks", 4, "--out", out, "--seed", 3]
