@@ -5,7 +5,8 @@
 RUN is a run of `seca`. At each of some steps of its episodes joint actions are drawn from its policy, and of each the
 advantages of all agents are measured by forks to the end, Eq. 3, 4 and 5, and asked of the run's critic. Printed is
 the variance over the joint actions of a step, its mean over steps and agents; of the forks the variance of the means
-less their squared standard errors, with a standard error over steps.
+less their squared standard errors, with a standard error over steps. A policy's line in
+docs/data/credit_variance.jsonl takes the place of the one before.
 """
 
 import argparse
@@ -28,6 +29,8 @@ from seca.truth.rounds import Plan, Rounds
 
 KINDS = ("independent", "sequential", "counterfactual")
 CREDITS = {"independent": INDEPENDENT, "sequential": SWEPT, "counterfactual": COUNTERFACTUAL}
+PART = 16
+"""Forks of each joint action played before the next of them."""
 DATA = pathlib.Path(__file__).parent.parent / "docs" / "data" / "credit_variance.jsonl"
 
 
@@ -51,9 +54,10 @@ def main() -> None:
     step = np.repeat(np.arange(options.steps), options.actions)
     taken, _ = forks.draw(*told, step, jax.random.split(jax.random.key(1), len(step)))
     sums = Sums.nothing(len(step), len(KINDS), n_agents, run.env.spec.n_actions)
-    for begin in range(0, options.forks, 16):
+    for begin in range(0, options.forks, PART):
+        count = min(PART, options.forks - begin)
         # Each joint action has luck of its own: common luck would hide errors from the variance between them.
-        which = np.repeat(np.arange(len(step)), min(16, options.forks - begin))
+        which = np.repeat(np.arange(len(step)), count)
         keys = jax.random.split(jax.random.fold_in(jax.random.key(2), begin), len(which))
         again, numbers = forks.draw(*told, step[which], keys)
         asked = ask(KINDS, taken[which], again, drawn.order[step[which]], numbers)
@@ -61,7 +65,7 @@ def main() -> None:
         for part, values, _ in forks.returns(*told, step[which[asked.fork]], asked.first, keys[asked.fork]):
             returns[part] = values
         sums.add(which, asked.differences(returns), again)
-        print(f"{begin + 16} of {options.forks} forks", flush=True)
+        print(f"{begin + count} of {options.forks} forks", flush=True)
 
     shape = (options.steps, options.actions, len(KINDS), n_agents)
     mean, error = sums.mean().reshape(shape), sums.error().reshape(shape)
@@ -93,8 +97,11 @@ def main() -> None:
     for low, high in pairs:
         gap = (true[:, KINDS.index(high)] - true[:, KINDS.index(low)]).mean(axis=-1)
         line[f"{high} - {low}"] = {"truth": float(gap.mean()), "error": float(gap.std(ddof=1) / options.steps**0.5)}
-    with DATA.open("a") as file:
-        file.write(json.dumps({k: rounded(v) for k, v in line.items()}) + "\n")
+    stored = [json.loads(text) for text in DATA.read_text().splitlines()] if DATA.exists() else []
+    same = ("env", "env_steps", "seed")
+    kept = [other for other in stored if any(other[name] != line[name] for name in same)]
+    lines = [*kept, {name: rounded(value) for name, value in line.items()}]
+    DATA.write_text("".join(json.dumps(one) + "\n" for one in lines))
 
 
 def rounded(value: Any) -> Any:

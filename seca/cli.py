@@ -68,14 +68,14 @@ def train(arguments: list[str]) -> int:
 
 def _split_train(arguments: list[str]) -> tuple[str | None, str | None, list[str]]:
     """Preset, path of a config, and the other arguments: the first two decide which options there are."""
+    from seca.presets import PRESETS, reference_of
+
     preset, rest = None, list(arguments)
     if rest and not rest[0].startswith("-"):
         preset = rest.pop(0)
     config = _take(rest, "config", "give the path of a config.json")
     setting = _take(rest, "setting", "it is no option any more; see `seca algos`")
     if setting is not None:
-        from seca.presets import PRESETS, reference_of
-
         names = {"paper": preset, "reference": preset and reference_of(preset)}
         name = names.get(setting)
         advice = f"write `seca train {name}`" if name in PRESETS else "`seca algos` lists them"
@@ -83,8 +83,6 @@ def _split_train(arguments: list[str]) -> tuple[str | None, str | None, list[str
             f"`setting` is '{setting}', which is no option any more: each setting is a preset of its own; {advice}"
         )
     if preset is None and config is None and not {"-h", "--help"} & set(rest):
-        from seca.presets import PRESETS
-
         raise UsageError(f"`preset` is missing: seca train PRESET [options], with one of {', '.join(PRESETS)}")
     return preset, config, rest
 
