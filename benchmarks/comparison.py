@@ -2,6 +2,7 @@
 
     python benchmarks/comparison.py train [--jobs 2] [--methods seca qmix ...]    hours; goes on where stopped
     python benchmarks/comparison.py show                                         figure and table of what is there
+    python benchmarks/comparison.py train --maps 3s5z MMM2 --methods seca-fork   likewise: docs/credit.md shows these
 
 Each run is an ordinary run folder, `<out>/<env>-<method>-<setting>-s<seed>`, made by `seca train PRESET` with its
 defaults, one device, one core. `show` adds the runs that reached their budget to
@@ -40,6 +41,8 @@ METHODS = [name for name in PRESETS if compared(name)]
 """All presets but those with the numbers of a release or reference: these are methods in another setting."""
 BUDGETS = {"3m": 1_000_000, "2s3z": 2_000_000}
 """Env steps on each map, the same for every method."""
+HARDER = {"3s5z": 2_000_000, "1c3s5z": 2_000_000, "MMM2": 2_000_000, "3s_vs_4z": 3_000_000, "5m_vs_6m": 3_000_000}
+"""Maps of `benchmarks/credit_learning.py`, which shows them; likewise."""
 SETTINGS = {
     "paper": ("-", []),
     "reference": ("--", []),
@@ -96,7 +99,7 @@ def steps_done(path: pathlib.Path) -> int:
 
 def run(cell: Cell, out: pathlib.Path, cores: "queue.Queue[int]") -> bool:
     """Train a cell to its budget, from its latest checkpoint if it has one, on one core; whether it got there."""
-    path, budget = cell.path(out), BUDGETS[cell.map_name]
+    path, budget = cell.path(out), (BUDGETS | HARDER)[cell.map_name]
     if steps_done(path) >= budget:
         return True
     if (path / "checkpoints").is_dir() and any((path / "checkpoints").iterdir()):
@@ -174,7 +177,7 @@ def ended(cell: Cell, path: pathlib.Path) -> dict[str, Any]:
 def gather(out: pathlib.Path) -> dict[Cell, dict[str, Any]]:
     """The data with the run folders that have reached their budget, written back."""
     found = read_data()
-    for map_name, budget in BUDGETS.items():
+    for map_name, budget in (BUDGETS | HARDER).items():
         for method in METHODS:
             for setting in SETTINGS:
                 for cell in (Cell(map_name, method, setting, seed) for seed in range(10)):
@@ -190,7 +193,7 @@ def as_curve(line: dict[str, Any]) -> curves.Curve:
         run="",
         preset=line["method"],
         seed=line["seed"],
-        budget=BUDGETS[line["map"]],
+        budget=(BUDGETS | HARDER)[line["map"]],
         interval=line["interval"],
         episodes=line["episodes"],
         env=line["env"],
@@ -302,7 +305,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, a core each")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--setting", choices=list(SETTINGS), default="paper")
-    parser.add_argument("--maps", nargs="+", choices=list(BUDGETS), default=list(BUDGETS))
+    parser.add_argument("--maps", nargs="+", choices=[*BUDGETS, *HARDER], default=list(BUDGETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     options = parser.parse_args()
     (train if options.what == "train" else show)(options)

@@ -21,8 +21,8 @@ from seca.algos.mappo import MappoConfig, mappo
 from seca.algos.mixing import (
     AttentionMixing,
     DuplexMixing,
-    Mixing,
     MonotoneMixing,
+    NamedMixing,
     NoMixing,
     SumMixing,
     TransformedMixing,
@@ -154,7 +154,7 @@ def _tuned(name: str, preset: Preset, source: str, runners: int, **changes: Any)
 
 
 def _value_based(
-    name: str, summary: str, paper: str, mixing: Mixing, batch: int = 128, **changes: Any
+    name: str, summary: str, paper: str, mixing: NamedMixing, batch: int = 128, **changes: Any
 ) -> dict[str, Preset]:
     """PyMARL2's numbers; in the comparison with 32 runners and 32 replayed episodes, else 8 and `batch`."""
     config = dataclasses.replace(QLearningConfig(mixing=mixing), **changes)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +35,25 @@ from seca.types import EnvSpec
 
 
 @dataclasses.dataclass(frozen=True)
-class NoMixing:
+class Mixing:
+    """What the learner asks of a mixer's options: networks, and what they are regressed to."""
+
+    has_central: ClassVar[bool] = False
+    """Whether agents of its own belong to a second, central value."""
+    replaceable: ClassVar[bool] = True
+    """Whether a mixer of one's own can stand in place of the main one."""
+
+    def init(self, key: PRNGKeyArray, spec: EnvSpec, hidden: int) -> Mixers:
+        """Fresh networks, for agents whose recurrent state has `hidden` numbers."""
+        raise NotImplementedError
+
+    def method(self, scale: float) -> Method:
+        """Value and loss of a row; `scale` is the factor of the squared error."""
+        return Method(mixed_value, functools.partial(squared_error, scale=scale))
+
+
+@dataclasses.dataclass(frozen=True)
+class NoMixing(Mixing):
     """IQL: every agent is regressed to the team reward alone."""
 
     def init(self, key: PRNGKeyArray, spec: EnvSpec, hidden: int) -> Mixers:
@@ -45,7 +63,7 @@ class NoMixing:
 
 
 @dataclasses.dataclass(frozen=True)
-class SumMixing:
+class SumMixing(Mixing):
     """VDN: the joint value is the sum of the utilities."""
 
     def init(self, key: PRNGKeyArray, spec: EnvSpec, hidden: int) -> Mixers:
@@ -55,7 +73,7 @@ class SumMixing:
 
 
 @dataclasses.dataclass(frozen=True)
-class MonotoneMixing:
+class MonotoneMixing(Mixing):
     """QMIX: a mixing network of non-negative weights."""
 
     embed: Count = 32
@@ -70,7 +88,7 @@ class MonotoneMixing:
 
 
 @dataclasses.dataclass(frozen=True)
-class WeightedMixing:
+class WeightedMixing(Mixing):
     """Weighted QMIX: joint actions that look suboptimal count less."""
 
     weighting: Literal["central", "optimistic"] = "optimistic"
@@ -84,6 +102,7 @@ class WeightedMixing:
     """Width of its hypernetworks' hidden layer; None makes them linear."""
     central_width: Count = 256
     """Width of the unrestricted mixer's layers."""
+    has_central: ClassVar[bool] = True
 
     def init(self, key: PRNGKeyArray, spec: EnvSpec, hidden: int) -> Mixers:
         """Fresh networks."""
@@ -93,9 +112,13 @@ class WeightedMixing:
         central = FreeMixer.init(central_key, n, s, self.central_width)
         return Mixers(MonotoneMixer.init(main_key, n, s, self.embed, self.width), central)
 
+    def method(self, scale: float) -> Method:
+        """Targets from the central value, and a weight for each row."""
+        return Method(central_value, functools.partial(weighted_loss, mixing=self, scale=scale))
+
 
 @dataclasses.dataclass(frozen=True)
-class DuplexMixing:
+class DuplexMixing(Mixing):
     """QPLEX: transformed utilities plus weighted advantages."""
 
     width: Count = 64
@@ -113,7 +136,7 @@ class DuplexMixing:
 
 
 @dataclasses.dataclass(frozen=True)
-class AttentionMixing:
+class AttentionMixing(Mixing):
     """Qatten: attention of the state to each agent's part of it."""
 
     heads: Count = 4
@@ -138,7 +161,7 @@ class AttentionMixing:
 
 
 @dataclasses.dataclass(frozen=True)
-class TransformedMixing:
+class TransformedMixing(Mixing):
     """QTRAN-base: a free joint value, and utilities held to it where it matters."""
 
     embed: Count = 64
@@ -147,23 +170,22 @@ class TransformedMixing:
     """Weight of the loss that ties the greedy joint action to Q_jt."""
     bound_weight: NonNegative = 0.1
     """Weight of the loss that keeps all others from falling below it."""
+    replaceable: ClassVar[bool] = False
 
     def init(self, key: PRNGKeyArray, spec: EnvSpec, hidden: int) -> Mixers:
         """Fresh networks."""
         return Mixers(JointValue.init(key, spec.n_actions, spec.state_size, hidden, self.embed))
 
-
-Mixing = NoMixing | SumMixing | MonotoneMixing | WeightedMixing | DuplexMixing | AttentionMixing | TransformedMixing
-
-
-def method_of(mixing: Mixing, scale: float) -> Method:
-    """The loss that goes with a mixer's options; `scale` is the factor of the squared error."""
-    if isinstance(mixing, WeightedMixing):
-        return Method(central_value, functools.partial(weighted_loss, mixing=mixing, scale=scale))
-    if isinstance(mixing, TransformedMixing):
-        loss = functools.partial(transformed_loss, mixing=mixing, scale=scale)
+    def method(self, scale: float) -> Method:
+        """Targets from Q_jt, of which the recurrent states are inputs."""
+        loss = functools.partial(transformed_loss, mixing=self, scale=scale)
         return Method(transformed_value, loss, reads_hidden=True)
-    return Method(mixed_value, functools.partial(squared_error, scale=scale))
+
+
+NamedMixing = (
+    NoMixing | SumMixing | MonotoneMixing | WeightedMixing | DuplexMixing | AttentionMixing | TransformedMixing
+)
+"""The mixers that the command line and run folders know. Another is a class above and an entry here."""
 
 
 def central_value(mixers: Mixers, rows: Rows, outputs: Outputs, actions: Int[Array, "rows agents"]) -> Array:

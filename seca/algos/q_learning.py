@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from seca.algos.base import Algorithm, Claim, Claims
-from seca.algos.mixing import Mixing, MonotoneMixing, TransformedMixing, WeightedMixing, method_of
+from seca.algos.mixing import MonotoneMixing, NamedMixing
 from seca.learning import buffer as buffers
 from seca.learning.acting import act_on_values, initial_carry, n_agent_inputs, unroll, utility_gain
 from seca.learning.buffer import Replay, ReplayOptions
@@ -33,7 +33,7 @@ from seca.types import EnvSpec, Episodes, PyTree
 class QLearningConfig(LambdaTargets, ReplayOptions, Exploration):
     """Options of the value-based methods; the mixer's own are under `mixing`."""
 
-    mixing: Mixing = MonotoneMixing()
+    mixing: NamedMixing = MonotoneMixing()
     """How utilities become a joint value."""
     optimiser: Literal["adam", "rmsprop"] = "adam"
     """RMSprop has decay 0.99 and eps 1e-5 outside the root, as in PyMARL."""
@@ -89,7 +89,7 @@ def q_learning(name: str, spec: EnvSpec, config: QLearningConfig, make_mixer: Ma
     """
     check_numbers(config)
     buffer = config.buffer(spec)
-    if make_mixer is not None and isinstance(config.mixing, TransformedMixing):
+    if make_mixer is not None and not config.mixing.replaceable:
         raise ValueError("`make_mixer` is given but QTRAN mixes no utilities; choose another `mixing`")
     bind = {"spec": spec, "config": config, "make_mixer": make_mixer}
     jax.eval_shape(functools.partial(init, **bind), jax.random.key(0))  # Whether the mixer can serve the environment.
@@ -118,7 +118,7 @@ def init(key: PRNGKeyArray, spec: EnvSpec, config: QLearningConfig, make_mixer: 
     make_agent = functools.partial(
         RecurrentAgent.init, n_inputs=n_agent_inputs(spec), hidden=config.agent_hidden, n_actions=spec.n_actions
     )
-    central = make_agent(central_key) if isinstance(config.mixing, WeightedMixing) else None
+    central = make_agent(central_key) if config.mixing.has_central else None
     networks = Networks(make_agent(agent_key), _mixers(mixer_key, spec, config, make_mixer), central)
     return Learner(fresh(networks, optimiser(config), target=True), never_copied())
 
@@ -127,9 +127,10 @@ def _mixers(key: PRNGKeyArray, spec: EnvSpec, config: QLearningConfig, make_mixe
     """Fresh mixing networks: those of the options, the main one in favour of who brings one."""
     if make_mixer is None:
         return config.mixing.init(key, spec, config.agent_hidden)
-    if isinstance(config.mixing, WeightedMixing):
-        return Mixers(make_mixer(jax.random.split(key)[0], spec), config.mixing.init(key, spec, 0).central)
-    return Mixers(make_mixer(key, spec))
+    if not config.mixing.has_central:
+        return Mixers(make_mixer(key, spec))
+    main = make_mixer(jax.random.split(key)[0], spec)
+    return dataclasses.replace(config.mixing.init(key, spec, config.agent_hidden), main=main)
 
 
 def update(
@@ -159,7 +160,7 @@ def train(
     replay: Replay, keys: Key[Array, " updates"], config: QLearningConfig, axis: str | None, before: Trained
 ) -> tuple[Trained, dict[str, Array]]:
     """One gradient step for each key, on episodes drawn with it; measures of the last one."""
-    method, corrected = method_of(config.mixing, config.loss_scale), config.traces == "corrected"
+    method, corrected = config.mixing.method(config.loss_scale), config.traces == "corrected"
     returns = Returns(config.gamma, config.td_lambda, corrected, config.double_q, config.time_limit)
 
     def step(networks: Trained, key: PRNGKeyArray) -> tuple[Trained, dict[str, Array]]:

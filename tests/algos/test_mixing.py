@@ -16,13 +16,12 @@ from tiers import cases
 from seca.algos.mixing import (
     AttentionMixing,
     DuplexMixing,
-    Mixing,
     MonotoneMixing,
+    NamedMixing,
     NoMixing,
     SumMixing,
     TransformedMixing,
     WeightedMixing,
-    method_of,
 )
 from seca.algos.q_learning import QLearningConfig, init
 from seca.learning.q_step import Networks, Returns, regress
@@ -34,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 _ = float64_fixture
 ENV = dataclasses.replace(SPEC, ally_features=2)
-MIXINGS: dict[str, Mixing] = {
+MIXINGS: dict[str, NamedMixing] = {
     "iql": NoMixing(),
     "vdn": SumMixing(),
     "qmix": MonotoneMixing(5, 6),
@@ -62,7 +61,7 @@ def networks_of(config: QLearningConfig, seed: int = 0, spec: EnvSpec = ENV) -> 
 
 @functools.lru_cache
 def compiled(config: QLearningConfig):
-    method = method_of(config.mixing, config.loss_scale)
+    method = config.mixing.method(config.loss_scale)
     corrected = config.traces == "corrected"
     returns = Returns(config.gamma, config.td_lambda, corrected, config.double_q, config.time_limit)
     return jax.jit(lambda online, target, batch: regress(online, target, batch, method, returns, None))

@@ -14,7 +14,7 @@ from learners import stepping
 from reference import assert_trees_close
 from tiers import cases
 
-from seca.algos.mixing import AttentionMixing, Mixing, MonotoneMixing, SumMixing, WeightedMixing, method_of
+from seca.algos.mixing import AttentionMixing, MonotoneMixing, NamedMixing, SumMixing, WeightedMixing
 from seca.algos.q_learning import Learner, QLearningConfig, optimiser, q_learning
 from seca.learning import buffer as buffers
 from seca.learning.buffer import Replay
@@ -23,7 +23,7 @@ from seca.learning.q_step import Returns, regress
 pytestmark = pytest.mark.slow
 
 ENV = dataclasses.replace(SPEC, ally_features=2)
-MIXINGS: dict[str, Mixing] = {
+MIXINGS: dict[str, NamedMixing] = {
     "vdn": SumMixing(),
     "qmix": MonotoneMixing(5, 6),
     "ow-qmix": WeightedMixing("optimistic", 0.3, 5, 6, 7),
@@ -102,7 +102,7 @@ def test_several_gradient_steps_in_one_iteration() -> None:
     stepped, replay, metrics = updating(config)(learner, replay, episodes, jax.random.key(0))
     before, drawn, losses = learner.networks, [], []
     online, opt = before.params, before.opt
-    method = method_of(config.mixing, config.loss_scale)
+    method = config.mixing.method(config.loss_scale)
     returns = Returns(config.gamma, config.td_lambda, False, config.double_q, config.time_limit)
     gradient_of = jax.jit(lambda params, batch: regress(params, before.target, batch, method, returns, None))
     for key in jax.random.split(jax.random.key(0), 3):
