@@ -90,6 +90,11 @@ def always_masked(env_steps: Array) -> PolicyFn:
     return masked_log_probs
 
 
+def log_of(probs: Float[Array, "*rows actions"]) -> Float[Array, "*rows actions"]:
+    """Log-probabilities to draw with: -inf at what is impossible, and no logarithm of 0 on the way."""
+    return jnp.where(probs > 0, jnp.log(jnp.where(probs > 0, probs, 1)), -jnp.inf)
+
+
 def linear(env_steps: Array, start: float, finish: float, steps: int) -> Float[Array, ""]:
     """From `start` to `finish` over `steps` env steps, then constant."""
     return start + (finish - start) * jnp.minimum(env_steps.astype(jnp.float32) / steps, 1)

@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "files": {"errors"},
     "numerics": {"types"},
     "policies": {"types", "ranges"},
-    "credit": {"types"},
+    "credit": {"types", "policies"},
     "order": {"types", "ranges", "policies"},
     "returns": {"types", "ranges"},
     "nets": {"types", "credit"},

@@ -1,7 +1,6 @@
 """The sequential advantage of Eq. 5: by one sweep of mixed inputs, exact, and sampled."""
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from seca.credit.base import Credit, Mixed, QFn, one_hot
+from seca.policies import log_of
 
 MAX_JOINT_ACTIONS = 65_536
 """`exact` refuses to enumerate more joint actions than this."""
@@ -138,8 +138,7 @@ def monte_carlo(
         samples: joint actions drawn from the policies.
     """
     n_agents = order.shape[0]
-    log_probs = jnp.where(probs > 0, jnp.log(jnp.where(probs > 0, probs, 1)), -math.inf)
-    drawn = jax.random.categorical(key, log_probs, shape=(samples, n_agents), mode="low")
+    drawn = jax.random.categorical(key, log_of(probs), shape=(samples, n_agents), mode="low")
     rank = jnp.argsort(order)
     judged = jnp.arange(n_agents + 1)[:, None] > rank[None]
     joint = jnp.where(judged[:, None], action[None, None], drawn[None])

@@ -58,25 +58,25 @@ class ReplayOptions:
     buffer_gib: Positive = 2.0
     """Memory the buffer may take on each device; on large maps it holds fewer episodes for that."""
 
-    def capacity(self, spec: EnvSpec) -> int:
-        """Episodes that the buffer holds: `buffer_episodes`, or as many as fit in `buffer_gib`."""
-        return min(self.buffer_episodes, int(self.buffer_gib * 2**30) // episode_bytes(spec))
+    def capacity(self, spec: EnvSpec, record: PyTree = None) -> int:
+        """Episodes that the buffer holds, with what it keeps of each: `buffer_episodes`, or as many as `buffer_gib`."""
+        return min(self.buffer_episodes, int(self.buffer_gib * 2**30) // episode_bytes(spec, record))
 
-    def buffer(self, spec: EnvSpec) -> Buffer:
+    def buffer(self, spec: EnvSpec, record: PyTree = None) -> Buffer:
         """The buffer from which `batch_episodes` are drawn at a time. Raises ValueError when it cannot hold them."""
         drawn = {"batch_episodes": self.batch_episodes}
-        self.check_room(spec, **drawn)
-        return Buffer(spec, self.capacity(spec), drawn)
+        self.check_room(spec, record, **drawn)
+        return Buffer(spec, self.capacity(spec, record), drawn, record)
 
-    def check_room(self, spec: EnvSpec, **needed: int) -> None:
+    def check_room(self, spec: EnvSpec, record: PyTree = None, **needed: int) -> None:
         """Raise ValueError unless the buffer can hold as many episodes as each option named needs."""
-        held = self.capacity(spec)
+        held = self.capacity(spec, record)
         for field, value in needed.items():
             if held < value:
                 raise ValueError(
                     f"`{field}` is {value} but the buffer holds {held}: the least of `buffer_episodes` "
                     f"{self.buffer_episodes} and what fits in `buffer_gib` {self.buffer_gib}, at "
-                    f"{episode_bytes(spec) / 2**20:.2g} MiB per episode of {spec.id}"
+                    f"{episode_bytes(spec, record) / 2**20:.2g} MiB per episode of {spec.id}"
                 )
 
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from seca.policies import log_of
 from seca.ranges import Range
 
 
@@ -85,10 +86,9 @@ def ask(
         lanes: how many battles are played in all.
     """
     n_steps, n_agents = actions.shape
-    log_probs = jnp.where(probs > 0, jnp.log(jnp.where(probs > 0, probs, 1)), -jnp.inf)
     draw_keys, luck_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
     draw = jax.vmap(lambda key, logits: jax.random.categorical(key, logits, shape=(forks, n_agents)))
-    drawn = draw(draw_keys, log_probs).astype(actions.dtype)
+    drawn = draw(draw_keys, log_of(probs)).astype(actions.dtype)
     differs = drawn != actions[:, None]
     rank = jnp.argsort(order, axis=-1)
     # Of those who change, counted from 1 on: the how many-th each is.

@@ -9,13 +9,13 @@ from jaxtyping import Array, Bool, Float, Int
 
 from seca.learning.acting import last_actions
 from seca.learning.devices import global_sum
+from seca.learning.rows import pack_alone, sum_value_and_grad
 from seca.nets.agents import NormalisedAgent, agent_inputs
 from seca.policies import entropy, masked_log_probs, of_taken
 from seca.types import Episodes, PyTree
 
 GROUP = 16
-"""Stretches of episodes handled at once: their activations stay in a core's cache (64 take up to 1.5 times as long).
-Results do not depend on it."""
+"""Stretches of episodes visited at once: their activations stay in a core's cache (64 take up to 1.5 times as long)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,11 +78,11 @@ class Counts(eqx.Module):
 
 
 class Terms(eqx.Module):
-    """The three means, or what some stretches add to them."""
+    """The three means, or what each of some stretches adds to them."""
 
-    policy: Float[Array, ""]
-    entropy: Float[Array, ""]
-    value: Float[Array, ""]
+    policy: Float[Array, "*batch"]
+    entropy: Float[Array, "*batch"]
+    value: Float[Array, "*batch"]
 
 
 def normalised(
@@ -102,7 +102,7 @@ def huber(error: Float[Array, "..."], delta: float) -> Float[Array, "..."]:
 
 
 def terms(networks: Networks, part: Stretch, scale: ReturnScale, counts: Counts, loss: PpoLoss) -> Terms:
-    """What some stretches add to the three means. Yu et al. 2022, appendix A.
+    """What each of some stretches adds to the three means. Yu et al. 2022, appendix A.
 
     policy: min(r A, clip(r, 1 - c, 1 + c) A),   r = pi(u) / pi_old(u);      entropy: H;
     value: max(huber(y - v), huber(y - v_old - clip(v - v_old, -c, c))),    y the normalised return
@@ -121,9 +121,9 @@ def terms(networks: Networks, part: Stretch, scale: ReturnScale, counts: Counts,
     near = part.old_value + jnp.clip(value - part.old_value, -loss.clip, loss.clip)
     error = jnp.maximum(huber(goal - value, loss.huber_delta), huber(goal - near, loss.huber_delta))
     return Terms(
-        jnp.where(part.active > 0, gain, 0).sum() / counts.choices,
-        jnp.where(part.active > 0, entropy(jnp.exp(log_probs)), 0).sum() / counts.choices,
-        jnp.where(part.valid[..., None], error, 0).sum() / counts.values,
+        jnp.where(part.active > 0, gain, 0).sum(axis=(-2, -1)) / counts.choices,
+        jnp.where(part.active > 0, entropy(jnp.exp(log_probs)), 0).sum(axis=(-2, -1)) / counts.choices,
+        jnp.where(part.valid[..., None], error, 0).sum(axis=(-2, -1)) / counts.values,
     )
 
 
@@ -163,26 +163,16 @@ def ppo_gradient(
     """Gradient of -policy - xi entropy + value, each a mean, and those means.
 
     The work follows the stretches that hold real steps, whether or not anybody has a choice in them; `group` of them
-    are handled at once.
+    are visited at once.
     """
     real = everything.valid.any(axis=1)
-    number = real.shape[0]
-    group = min(group, number)
-    first = jnp.pad(jnp.argsort(~real, stable=True), (0, group))
+    packed = pack_alone(real, min(group, real.shape[0]))
 
-    def loss(params: Networks, part: Stretch) -> tuple[Array, Terms]:
+    def loss(params: Networks, _: PyTree, part: Stretch) -> tuple[Array, Terms]:
         found = terms(params, part, scale, counts, ppo)
         return -found.policy - ppo.entropy_coef * found.entropy + found.value, found
 
-    def add(turn: Int[Array, ""], sofar: tuple[PyTree, Terms]) -> tuple[PyTree, Terms]:
-        chosen = jax.lax.dynamic_slice_in_dim(first, turn * group, group)
-        part = jax.tree.map(lambda array: array[chosen], everything)
-        inside = (turn * group + jnp.arange(group) < number)[:, None]
-        active = jnp.where(inside[..., None], part.active, 0)
-        part = dataclasses.replace(part, active=active, valid=inside & part.valid)
-        slope, found = jax.grad(loss, has_aux=True)(networks, part)
-        return jax.tree.map(jnp.add, sofar, (slope, found))
-
-    zero = jnp.zeros((), counts.choices.dtype)
-    init = (jax.tree.map(jnp.zeros_like, networks), Terms(zero, zero, zero))
-    return global_sum(jax.lax.fori_loop(0, (real.sum() + group - 1) // group, add, init), axis)
+    alone = jax.tree.map(lambda array: array[None], everything)
+    found = sum_value_and_grad(loss, packed, networks, (), alone, axis=axis)
+    means = jax.tree.map(lambda x: jnp.where(packed.is_step, x, 0).sum(), found.kept.arrays)
+    return found.gradient, global_sum(means, axis)

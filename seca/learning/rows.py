@@ -52,16 +52,25 @@ class Summed(eqx.Module):
 
 def pack(valid: Bool[Array, "batch time"], chunk: int) -> Packed:
     """List the rows t <= L of each episode; room is left for a chunk to run over the end."""
-    batch, time = valid.shape
-    filled = jnp.concatenate([jnp.ones((batch, 1), bool), valid], axis=1).reshape(-1)
-    row_of = jnp.cumsum(filled, dtype=jnp.int32) - 1
-    room = batch * (time + 1) + chunk
+    first = jnp.ones((valid.shape[0], 1), bool)
+    return _listed(jnp.concatenate([first, valid], axis=1), jnp.pad(valid, ((0, 0), (0, 1))), chunk)
+
+
+def pack_alone(real: Bool[Array, " rows"], chunk: int) -> Packed:
+    """List the real ones of rows that stand alone, such as stretches of episodes: a batch of 1, all of them steps."""
+    return _listed(real[None], real[None], chunk)
+
+
+def _listed(filled: Bool[Array, "batch time1"], is_step: Bool[Array, "batch time1"], chunk: int) -> Packed:
+    number, room = filled.size, filled.size + chunk
+    flat = filled.reshape(-1)
+    row_of = jnp.cumsum(flat, dtype=jnp.int32) - 1
     # Padding is sent past the end and dropped.
-    slot = jnp.where(filled, row_of, room)
-    index = jnp.zeros(room, jnp.int32).at[slot].set(jnp.arange(batch * (time + 1), dtype=jnp.int32), mode="drop")
-    count = filled.sum(dtype=jnp.int32)
-    is_step = jnp.pad(valid, ((0, 0), (0, 1))).reshape(-1)[index] & (jnp.arange(room, dtype=jnp.int32) < count)
-    return Packed(index, is_step, count, row_of.reshape(batch, time + 1), chunk)
+    slot = jnp.where(flat, row_of, room)
+    index = jnp.zeros(room, jnp.int32).at[slot].set(jnp.arange(number, dtype=jnp.int32), mode="drop")
+    count = flat.sum(dtype=jnp.int32)
+    steps = is_step.reshape(-1)[index] & (jnp.arange(room, dtype=jnp.int32) < count)
+    return Packed(index, steps, count, row_of.reshape(filled.shape), chunk)
 
 
 def map_rows(fn: Callable[..., PyTree], packed: Packed, *of: PyTree) -> InRows:

@@ -53,7 +53,7 @@ def test_groups_change_no_number(n_agents: int, lengths: tuple[int, ...], group:
 
     def plain(params: Networks) -> tuple[jax.Array, Any]:
         """All stretches at once, those without a real step among them."""
-        whole = terms(params, found.stretches, *told)
+        whole = jax.tree.map(jnp.sum, terms(params, found.stretches, *told))
         return -whole.policy - PPO.entropy_coef * whole.entropy + whole.value, whole
 
     expected, whole = jax.jit(jax.grad(plain, has_aux=True))(networks)
