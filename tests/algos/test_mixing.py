@@ -24,7 +24,7 @@ from seca.algos.mixing import (
     WeightedMixing,
 )
 from seca.algos.q_learning import QLearningConfig, init
-from seca.learning.q_step import Networks, Returns, regress
+from seca.learning.q_step import Method, Networks, Returns, regress
 from seca.nets.agents import agent_inputs
 from seca.nets.mixers import Choice
 from seca.types import EnvSpec, Episodes
@@ -226,3 +226,20 @@ def test_alpha_one_gives_every_joint_action_full_weight(float64: None) -> None:
     online = networks_of(dataclasses.replace(CONFIG, mixing=WeightedMixing("central", 1.0, 5, 6, 7)))
     expected = jax.jit(jax.grad(squared_error, argnums=(0, 1)))(online.agent, online.mixers.main)
     assert_trees_close((found[0].gradient.agent, found[0].gradient.mixers.main), expected, 1e-10)
+
+
+def test_a_mixer_of_options_of_its_own_needs_no_line_of_the_learner(float64: None) -> None:
+    """A class of options is all: with QMIX's networks and twice its loss, twice its gradient."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Twice(MonotoneMixing):
+        def method(self, scale: float) -> Method:
+            return super().method(2 * scale)
+
+    episodes, found = random_episodes(), {}
+    for mixing in (MonotoneMixing(5, 6), Twice(5, 6)):
+        config = dataclasses.replace(CONFIG, mixing=mixing)
+        found[type(mixing)] = compiled(config)(networks_of(config), networks_of(config, 1), episodes)
+    one, twice = found[MonotoneMixing], found[Twice]
+    np.testing.assert_allclose(twice.loss, 2 * one.loss, rtol=1e-12)
+    assert_trees_close(twice.gradient, jax.tree.map(lambda x: 2 * x, one.gradient), 1e-12)
