@@ -166,7 +166,7 @@ class NormalisedAgent(eqx.Module):
     ) -> tuple[Float[Array, "batch time rows hidden"], Float[Array, "batch time rows outputs"]]:
         """Recurrent states after each step and its outputs, from a given state.
 
-        Equal to calling the network step after step (tests/nets/test_nets.py), but only the recurrence itself is
+        Equal to calling the network step after step (tests/nets/test_agents.py), but only the recurrence itself is
         sequential: all other layers take the steps as one product.
         """
 

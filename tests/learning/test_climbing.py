@@ -1,6 +1,4 @@
-"""Direct gradients against autodiff through the critic and against the exact policy gradient."""
-
-import itertools
+"""Direct gradients against autodiff through the critic."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +12,6 @@ from seca.algos.lica import LicaConfig, init, mixing_value_and_slope
 from seca.learning.acting import acting_over
 from seca.learning.climbing import climb, climbing_gradient
 from seca.learning.rows import pack
-from seca.nets.critics import MixingWeights
 
 pytestmark = pytest.mark.slow
 
@@ -38,24 +35,3 @@ def test_gradient_equals_autodiff_through_the_critic(float64: None) -> None:
     assert_trees_close(found.gradient, jax.grad(loss)(actor), 1e-10)
     mask = np.asarray(batch.valid)
     np.testing.assert_allclose(loss(actor), -np.asarray(up.value)[:, :-1][mask].mean(), atol=1e-12)
-
-
-def test_with_a_linear_critic_the_slope_is_the_exact_policy_gradient(float64: None) -> None:
-    """Where f is multilinear, d f(pi) / d pi_i(a) = E[Q(a, u_-i)], by enumeration of the joint actions."""
-    rng = np.random.default_rng(0)
-    # Far from the kink of its ReLU, the mixing critic is linear in the joint action.
-    weights = MixingWeights(
-        w1=jnp.asarray(rng.normal(size=(3, 2, 4))),
-        b1=jnp.full(4, 50.0),
-        w2=jnp.asarray(rng.normal(size=4)),
-        b2=jnp.asarray(0.3),
-    )
-    probs = rng.dirichlet(np.ones(2), size=3)
-    slope = np.asarray(weights.input_gradient(jnp.asarray(probs)))
-    expected = np.zeros((3, 2))
-    for joint in itertools.product(range(2), repeat=3):
-        value = float(weights.taken_value(jnp.asarray(joint)))
-        for i in range(3):
-            others = np.prod([probs[j, joint[j]] for j in range(3) if j != i])
-            expected[i, joint[i]] += others * value
-    np.testing.assert_allclose(slope[:, 1] - slope[:, 0], expected[:, 1] - expected[:, 0], atol=1e-10)
