@@ -1,4 +1,4 @@
-"""Sequential, counterfactual and independent advantages: identities, Proposition 1, and agreement of all forms."""
+"""The sequential advantage: identities, Proposition 1, and agreement of its forms."""
 
 import functools
 
@@ -10,13 +10,13 @@ import pytest
 from games import orders, random_game, random_weights, table_q
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import Numbers, float64_fixture, load
+from joints import KEY, all_credits, game_fixture, variances
+from reference import Numbers, float64_fixture
 
-from seca.credit.counterfactual import counterfactual, counterfactual_fast, independent, independent_fast
-from seca.credit.sequential import exact, monte_carlo, swept, swept_fast
+from seca.credit.counterfactual import counterfactual, independent
+from seca.credit.sequential import EXACT, SWEPT, exact, monte_carlo, sampled, swept, swept_fast
 
-_ = float64_fixture
-KEY = jax.random.key(0)
+_ = float64_fixture, game_fixture
 
 
 @pytest.fixture(autouse=True)
@@ -24,71 +24,16 @@ def _double(float64: None) -> None:
     """Identities are exact: double precision throughout."""
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def over_joints(credit, game, table, probs, joints, order):
-    """Credits of all joint actions at once; `game` makes a QFn of the table."""
-    return jax.vmap(lambda u: credit(game(table), probs, u, order, KEY))(joints)
-
-
-def multilinear(table):
-    def q_fn(inputs):
-        result = table
-        for agent in reversed(range(table.ndim)):
-            result = result @ inputs[agent]
-        return result
-
-    return q_fn
-
-
-def all_credits(credit, table, probs, order) -> tuple[np.ndarray, np.ndarray, list]:
-    """Credit of every joint action, its probability, and the joint actions."""
-    joints = naive.joint_actions(table)
-    values = over_joints(
-        credit, multilinear, jnp.asarray(table), jnp.asarray(probs), jnp.asarray(joints), jnp.asarray(order)
-    )
-    weights = np.array([naive.joint_probability(probs, joint) for joint in joints])
-    return np.asarray(values), weights, joints
-
-
-def variances(credit, table, probs, order) -> np.ndarray:
-    values, weights, _joints = all_credits(credit, table, probs, order)
-    mean = weights @ values
-    return weights @ values**2 - mean**2
-
-
-GAMES = [
-    "agents2_actions2",
-    "agents2_actions3",
-    "agents3_actions2",
-    "agents3_actions3",
-    "agents4_actions2",
-    "agents4_actions3",
-]
-
-
-@pytest.fixture(name="game", params=GAMES)
-def game_fixture(request: pytest.FixtureRequest, golden_dir) -> Numbers:
-    numbers = load(golden_dir, "exact_games")
-    prefix = f"{request.param}_"
-    return {key.removeprefix(prefix): value for key, value in numbers.items() if key.startswith(prefix)}
-
-
 def test_reference_games(game: Numbers) -> None:
     """Advantages and their variances in all orders against brute force from elsewhere."""
     table, probs = game["q"], game["policies"]
-    n_agents = table.ndim
-    shaped = (*table.shape, n_agents)
+    shaped = (*table.shape, table.ndim)
     for number, order in enumerate(game["orders"]):
         found = all_credits(exact, table, probs, order)[0].reshape(shaped)
         np.testing.assert_allclose(found, game["sequential_advantage"][number], atol=1e-8)
         np.testing.assert_allclose(
             variances(exact, table, probs, order), game["sequential_variance"][number], atol=1e-8
         )
-    identity = np.arange(n_agents)
-    for credit, name in [(counterfactual, "coma"), (independent, "independent")]:
-        found = all_credits(credit, table, probs, identity)[0].reshape(shaped)
-        np.testing.assert_allclose(found, game[f"{name}_advantage"], atol=1e-8)
-        np.testing.assert_allclose(variances(credit, table, probs, identity), game[f"{name}_variance"], atol=1e-8)
 
 
 def test_mean_over_orders_is_the_shapley_value(game: Numbers) -> None:
@@ -157,42 +102,6 @@ def test_first_and_last_judged() -> None:
             np.testing.assert_allclose(values[:, order[-1]], against[:, order[-1]], atol=1e-12)
 
 
-def test_order_and_conditioning_change_only_the_variance_of_the_gradient(game: Numbers) -> None:
-    """T4: one mean for all credits and orders, grad E_u Q; and the variance of each, with parameters per agent."""
-    table, probs = game["q"], game["policies"]
-    n_agents, n_actions = probs.shape
-    joints = np.array(naive.joint_actions(table))
-    weights = np.array([naive.joint_probability(probs, joint) for joint in joints])
-    np.testing.assert_allclose(weights.reshape(table.shape), game["joint_probs"], atol=1e-12)
-    np.testing.assert_allclose(weights @ table.ravel(), game["expected_q"], atol=1e-12)
-    score = np.eye(n_actions)[joints] - probs  # d log pi_i(u_i) / d logits_i
-    identity = np.arange(n_agents)
-    cases = [(exact, order, "sequential", number) for number, order in enumerate(game["orders"])]
-    cases += [(counterfactual, identity, "coma", ()), (independent, identity, "independent", ())]
-    for credit, order, name, number in cases:
-        gradient = score * all_credits(credit, table, probs, order)[0][..., None]
-        mean = np.einsum("j,jna->na", weights, gradient)
-        np.testing.assert_allclose(mean, game["policy_gradient"], atol=1e-8)
-        variance = weights @ (gradient**2).sum(axis=(1, 2)) - (mean**2).sum()
-        np.testing.assert_allclose(variance, game[f"gradient_variance_{name}"][number], atol=1e-8)
-
-
-@pytest.mark.parametrize("credit", [exact, swept, counterfactual, independent])
-def test_corrected_credit_has_the_true_gradient_whatever_the_critic(credit) -> None:
-    """With y - f(u) added to each agent's credit the mean gradient is that of E y, for any f that averages exactly."""
-    truth, probs = random_game(20)
-    wrong, _ = random_game(21)
-    joints = np.array(naive.joint_actions(truth))
-    weights = np.array([naive.joint_probability(probs, joint) for joint in joints])
-    score = np.eye(3)[joints] - probs
-    expected = np.einsum("j,jna,j->na", weights, score, truth.ravel())
-    for order in orders(3):
-        plain = all_credits(credit, wrong, probs, order)[0]
-        corrected = plain + (truth - wrong).ravel()[:, None]
-        np.testing.assert_allclose(np.einsum("j,jna,jn->na", weights, score, corrected), expected, atol=1e-12)
-        assert np.abs(np.einsum("j,jna,jn->na", weights, score, plain) - expected).max() > 0.01
-
-
 def test_hand_worked_game() -> None:
     """T5: anti-coordination with p1(1) = .7, p2(1) = .4, worked on paper."""
     table = 1 - np.eye(2)
@@ -212,19 +121,14 @@ def test_hand_worked_game() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
-def test_hidden_layer_forms_equal_the_plain_ones(seed: int) -> None:
-    """T6: the O(n) forms from the critic's hidden layer equal n + 1 evaluations of the critic."""
+def test_hidden_layer_form_equals_the_plain_one(seed: int) -> None:
+    """T6: the O(n) form from the critic's hidden layer equals n + 1 evaluations of the critic."""
     weights = random_weights(seed)
     rng = np.random.default_rng(seed)
     probs = jnp.asarray(rng.dirichlet(np.ones(5), size=4))
     action, order = jnp.asarray(rng.integers(5, size=4)), jnp.asarray(rng.permutation(4))
-    mixed = weights.mix(probs, action)
-    for fast, plain in [
-        (swept_fast(mixed, order), swept),
-        (counterfactual_fast(mixed), counterfactual),
-        (independent_fast(mixed), independent),
-    ]:
-        np.testing.assert_allclose(fast, plain(weights.value, probs, action, order, KEY), atol=1e-6)
+    plain = swept(weights.value, probs, action, order, KEY)
+    np.testing.assert_allclose(swept_fast(weights.mix(probs, action), order), plain, atol=1e-6)
 
 
 def test_credits_go_back_to_their_agents() -> None:
@@ -241,37 +145,6 @@ def test_credits_go_back_to_their_agents() -> None:
             after = float(weights.value(jnp.asarray(inputs)))
             np.testing.assert_allclose(found[agent], after - before, atol=1e-5)
             before = after
-
-
-def test_dead_agents_have_no_credit(usual_programs: None) -> None:
-    """T8: with a single possible action the policy is that action's one-hot, so nothing changes.
-
-    Exactly so, in programs as users have them: hardly optimised, equal rows of a product may be summed otherwise.
-    """
-    weights = random_weights(7)
-    probs = jnp.asarray(np.random.default_rng(0).dirichlet(np.ones(5), size=4)).at[1].set(jnp.eye(5)[0])
-    action, order = jnp.array([3, 0, 2, 1]), jnp.array([2, 1, 0, 3])
-    for credit in (swept, counterfactual, independent, exact):
-        compiled = jax.jit(functools.partial(credit, weights.value))
-        assert float(compiled(probs, action, order, KEY)[1]) == 0.0
-
-
-@pytest.mark.parametrize("credit", [swept, exact, counterfactual, independent])
-def test_relabelling_agents_permutes_credits(credit) -> None:
-    """T9."""
-    table, probs = random_game(8)
-    action, order = np.array([2, 0, 1]), np.array([1, 2, 0])
-    relabel = np.array([2, 0, 1])  # New agent j is old agent relabel[j].
-    inverse = np.argsort(relabel)
-    plain = credit(table_q(table), jnp.asarray(probs), jnp.asarray(action), jnp.asarray(order), KEY)
-    moved = credit(
-        table_q(table.transpose(relabel)),
-        jnp.asarray(probs[relabel]),
-        jnp.asarray(action[relabel]),
-        jnp.asarray(inverse[order]),
-        KEY,
-    )
-    np.testing.assert_allclose(moved, np.asarray(plain)[relabel], atol=1e-12)
 
 
 def test_equality_cases_of_proposition_1() -> None:
@@ -368,22 +241,18 @@ def test_exact_refuses_large_games() -> None:
         exact(lambda inputs: inputs.sum(), probs, jnp.zeros(8, jnp.int32), jnp.arange(8), KEY)
 
 
-@pytest.mark.parametrize("credit", [swept, exact, monte_carlo, counterfactual, independent])
-def test_same_eager_jitted_and_vmapped(credit) -> None:
-    table, probs = random_game(13)
-    q_fn, pi = table_q(table), jnp.asarray(probs)
-    action, order = jnp.array([1, 2, 0]), jnp.array([2, 0, 1])
-    eager = credit(q_fn, pi, action, order, KEY)
-    jitted = jax.jit(lambda p, u, o: credit(q_fn, p, u, o, KEY))(pi, action, order)
-    vmapped = jax.vmap(lambda p, u, o: credit(q_fn, p, u, o, KEY))(pi[None], action[None], order[None])[0]
-    np.testing.assert_allclose(jitted, eager, atol=1e-12)
-    np.testing.assert_allclose(vmapped, eager, atol=1e-12)
+def test_numbers_held_by_hand() -> None:
+    """Four agents of five actions, 16 hidden units: 4 * 5 + 2 * 16 numbers for each joint action that is evaluated."""
+    assert SWEPT.floats(4, 5, 16) == 0
+    assert EXACT.floats(4, 5, 16) == 5**4 * 52
+    assert sampled(3).floats(4, 5, 16) == 3 * 5 * 52
 
 
-def test_dtype_follows_the_policies() -> None:
-    with jax.enable_x64(False), jax.numpy_dtype_promotion("strict"):
-        weights = random_weights(14)
-        probs = jnp.full((4, 5), 0.2, jnp.float32)
-        for credit in (swept, exact, monte_carlo, counterfactual, independent):
-            found = credit(weights.value, probs, jnp.zeros(4, jnp.int32), jnp.arange(4, dtype=jnp.int32), KEY)
-            assert found.dtype == jnp.float32
+@pytest.mark.parametrize(("agents", "actions"), [(16, 2), (8, 4), (1, 65_536)])
+def test_what_can_be_enumerated(agents: int, actions: int) -> None:
+    """65,536 joint actions and no more; whoever samples or sweeps serves every team."""
+    EXACT.check(agents, actions)
+    with pytest.raises(ValueError, match=rf"enumerates {actions + 1}\^{agents} joint actions, above 65536"):
+        EXACT.check(agents, actions + 1)
+    SWEPT.check(agents, actions + 1)
+    sampled(3).check(agents, actions + 1)

@@ -12,7 +12,7 @@ from games import random_game, random_weights, table_q
 from naive import conditional_value
 from reference import float64_fixture, load
 
-from seca.credit.shapley import drawn_orders, shapley
+from seca.credit.shapley import averaged, drawn_orders, enumerates, shapley
 
 _ = float64_fixture
 
@@ -71,3 +71,14 @@ def test_orders_come_with_their_reverses() -> None:
     drawn = np.asarray(drawn_orders(jax.random.key(0), 6, 10))
     assert drawn.shape == (10, 6) and (np.sort(drawn, axis=1) == np.arange(6)).all()
     np.testing.assert_array_equal(drawn[5:], drawn[:5, ::-1])
+
+
+def test_orders_that_cover_a_team_or_pair() -> None:
+    """Any number from n! on; below it an even one. No more numbers are held than there are orders."""
+    for n_agents, orders, whole in ((3, 5, False), (3, 6, True), (3, 7, True), (4, 23, False), (4, 24, True)):
+        assert enumerates(n_agents, orders) == whole
+    for n_agents, orders in ((3, 7), (4, 8), (4, 25), (1, 1)):
+        averaged(orders).check(n_agents, 5)
+    with pytest.raises(ValueError, match="`credit_orders` is 23; .*: choose an even number, or at least the 24 orders"):
+        averaged(23).check(4, 5)
+    assert averaged(10).floats(4, 5, 16) == 3 * 10 * 16 and averaged(10).floats(3, 5, 16) == 3 * 6 * 16
