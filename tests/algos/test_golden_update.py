@@ -14,12 +14,11 @@ from reference import Numbers, actor, assert_close, assert_trees_close, at, crit
 from seca.algos.seca import Learner, SecaConfig, named
 from seca.credit.sequential import SWEPT
 from seca.learning.acting import acting_over
-from seca.learning.joint_critic import critic_gradient, plain_taken_value, regression_targets, taken_values
+from seca.learning.joint_critic import critic_gradient, regression_targets, taken_values
 from seca.learning.judging import Judged, judge
 from seca.learning.policy_gradient import PolicyLoss, actor_gradient
 from seca.learning.rows import pack
 from seca.learning.trained import clipped_adam, fresh
-from seca.nets.grouped import taken_value
 from seca.order.base import GradientOrder
 from seca.order.gradients import by_gradients
 from seca.order.named import ORDERS
@@ -81,24 +80,6 @@ def prefix_values(critic, batch, probs, order) -> jax.Array:
     inputs = jnp.where(acted, one_hot, probs[:, :-1, None])
     weights = critic.weights(batch.state[:, :-1], n_agents)
     return jnp.stack([weights.value(inputs[:, :, k]) for k in range(n_agents + 1)], axis=-1)
-
-
-@pytest.mark.parametrize("values", [plain_taken_value, taken_value])
-def test_critic_gradient(numbers: Numbers, values, float64: None) -> None:
-    """Values, targets, loss and gradient; by the whole W1 and by the rows that the actions name."""
-    batch = episodes(numbers)
-    packed = pack(batch.valid, CHUNK)
-    gamma, lam = float(numbers["gamma"]), float(numbers["td_lambda"])
-    target = critic(numbers, "target_critic_")
-    targets = regression_targets(target, batch, packed, gamma, lam, "bootstrap", values)
-    count = batch.valid.sum().astype(float)
-    found = critic_gradient(critic(numbers), targets, batch, packed, count, None, values)
-    mask = numbers["mask"] > 0
-    assert_close(taken_values(target, batch, packed, values), numbers["target_critic_values"], numbers["filled"] > 0)
-    assert_close(targets, numbers["td_lambda_targets"], mask)
-    assert_close(found.taken, numbers["critic_values_taken"], mask)
-    assert_close(found.loss, numbers["critic_loss"])
-    assert_trees_close(found.gradient, critic(numbers, "critic_gradient_"))
 
 
 def test_order_and_contributions(numbers: Numbers, float64: None) -> None:

@@ -90,3 +90,7 @@ def test_rows_are_arrays_of_arrays() -> None:
     doubled = jax.jit(lambda s: map_rows(lambda x: 2 * x, packed, s))(episodes.state)
     assert isinstance(doubled, InRows)
     np.testing.assert_allclose(unpack(doubled, packed)[FILLED], 2 * episodes.state[FILLED])
+
+
+def test_rows_of_zeros_tell_of_no_step() -> None:
+    assert to_rows({"a": jnp.ones((2, 3, 4))})["a"].shape == (2, 4, 4)

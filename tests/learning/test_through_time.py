@@ -11,7 +11,6 @@ from reference import assert_trees_close, float64_fixture
 
 from seca.learning.acting import acting_over, unroll
 from seca.learning.policy_gradient import PolicyLoss, actor_gradient
-from seca.learning.rows import to_rows
 from seca.learning.through_time import GROUP, through_time
 from seca.types import EnvSpec, Episodes
 
@@ -70,7 +69,3 @@ def test_the_reported_loss_counts_each_row_once(rows: int, batch: int, float64: 
     taken = jnp.take_along_axis(acted.probs[:, :-1], episodes.actions[:, :-1, :, None], axis=-1)[..., 0]
     np.testing.assert_allclose(found.loss, -(jnp.log(taken) * advantage).mean(), atol=1e-12)
     np.testing.assert_allclose(found.policy_part, found.loss, atol=1e-12)
-
-
-def test_rows_of_zeros_tell_of_no_step() -> None:
-    assert to_rows({"a": jnp.ones((2, 3, 4))})["a"].shape == (2, 4, 4)
