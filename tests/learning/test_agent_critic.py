@@ -70,7 +70,7 @@ def test_targets_by_their_definition(kind: str, time_limit: str, float64: None) 
     batch = random_episodes(garbage=2.0)
     values = jnp.asarray(np.random.default_rng(1).normal(size=(*FILLED.shape, 3)))
     by_lambda = functools.partial(lambda_returns, gamma=0.9, lam=0.7)
-    of_stream = by_lambda if kind == "lambda" else lambda *stream: n_step(*stream, 0.9, 2)
+    of_stream = by_lambda if kind == "lambda" else functools.partial(n_step, gamma=0.9, n=2)
     found = np.asarray(targets_of(values, batch, time_limit, of_stream))
     for b, length in enumerate(LENGTHS):
         ended = time_limit == "terminal" or bool(batch.terminated[b].any())
