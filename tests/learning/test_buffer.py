@@ -13,7 +13,7 @@ from batches import SPEC, in_float32, random_episodes
 
 from seca.learning import buffer as buffers
 from seca.learning.acting import Acting, acting_over, n_agent_inputs
-from seca.learning.buffer import Buffer, episode_bytes
+from seca.learning.buffer import Buffer, ReplayOptions, episode_bytes
 from seca.nets.agents import RecurrentAgent
 
 
@@ -89,12 +89,12 @@ def test_bytes_of_an_episode_by_hand() -> None:
 def test_what_is_kept_counts_in_the_memory_allowed() -> None:
     """As many episodes as fit, with what acting recorded of each; and no more bytes than allowed."""
     policies = jax.ShapeDtypeStruct((SPEC.n_agents, SPEC.n_actions), np.float32)
-    allowed = 20 * buffers.episode_bytes(SPEC)
+    allowed = 20 * episode_bytes(SPEC)
     options = ReplayOptions(batch_episodes=4, buffer_gib=allowed / 2**30)
     plain, kept = options.buffer(SPEC), options.buffer(SPEC, policies)
     assert plain.episodes == 20
     more = 4 * SPEC.n_agents * SPEC.n_actions * (SPEC.episode_limit + 1)
-    assert kept.episodes == allowed // (buffers.episode_bytes(SPEC) + more) < 20
+    assert kept.episodes == allowed // (episode_bytes(SPEC) + more) < 20
     assert kept.size <= allowed < kept.size + kept.size // kept.episodes
     with pytest.raises(ValueError, match="`batch_episodes` is 19 but the buffer holds"):
         dataclasses.replace(options, batch_episodes=19).buffer(SPEC, policies)
