@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 import typing
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -17,15 +18,19 @@ class Range:
     """Largest of them, where there is one."""
     above: bool = False
     """Whether `least` itself is too small."""
+    whole: bool = False
+    """Whether fractions are none of them: `found_in` says so of a field of type int."""
 
     def holds(self, value: int | float) -> bool:
         """Whether the number is one of them; NaN and infinities never are."""
+        if self.whole and not isinstance(value, numbers.Integral):
+            return False
         inside = self.least < value if self.above else self.least <= value
         return inside and value <= self.most and abs(value) < math.inf
 
     def words(self, value: int | float) -> str:
         """What a number that is none of them must do."""
-        if isinstance(value, int) and self.most < math.inf:
+        if self.whole and self.most < math.inf:
             return f"be a whole number from {self.least} to {self.most}"
         finite = "" if abs(value) < math.inf else "be finite and "
         if self.most < math.inf:
@@ -51,6 +56,7 @@ Steps = Annotated[int, Range(1, 4_000_000_000)]
 
 def found_in(hint: Any) -> Iterator[Range]:
     """The ranges in an annotation: on itself, and on the members of a union."""
-    yield from (mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Range))
+    marks = (mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Range))
+    yield from (dataclasses.replace(mark, whole=typing.get_args(hint)[0] is int) for mark in marks)
     for part in typing.get_args(hint):
         yield from found_in(part)

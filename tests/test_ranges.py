@@ -35,6 +35,8 @@ class Options:
     [
         ({"share": 1.5}, "`share` is 1.5; it must lie in [0, 1]"),
         ({"share": math.nan}, "`share` is nan; it must be finite and lie in [0, 1]"),
+        ({"share": 2}, "`share` is 2; it must lie in [0, 1]"),
+        ({"size": 1.5}, "`size` is 1.5; it must be a whole number from 1 to 2147483647"),
         ({"rate": 0.0}, "`rate` is 0.0; it must be above 0"),
         ({"rate": math.inf}, "`rate` is inf; it must be finite and above 0"),
         ({"weight": -0.1}, "`weight` is -0.1; it must be at least 0"),
