@@ -10,9 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from seca.algos.base import Algorithm, Claim, Claims
+from seca.credit.base import KINDS
 from seca.envs.base import Env
 from seca.learning.acting import Acting, Carry
 from seca.policies import masked_log_probs, sample
+from seca.truth.audit import Audit, audit
+from seca.truth.rounds import Plan
 from seca.types import Acted, EnvSpec, Episodes, TimeStep
 
 N_AGENTS, N_ACTIONS, LIMIT, PLACES = 3, 2, 3, 4
@@ -183,3 +186,8 @@ class _Config:
 def run() -> Run:
     """A run of the game."""
     return Run(env(), algorithm(), _Numbers(jnp.zeros(1), jnp.zeros((), jnp.uint32)), _Config(_Options()))
+
+
+def audited(**changes: Any) -> Audit:
+    """An audit of the run, of 20 steps with 50 forks and of every kind unless the plan says else."""
+    return audit(run(), dataclasses.replace(Plan(20, 50, kinds=KINDS), **changes))

@@ -1,14 +1,12 @@
 """The commands do what the README says."""
 
-import copy
 import json
 import pathlib
-import pickle
 import re
 
 import jax
-import numpy as np
 import pytest
+from commands import printed
 
 import seca as package
 from seca import cli
@@ -17,41 +15,32 @@ from seca.envs import registry
 from seca.presets import PRESETS
 
 
-def _run(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """Output of a command that succeeds."""
-    with pytest.raises(SystemExit) as stopped:
-        cli.main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    assert stopped.value.code == 0, captured.err
-    return captured.out
-
-
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run(capsys, "--version") == f"seca {package.__version__}\n"
-    usage = _run(capsys, "--help")
-    assert usage == _run(capsys)
+    assert printed(capsys, "--version") == f"seca {package.__version__}\n"
+    usage = printed(capsys, "--help")
+    assert usage == printed(capsys)
     assert all(command in usage for command in cli.COMMANDS)
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert f"usage: seca {command}" in _run(capsys, command, "--help")
+    assert f"usage: seca {command}" in printed(capsys, command, "--help")
 
 
 def test_algos_and_envs_list_everything(capsys: pytest.CaptureFixture[str]) -> None:
-    algos = _run(capsys, "algos").splitlines()
+    algos = printed(capsys, "algos").splitlines()
     assert [line.split()[0] for line in algos if line.startswith("  ")] == list(PRESETS), "in their groups' order"
     headings = [line for line in algos if not line.startswith("  ")]
     assert headings == ["explicit credit", "implicit credit", "no credit", "value-based"]
     assert any(line.split()[:1] == ["qmix-reference"] and "PyMARL2" in line for line in algos)
-    envs = _run(capsys, "envs").splitlines()[1:]
+    envs = printed(capsys, "envs").splitlines()[1:]
     assert [line.split()[0] for line in envs] == registry.list_envs()
     row = next(line.split() for line in envs if line.startswith("smac/2s3z"))
     assert row[1:6] == ["5", "11", "80", "120", "120"]
 
 
 def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
-    report = _run(capsys, "doctor")
+    report = printed(capsys, "doctor")
     for fragment in ("seca", "jaxlib", "devices", "cpu", "cache", "tensorboard", "wandb"):
         assert fragment in report
 
@@ -117,30 +106,8 @@ def test_end_of_training_says_how_it_went(seca, small_run: list[str], tmp_path: 
         assert (tmp_path / "runs" / name / "config.json").is_file()
 
 
-def test_evaluate_is_repeatable(finished_run: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = _run(capsys, "evaluate", finished_run, "--episodes", 16)
-    assert re.search(r"16 greedy episodes, seed 0: win rate +[\d.]+ % \(95 % interval [\d.]+ to [\d.]+\), return", text)
-    assert "latest checkpoint at 160 env steps" in text
-    first = json.loads(_run(capsys, "evaluate", finished_run, "--episodes", 16, "--json"))
-    lines = [json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()]
-    assert first["credit_share"] == [line["credit_share"] for line in lines if line["kind"] == "train"][-1]
-    assert f"size of the credit: {100 * first['credit_share']:.1f} % of that of all the policy follows" in text
-    assert first == json.loads(_run(capsys, "evaluate", finished_run, "--episodes", 16, "--json"))
-    assert len(first["episode_won"]) == 16
-    best = json.loads(_run(capsys, "evaluate", finished_run, "--episodes", 16, "--checkpoint", "best", "--json"))
-    assert best["checkpoint"] == "best"
-
-
-def test_evaluate_agrees_with_the_result_of_the_run(
-    finished_run: pathlib.Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    evaluated = json.loads(_run(capsys, "evaluate", finished_run, "--episodes", 128, "--json"))
-    trained = json.loads((finished_run / "result.json").read_text())["trained"]
-    assert {name: evaluated[name] for name in trained} == trained
-
-
 def test_plot(finished_run: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = _run(capsys, "plot", finished_run, finished_run, "--out", tmp_path / "c")
+    text = printed(capsys, "plot", finished_run, finished_run, "--out", tmp_path / "c")
     assert text.splitlines()[:3] == [str(tmp_path / f"c.{suffix}") for suffix in ("png", "svg", "csv")]
     assert "same seed more than once" in text
 
@@ -157,36 +124,3 @@ def test_bench_json(seca) -> None:
     assert (simulator["env"], simulator["batch"]) == ("matrix/focus-fire", 64)
     assert simulator["env_steps_per_s"] > training["env_steps_per_s"]
     assert measured["hardware"]["jax"] == jax.__version__
-
-
-def test_python_in_a_few_lines(finished_run: pathlib.Path) -> None:
-    env = package.make("matrix/focus-fire")
-    run = package.load(finished_run)
-    _, time_step = env.reset(jax.random.split(jax.random.key(0), 3))
-    actions = run.act(time_step)
-    assert actions.shape == (3, env.spec.n_agents)
-    np.testing.assert_array_equal(run.act(time_step, greedy=True)[0], run.act(time_step, greedy=True)[1])
-    run.reset()
-    np.testing.assert_array_equal(run.act(time_step), actions)
-
-
-def test_a_loaded_run_can_be_sent_away(finished_run: pathlib.Path) -> None:
-    """In the middle of an episode, by pickle as to a worker, and by deepcopy: the copy acts alike from there on."""
-    run, env = package.load(finished_run, seed=3), package.make("matrix/focus-fire")
-    _, time_step = env.reset(jax.random.split(jax.random.key(0), 16))
-    run.act(time_step, greedy=False)
-    copies = [pickle.loads(pickle.dumps(run)), copy.deepcopy(run)]
-    actions = np.asarray(run.act(time_step, greedy=False))
-    for other in copies:
-        np.testing.assert_array_equal(np.asarray(other.act(time_step, greedy=False)), actions)
-        assert (other.config, other.env.spec) == (run.config, run.env.spec)
-
-
-def test_sampled_actions_are_available(finished_run: pathlib.Path) -> None:
-    run = package.load(finished_run, checkpoint="best", seed=4)
-    _, time_step = run.env.reset(jax.random.split(jax.random.key(0), 64))
-    actions = run.act(time_step, greedy=False)
-    chosen = np.take_along_axis(np.asarray(time_step.avail), np.asarray(actions)[..., None], axis=-1)
-    assert chosen.all()
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        package.nothing  # noqa: B018

@@ -78,3 +78,25 @@ def test_divisors() -> None:
 def test_sizes_that_contradict_each_other() -> None:
     with pytest.raises(ValueError, match=r"`runners` is 6 and `devices` is 4.*1, 2, 3, 6"):
         configs.RunConfig(loop=LoopConfig(runners=6), devices=4)
+
+
+@pytest.mark.parametrize(
+    ("preset", "setting", "name"),
+    [
+        ("seca", "paper", "seca"),
+        ("seca", "reference", "seca-paper"),
+        ("seca-uncorrected", "reference", "seca-paper"),
+        ("seca-ig-10", "reference", "seca-ig-10-paper"),
+        ("seca-paper", "paper", "seca-paper"),
+        ("qmix", "reference", "qmix-reference"),
+        ("scc", "reference", "scc-reference"),
+    ],
+)
+def test_settings_become_presets(preset: str, setting: str, name: str) -> None:
+    old: dict[str, Any] = {"format": 1, "preset": preset, "setting": setting}
+    read = configs.from_json(json.dumps(old))
+    assert read == configs.from_preset(name)
+    assert "setting" not in configs.to_dict(read)
+    old["algorithm"] = {"gamma": 0.5}
+    again: Any = configs.from_json(json.dumps(old))
+    assert again.algorithm.gamma == 0.5 and again.loop.runners == PRESETS[name].runners

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 from seca.envs import matrix
-from seca.envs.base import where_done
-from seca.envs.registry import list_envs, make
 
 KEYS = jax.random.split(jax.random.key(0), 4)
 OPTIMA = {"focus-fire": 1.0, "anti-coordination": 1.0, "qtran": 8.0, "additive": 3.0, "peak": 12.0}
@@ -33,29 +31,3 @@ def test_a_finished_game_stays_as_it_is() -> None:
     state, won = env.step(state, jnp.zeros((4, 2), jnp.int32))
     state, again = env.step(state, jnp.ones((4, 2), jnp.int32))
     assert (again.reward == 0).all() and again.terminated.all() and (again.info["won"] == won.info["won"]).all()
-
-
-def test_resetting_is_the_callers_choice() -> None:
-    env = matrix.make("additive")
-    fresh = env.reset(KEYS)
-    done = env.step(fresh[0], jnp.ones((4, 3), jnp.int32))
-    mixed_state, mixed = where_done(env, jnp.array([True, False, True, False]), fresh, done)
-    np.testing.assert_array_equal(mixed.terminated, [False, True, False, True])
-    np.testing.assert_array_equal(mixed_state[0], [False, True, False, True])
-
-
-def test_registry_knows_both_families() -> None:
-    names = list_envs()
-    assert {"matrix/focus-fire", "matrix/anti-coordination", "matrix/qtran", "matrix/additive"} <= set(names)
-    assert {"smac/3m", "smac/2s3z", "smac/27m_vs_30m"} <= set(names)
-
-
-@pytest.mark.parametrize("name", ["matrix/chess", "atari/pong", "2s3z", "smac/", "", "smac/99m"])
-def test_unknown_names_are_refused_with_the_choices(name: str) -> None:
-    with pytest.raises(ValueError, match=f"`env` '{name}' does not exist; choose from .*matrix/qtran"):
-        make(name)
-
-
-def test_unknown_options_are_refused() -> None:
-    with pytest.raises(ValueError, match="`env-options` size is unknown"):
-        make("matrix/qtran", {"size": 3})

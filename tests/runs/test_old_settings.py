@@ -11,7 +11,6 @@ from run_files import metric_lines
 
 from seca import config as configs
 from seca.errors import UsageError
-from seca.presets import PRESETS
 from seca.runs import load
 
 
@@ -28,28 +27,6 @@ def made_old(run: pathlib.Path, preset: str, setting: str, **loop: int) -> None:
         (path / "metadata.json").write_text(text)
         digest = hashlib.sha256(text.encode()).hexdigest()
         (path / "manifest.json").write_text(json.dumps(manifest | {"metadata.json": digest}))
-
-
-@pytest.mark.parametrize(
-    ("preset", "setting", "name"),
-    [
-        ("seca", "paper", "seca"),
-        ("seca", "reference", "seca-paper"),
-        ("seca-uncorrected", "reference", "seca-paper"),
-        ("seca-ig-10", "reference", "seca-ig-10-paper"),
-        ("seca-paper", "paper", "seca-paper"),
-        ("qmix", "reference", "qmix-reference"),
-        ("scc", "reference", "scc-reference"),
-    ],
-)
-def test_settings_become_presets(preset: str, setting: str, name: str) -> None:
-    old: dict[str, Any] = {"format": 1, "preset": preset, "setting": setting}
-    read = configs.from_json(json.dumps(old))
-    assert read == configs.from_preset(name)
-    assert "setting" not in configs.to_dict(read)
-    old["algorithm"] = {"gamma": 0.5}
-    again: Any = configs.from_json(json.dumps(old))
-    assert again.algorithm.gamma == 0.5 and again.loop.runners == PRESETS[name].runners
 
 
 @pytest.mark.every

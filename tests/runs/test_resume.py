@@ -1,7 +1,6 @@
 """A run that is killed, or stopped, and resumed ends equal to an unbroken one."""
 
 import json
-import os
 import pathlib
 import random
 import signal
@@ -165,13 +164,3 @@ def test_resuming_a_finished_run_changes_no_line(copied_run: pathlib.Path, seca)
     ended = seca("resume", copied_run)
     assert ended.returncode == 0, ended.stderr
     assert (copied_run / "metrics.jsonl").read_bytes() == before
-
-
-@pytest.mark.slow
-def test_two_processes_cannot_write_one_run(copied_run: pathlib.Path, seca) -> None:
-    from seca.runs import folder
-
-    with folder.locked(folder.RunFolder(copied_run)):
-        ended = seca("resume", copied_run)
-    assert ended.returncode == 2
-    assert ended.stderr == f"seca: `run` is {copied_run}: run folder in use by process {os.getpid()}\n"

@@ -1,4 +1,4 @@
-"""Forks against enumeration: the credits of a game of several steps, their errors, and that nothing else changes."""
+"""Audits against enumeration: the credits of a game of several steps, their errors, and what may be added to them."""
 
 import dataclasses
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 import forking
 import jax
 import jax.experimental
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiers import cases
@@ -14,20 +13,13 @@ from tiers import cases
 from seca.config import from_preset
 from seca.credit.base import KINDS
 from seca.credit.sequential import SWEPT
-from seca.envs.base import keys_replaced
 from seca.envs.registry import make
 from seca.order.simple import FIXED, IDENTITY
 from seca.presets import build
 from seca.train.rollout import collect
-from seca.train.standing import standing_at
 from seca.train.state import init_state
 from seca.truth.audit import Audit, audit, claims_of, has_luck
-from seca.truth.forks import Forks
 from seca.truth.rounds import EPISODES, Plan, round_keys
-
-
-def audited(**changes: Any) -> Audit:
-    return audit(forking.run(), dataclasses.replace(Plan(20, 50, kinds=KINDS), **changes))
 
 
 def exact(found: Audit) -> np.ndarray:
@@ -62,7 +54,7 @@ def _history(run: Any, found: Audit, number: int) -> tuple[int, tuple[int, ...] 
 
 def test_forks_agree_with_enumeration_and_intervals_cover() -> None:
     """95 % intervals of over 1,000 independent credits of each kind hold the enumerated one in 93 to 97 % of cases."""
-    found = audited(steps=350, forks=200)
+    found = forking.audited(steps=350, forks=200)
     truth, mean, error = exact(found), found.sums.mean(), found.sums.error()
     assert set(found.time) == {0, 1, 2} and len(set(found.length)) > 1
     for kind, name in enumerate(KINDS):
@@ -74,26 +66,11 @@ def test_forks_agree_with_enumeration_and_intervals_cover() -> None:
         assert np.sqrt((truth[:, kind] ** 2).mean()) > 5 * np.sqrt((error[:, kind] ** 2).mean())
 
 
-def test_the_order_is_the_claims() -> None:
-    found = audited(kinds=("sequential", "independent"))
-    assert (found.order == [2, 0, 1]).all()
-    # Who is judged first is judged alone.
-    np.testing.assert_array_equal(found.sums.total[:, 0, 2], found.sums.total[:, 1, 2])
-    assert not np.array_equal(found.sums.total[:, 0, 1], found.sums.total[:, 1, 1])
-
-
-def test_it_repeats_bit_for_bit_and_follows_its_seed() -> None:
-    once, again, other = audited(), audited(), audited(seed=1)
-    for field in ("forks", "total", "squares", "counts"):
-        np.testing.assert_array_equal(getattr(once.sums, field), getattr(again.sums, field))
-    assert not np.array_equal(once.sums.total, other.sums.total)
-
-
 @pytest.mark.parametrize(("steps", "forks"), cases([(20, 130), (70, 50), (131, 129)], 70))
 def test_more_can_be_added(steps: int, forks: int) -> None:
     """Sizes below and above the forks of a block (128) and the steps of a round (64)."""
-    whole = audited(steps=steps, forks=forks)
-    begun = audited(steps=20, forks=50)
+    whole = forking.audited(steps=steps, forks=forks)
+    begun = forking.audited(steps=20, forks=50)
     joined = audit(forking.run(), whole.plan, before=begun)
     np.testing.assert_array_equal(joined.sums.forks, forks)
     for field in ("battle", "time", "action"):
@@ -105,45 +82,6 @@ def test_more_can_be_added(steps: int, forks: int) -> None:
         audit(forking.run(), changed, before=begun)
     with pytest.raises(ValueError, match="`forks` is 10 but"):
         audit(forking.run(), dataclasses.replace(begun.plan, forks=10), before=begun)
-
-
-@pytest.mark.parametrize("devices", [1, 3])
-@pytest.mark.parametrize("forks", [1, 2, 7, 30])
-def test_forks_do_not_depend_on_lanes_and_devices(forks: int, devices: int) -> None:
-    """Fewer, as many and more forks than lanes (4), filled up in parts of 8 on 1 and 3 devices; played one by one."""
-    env, algorithm = forking.env(), forking.algorithm()
-    params, now = jnp.zeros(1), jnp.zeros((), jnp.uint32)
-    keys = jax.random.split(jax.random.key(0), 3)
-    steps = standing_at(env, algorithm, params, keys, now, jnp.array([0, 1, 2]), jnp.array([0, 0, 0]))
-    rng = np.random.default_rng(forks)
-    index, first = rng.integers(0, 3, forks), rng.integers(0, 2, (forks, forking.N_AGENTS))
-    luck = jax.random.split(jax.random.key(1), forks)
-
-    def returns(lanes: int, places: int, capacity: int) -> np.ndarray:
-        found = np.full(forks, np.nan)
-        made = Forks(env, algorithm, forking.GAMMA, lanes, capacity, tuple(jax.devices()[:places]))
-        for part, values, (played, cut) in made.returns(params, now, steps, index, first, luck):
-            found[part] = values
-            assert 0 < played <= forking.LIMIT * len(values) and 0 <= cut <= len(values)
-        return found
-
-    np.testing.assert_allclose(returns(4, devices, 8), returns(1, 1, 64), rtol=1e-6)
-
-
-def test_the_same_luck_whatever_is_asked() -> None:
-    """Two forks of one number that begin with the same joint action are the same; of another number they differ."""
-    env, algorithm = forking.env(), forking.algorithm()
-    params, now = jnp.zeros(1), jnp.zeros((), jnp.uint32)
-    steps = standing_at(
-        env, algorithm, params, jax.random.split(jax.random.key(0), 1), now, jnp.array([0]), jnp.array([0])
-    )
-    luck = jax.random.split(jax.random.key(2), 60)
-    twice = jnp.concatenate([luck, luck])
-    [(_, found, _)] = Forks(env, algorithm, 0.9, lanes=7).returns(
-        params, now, steps, np.zeros(120, np.int64), np.zeros((120, 3), np.int64), twice
-    )
-    np.testing.assert_array_equal(found[:60], found[60:])
-    assert len(set(found.tolist())) > 5
 
 
 def test_an_environment_with_effects_is_refused() -> None:
@@ -158,40 +96,8 @@ def test_an_environment_with_effects_is_refused() -> None:
         audit(run, Plan(2, 2))
 
 
-def test_an_environment_that_does_not_repeat_is_refused() -> None:
-    """Two passes over the same keys must show the same: here one has a state of its own outside of JAX."""
-    run, calls = forking.run(), [0]
-
-    def step(state: Any, actions: Any) -> Any:
-        after, shown = forking.env().step(state, actions)
-        calls[0] += 1  # At tracing: each program has another.
-        return after, dataclasses.replace(shown, obs=shown.obs + calls[0])
-
-    run.env = dataclasses.replace(run.env, step=step)
-    with pytest.raises(ValueError, match=r"`env` does not repeat its episodes on this device \(`obs`\)"):
-        audit(run, Plan(20, 2))
-
-
-def test_luck_is_found_and_drawn_anew() -> None:
-    """Typed keys of a state are replaced, different ones in every leaf, and nothing else is."""
+def test_luck_is_found() -> None:
     assert has_luck(forking.env()) and not has_luck(make("matrix/peak", {})) and has_luck(make("smac/3m", {}))
-    keys, new = jax.random.split(jax.random.key(0), (2, 5))
-    state = {"first": keys, "second": keys, "place": jnp.arange(5)}
-    found = keys_replaced(state, new)
-    bits = [np.asarray(jax.random.key_data(found[name])) for name in ("first", "second")]
-    old = np.asarray(jax.random.key_data(keys))
-    assert (bits[0] != bits[1]).any(axis=1).all() and (bits[0] != old).any(axis=1).all()
-    np.testing.assert_array_equal(found["place"], state["place"])
-
-
-def test_a_forked_battle_keeps_all_but_its_luck() -> None:
-    env = make("smac/3m", {})
-    state, _ = env.reset(jax.random.split(jax.random.key(0), 4))
-    other = env.reseed(state, jax.random.split(jax.random.key(1), 4))
-    for path, leaf in jax.tree.leaves_with_path(state):
-        name = jax.tree_util.keystr(path)
-        same = np.array_equal(leaf, dict(jax.tree.leaves_with_path(other))[path])
-        assert same == (name != ".seed"), name
 
 
 def test_who_has_nothing_to_audit() -> None:
@@ -250,31 +156,10 @@ def test_floors() -> None:
 
 
 def test_what_cannot_be_forked_again_is_refused() -> None:
-    begun = audited()
+    begun = forking.audited()
     flipped = dataclasses.replace(begun, action=1 - begun.action)
     with pytest.raises(ValueError, match=r"`before` has other steps \(`action` differs\)"):
         audit(forking.run(), dataclasses.replace(begun.plan, forks=60), before=flipped)
     older = dataclasses.replace(begun, about=begun.about | {"policy": "00000000"})
     with pytest.raises(ValueError, match="`policy` is .* but the audit to add to was made with 00000000"):
         audit(forking.run(), begun.plan, before=older)
-
-
-def test_a_fork_ends_at_the_time_limit_whatever_the_environment_says() -> None:
-    """One that never reports its end: returns are those of the game that does, and all forks count as cut."""
-    run = forking.run()
-
-    def endless(made: Any) -> Any:
-        state, shown = made
-        return state, dataclasses.replace(shown, terminated=shown.terminated & False, truncated=shown.truncated & False)
-
-    step, reset = run.env.step, run.env.reset
-    run.env = dataclasses.replace(run.env, step=lambda s, a: endless(step(s, a)), reset=lambda k: endless(reset(k)))
-    found = audit(run, Plan(10, 4))
-    assert found.about["cut"] == 1.0 and (found.length == forking.LIMIT).all()
-    assert 0 < audited().about["cut"] < 1
-
-
-def test_keys_of_another_shape_need_a_function() -> None:
-    keys = jax.random.split(jax.random.key(0), (5, 2))
-    with pytest.raises(ValueError, match=r"keys of shape \[5, 2\]"):
-        keys_replaced({"both": keys}, keys[:, 0])

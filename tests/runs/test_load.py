@@ -1,11 +1,16 @@
-"""Which changes of a configuration a checkpoint still fits."""
+"""A run read back: which changes of a configuration its checkpoint still fits, and how it acts."""
 
+import copy
 import dataclasses
 import pathlib
+import pickle
 import shutil
 
+import jax
+import numpy as np
 import pytest
 
+import seca as package
 from seca import cli
 from seca.config import RunConfig, decisive, from_preset, to_dict, to_json
 from seca.errors import UsageError
@@ -96,3 +101,36 @@ def test_another_version_of_the_map_is_named_before_its_opponent(tmp_path: pathl
     unknown = metadata(built.config)
     with pytest.raises(UsageError, match="was made against another, before policies had fingerprints"):
         check_fits(PATH, unknown, built)
+
+
+def test_python_in_a_few_lines(finished_run: pathlib.Path) -> None:
+    env = package.make("matrix/focus-fire")
+    run = package.load(finished_run)
+    _, time_step = env.reset(jax.random.split(jax.random.key(0), 3))
+    actions = run.act(time_step)
+    assert actions.shape == (3, env.spec.n_agents)
+    np.testing.assert_array_equal(run.act(time_step, greedy=True)[0], run.act(time_step, greedy=True)[1])
+    run.reset()
+    np.testing.assert_array_equal(run.act(time_step), actions)
+
+
+def test_a_loaded_run_can_be_sent_away(finished_run: pathlib.Path) -> None:
+    """In the middle of an episode, by pickle as to a worker, and by deepcopy: the copy acts alike from there on."""
+    run, env = package.load(finished_run, seed=3), package.make("matrix/focus-fire")
+    _, time_step = env.reset(jax.random.split(jax.random.key(0), 16))
+    run.act(time_step, greedy=False)
+    copies = [pickle.loads(pickle.dumps(run)), copy.deepcopy(run)]
+    actions = np.asarray(run.act(time_step, greedy=False))
+    for other in copies:
+        np.testing.assert_array_equal(np.asarray(other.act(time_step, greedy=False)), actions)
+        assert (other.config, other.env.spec) == (run.config, run.env.spec)
+
+
+def test_sampled_actions_are_available(finished_run: pathlib.Path) -> None:
+    run = package.load(finished_run, checkpoint="best", seed=4)
+    _, time_step = run.env.reset(jax.random.split(jax.random.key(0), 64))
+    actions = run.act(time_step, greedy=False)
+    chosen = np.take_along_axis(np.asarray(time_step.avail), np.asarray(actions)[..., None], axis=-1)
+    assert chosen.all()
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        package.nothing  # noqa: B018

@@ -8,8 +8,6 @@ from tiers import cases
 
 from seca.battles import recording
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def battle_run(seca, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
@@ -21,6 +19,7 @@ def battle_run(seca, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_folder", cases([False, True]))
 def test_evaluate_against_another(battle_run: pathlib.Path, seca, by_folder: bool) -> None:
     enemy = str(battle_run) if by_folder else "nearest"
@@ -32,6 +31,7 @@ def test_evaluate_against_another(battle_run: pathlib.Path, seca, by_folder: boo
     assert other["episode_return"] != own["episode_return"]
 
 
+@pytest.mark.slow
 @pytest.mark.every
 def test_watch_against_a_run(battle_run: pathlib.Path, seca, tmp_path: pathlib.Path) -> None:
     """A script against a run, and a run against a script: the recording says who commanded the enemy."""
@@ -45,6 +45,7 @@ def test_watch_against_a_run(battle_run: pathlib.Path, seca, tmp_path: pathlib.P
     assert recording.load(path).about.env_options["opponent"] == "kite"
 
 
+@pytest.mark.slow
 def test_unknown_opponents(battle_run: pathlib.Path, seca) -> None:
     ended = seca("evaluate", battle_run, "--opponent", "nobody")
     assert (ended.returncode, ended.stdout) == (2, "")
@@ -52,6 +53,7 @@ def test_unknown_opponents(battle_run: pathlib.Path, seca) -> None:
     assert "`opponent` must be one of" in line and "'nobody'" in line
 
 
+@pytest.mark.slow
 def test_games_have_no_opponent(finished_run: pathlib.Path, seca) -> None:
     ended = seca("evaluate", finished_run, "--opponent", "kite")
     assert ended.returncode == 2 and "matrix/focus-fire has no enemy" in ended.stderr

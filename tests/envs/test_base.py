@@ -1,0 +1,54 @@
+"""What callers do with an environment: reset those that ended, compare two, give a state other luck."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seca.envs import matrix, registry
+from seca.envs.base import keys_replaced, where_done
+
+KEYS = jax.random.split(jax.random.key(0), 4)
+
+
+def test_resetting_is_the_callers_choice() -> None:
+    env = matrix.make("additive")
+    fresh = env.reset(KEYS)
+    done = env.step(fresh[0], jnp.ones((4, 3), jnp.int32))
+    mixed_state, mixed = where_done(env, jnp.array([True, False, True, False]), fresh, done)
+    np.testing.assert_array_equal(mixed.terminated, [False, True, False, True])
+    np.testing.assert_array_equal(mixed_state[0], [False, True, False, True])
+
+
+def test_the_batch_may_be_the_last_axis_of_the_state() -> None:
+    """As many environments as features: only the axis tells them apart. What comes beside the state has them first."""
+    env = dataclasses.replace(matrix.make("additive"), state_batch_axis=-1)
+    state, other = jnp.arange(9).reshape(3, 3), -jnp.arange(9).reshape(3, 3)
+    shown = {"deep": (state, jnp.array([1, 2, 3]))}, {"deep": (other, jnp.array([-1, -2, -3]))}
+    chosen, beside = where_done(env, jnp.array([True, False, True]), (state, shown[0]), (other, shown[1]))
+    assert chosen.tolist() == [[0, -1, 2], [3, -4, 5], [6, -7, 8]]
+    assert [leaf.tolist() for leaf in beside["deep"]] == [[[0, 1, 2], [-3, -4, -5], [6, 7, 8]], [1, -2, 3]]
+
+
+def test_environments_are_compared_by_what_they_do() -> None:
+    env = registry.make("smac/3m")
+    assert env == env and hash(env) == hash(env) and env != registry.make("smac/3m")
+
+
+def test_luck_is_drawn_anew() -> None:
+    """Typed keys of a state are replaced, different ones in every leaf, and nothing else is."""
+    keys, new = jax.random.split(jax.random.key(0), (2, 5))
+    state = {"first": keys, "second": keys, "place": jnp.arange(5)}
+    found = keys_replaced(state, new)
+    bits = [np.asarray(jax.random.key_data(found[name])) for name in ("first", "second")]
+    old = np.asarray(jax.random.key_data(keys))
+    assert (bits[0] != bits[1]).any(axis=1).all() and (bits[0] != old).any(axis=1).all()
+    np.testing.assert_array_equal(found["place"], state["place"])
+
+
+def test_keys_of_another_shape_need_a_function() -> None:
+    keys = jax.random.split(jax.random.key(0), (5, 2))
+    with pytest.raises(ValueError, match=r"keys of shape \[5, 2\]"):
+        keys_replaced({"both": keys}, keys[:, 0])
