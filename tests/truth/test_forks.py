@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import counting
 import forking
 import jax
 import jax.experimental
@@ -10,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seca.train.standing import standing_at
+from seca.train.standing import acted_at, fork_keys, standing_at
 from seca.truth.audit import audit
-from seca.truth.forks import Forks
+from seca.truth.forks import Forks, rounded
 from seca.truth.rounds import Plan
 
 
@@ -68,3 +69,47 @@ def test_a_fork_ends_at_the_time_limit_whatever_the_environment_says() -> None:
     found = audit(run, Plan(10, 4))
     assert found.about["cut"] == 1.0 and (found.length == forking.LIMIT).all()
     assert 0 < forking.audited().about["cut"] < 1
+
+
+def test_sizes_are_powers_of_two() -> None:
+    assert [rounded(count) for count in (1, 2, 3, 4, 5, 64, 65)] == [2, 2, 4, 4, 8, 64, 128]
+
+
+def test_returns_are_discounted_sums() -> None:
+    """Of battles whose step t pays t, forked at each of their steps: by a plain loop, and how many the limit cuts."""
+    env, algorithm, gamma = counting.env(), counting.watcher([]), 0.5
+    keys, now, params = jax.random.split(jax.random.key(7), 12), jnp.zeros((), jnp.uint32), jnp.zeros(1)
+    ends = counting.lengths(jax.vmap(lambda key: jax.random.split(key)[0])(keys))
+    where = [(b, t) for b, end in enumerate(ends) for t in range(min(end, counting.LIMIT))]
+    episode, time = (jnp.array(part) for part in zip(*where, strict=True))
+    steps = standing_at(env, algorithm, params, keys, now, episode, time)
+    index = np.random.default_rng(0).permutation(len(where))
+    first, luck = np.zeros((len(where), 2), np.int64), jax.random.split(jax.random.key(1), len(where))
+    [(part, found, (played, cut))] = Forks(env, algorithm, gamma, lanes=8).returns(
+        params, now, steps, index, first, luck
+    )
+    expected, steps_played, cuts = [], 0, 0
+    for b, t in (where[i] for i in index):
+        last = min(ends[b], counting.LIMIT)
+        expected.append(sum(gamma ** (k - t - 1) * k for k in range(t + 1, last + 1)))
+        steps_played += last - t
+        cuts += ends[b] > counting.LIMIT
+    assert part == slice(0, len(where))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert (int(played), int(cut)) == (steps_played, cuts) and 0 < cuts < len(where)
+
+
+def test_what_is_drawn_is_what_the_policy_would_have_done() -> None:
+    """With the acting key of each fork, however many lanes there are; beside it numbers in [0, 1) of its own."""
+    env, algorithm = counting.env(), counting.watcher([])
+    keys, now, params = jax.random.split(jax.random.key(7), 3), jnp.zeros((), jnp.uint32), jnp.zeros(1)
+    steps = standing_at(env, algorithm, params, keys, now, jnp.array([0, 1, 2]), jnp.array([0, 0, 0]))
+    index, luck = np.array([2, 0, 1, 1, 0]), jax.random.split(jax.random.key(1), 5)
+    found = [Forks(env, algorithm, 0.9, lanes).draw(params, now, steps, index, luck) for lanes in (1, 3, 64)]
+    begun = jax.tree.map(lambda x: x[index], steps)
+    expected = acted_at(algorithm, params, begun, fork_keys(luck)[1], jnp.int32(0), now).actions
+    for actions, numbers in found:
+        np.testing.assert_array_equal(actions, expected)
+        np.testing.assert_array_equal(numbers, found[0][1])
+    numbers = found[0][1]
+    assert numbers.shape == (5, 2) and (0 <= numbers).all() and (numbers < 1).all() and len(set(numbers.ravel())) == 10
