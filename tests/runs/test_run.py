@@ -1,16 +1,21 @@
-"""How a run ends when its numbers break, or when it cannot start."""
+"""How a run ends when its numbers break, when it cannot start, and what is looked at before it does."""
 
 import dataclasses
 import json
 import pathlib
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
 import seca as package
 from seca import cli
+from seca.config import RunConfig, from_preset
+from seca.errors import UsageError
+from seca.host import machine
 from seca.runs import folder as folders
+from seca.runs import run as runs
 from seca.train import checkpoint, loop
 from seca.train.state import TrainState
 
@@ -97,3 +102,71 @@ def test_resuming_from_best_goes_on_from_there(
     assert [line["time_iteration"] == old["time_iteration"] for line, old in zip(again, before, strict=True)] == kept
     assert int(package.load(run).state.iteration) == 10
     assert int(package.load(run, "best").state.iteration) == 4
+
+
+def config(preset: str, runners: int, devices: int = 1, **options: Any) -> RunConfig:
+    """A preset on a matrix game."""
+    made = from_preset(preset)
+    algorithm = dataclasses.replace(made.algorithm, **options)
+    loop = dataclasses.replace(made.loop, runners=runners)
+    return dataclasses.replace(made, env="matrix/peak", algorithm=algorithm, loop=loop, devices=devices)
+
+
+@pytest.mark.parametrize(
+    ("runners", "devices", "options", "words"),
+    [
+        (
+            8,
+            1,
+            {"buffer_episodes": 7, "batch_episodes": 4},
+            "`runners` is 8: .* replay buffer, which holds 7 on matrix/peak",
+        ),
+        (8, 2, {"batch_episodes": 5}, "`batch_episodes` is 5 and `devices` is 2: .* must divide 5"),
+        (8, 2, {"batch_episodes": 6, "buffer_episodes": 8}, None),
+    ],
+)
+def test_what_is_replayed_fits(runners: int, devices: int, options: dict[str, int], words: str | None) -> None:
+    """The episodes of an iteration into the buffer, those drawn from it onto the devices."""
+    if words is None:
+        assert len(runs.prepare(config("qmix", runners, devices, **options)).devices) == devices
+        return
+    with pytest.raises(UsageError, match=words):
+        runs.prepare(config("qmix", runners, devices, **options))
+
+
+@pytest.mark.parametrize(("preset", "devices"), [("seca", 1), ("qmix", 1), ("qmix", 2)])
+def test_memory_is_looked_at_before_anything_is_made(
+    preset: str, devices: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Host devices share it, and each holds the whole buffer: with one byte too few a run is refused, and says why."""
+    asked = config(preset, 8, devices)
+    prepared = runs.prepare(asked)
+    algorithm = prepared.built.algorithm
+    assert prepared.needed == algorithm.memory(8) + devices * algorithm.buffer_bytes
+    monkeypatch.setattr(machine, "free_memory", lambda device: prepared.needed)
+    assert runs.prepare(asked).free == prepared.needed
+    monkeypatch.setattr(machine, "free_memory", lambda device: prepared.needed - 1)
+    with pytest.raises(UsageError, match="`runners` is 8: training .* choose fewer runners") as refused:
+        runs.prepare(asked)
+    assert ("`buffer_gib` below" in str(refused.value)) == (preset == "qmix")
+    assert ("fewer `devices` than 2" in str(refused.value)) == (devices == 2)
+    least = algorithm.memory(devices) + devices * algorithm.buffer_bytes
+    monkeypatch.setattr(machine, "free_memory", lambda device: least - 1)
+    with pytest.raises(UsageError, match="`algorithm` is too large: .* would stay with a single runner"):
+        runs.prepare(asked)
+
+
+def test_what_may_change_a_number_is_told(tmp_path: pathlib.Path) -> None:
+    """By name, before and after, in one line; what the last session wrote counts."""
+    folder, prepared = folders.RunFolder(tmp_path), runs.prepare(config("seca", 4))
+    assert runs.session_changes(folder, prepared) == []
+    spec, now = prepared.built.env.spec, machine.session(jax.devices()[:1])
+    folders.add_session(folder, spec, now | {"seca": "0"})
+    folders.add_session(folder, spec, now)
+    assert runs.session_changes(folder, prepared) == []
+    folders.add_session(folder, spec, now | {"cores": 99, "seca": "0", "started": "earlier"})
+    [line] = runs.session_changes(folder, prepared)
+    assert line == (
+        "warning: not bit for bit the same as without the break: "
+        f'seca "0" -> "{package.__version__}"; cores 99 -> {now["cores"]}'
+    )

@@ -4,11 +4,18 @@ import json
 import pathlib
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from refusals import assert_refused, snapshot
 
 from seca import cli
+from seca.errors import UsageError
+from seca.host import machine
+from seca.runs.load import load
+from seca.truth import command
+from seca.truth.forks import LANES
+from seca.truth.rounds import DRAWN, EPISODES
 
 
 def audit(run: pathlib.Path, *options: object) -> None:
@@ -79,3 +86,56 @@ def test_a_run_that_judges_the_team_alone(
     shutil.copytree(copied_run, untrained)
     shutil.rmtree(untrained / "checkpoints")
     assert_refused(["audit", str(untrained)], ["`run`", "no latest checkpoint"], tmp_path, capsys)
+
+
+@pytest.mark.parametrize(
+    ("credits", "order", "words"),
+    [
+        (["luck"], None, "`credits` holds 'luck': choose among .*swept"),
+        (["swept", "independent", "swept"], None, "`credits` holds 'swept' twice"),
+        ([], "last", "`order` is 'last': choose one of .*random"),
+    ],
+)
+def test_names_are_looked_at_first(credits: list[str], order: str | None, words: str, tmp_path: pathlib.Path) -> None:
+    """Before there has to be a run."""
+    command.check_names(["swept", "independent"], "random")
+    with pytest.raises(UsageError, match=words):
+        command.audit_run(tmp_path / "gone", credits=credits, order=order)
+
+
+def test_progress_is_told_each_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is left follows from what was gained since the first call: an audit that is added to does not begin at 0."""
+    now = iter([0.0, 5.0, 12.0, 21.0, 22.0, 40.0])
+    tell = command._Lines(clock=lambda: next(now))
+    for share, steps in ((0.2, 100), (0.4, 600), (0.5, 700), (0.6, 4400), (0.6, 40_000)):
+        tell(share, steps)
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.splitlines() == [
+        "audit: 40 % | 50 forked env steps/s | about 36 s left",
+        "audit: 60 % | 200 forked env steps/s | about 22 s left",
+        "audit: 60 % | 1,000 forked env steps/s | about 40 s left",
+    ]
+
+
+def test_nothing_gained_says_nothing_of_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    now = iter([0.0, 10.0])
+    command._Lines(clock=lambda: next(now))(0.5, 100)
+    assert capsys.readouterr().err == "audit: 50 % | 10 forked env steps/s | about some time left\n"
+
+
+def test_an_audit_that_does_not_fit_is_not_begun(finished_run: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory for the method's claims, and for where the forks of all lanes stand, which one state and carry tell."""
+    run, before = load(finished_run), snapshot(finished_run)
+    shown = run.env.reset(jax.random.split(jax.random.key(0), 1)), run.algorithm.initial_carry(1)
+    needed = run.algorithm.memory(EPISODES) + sum(x.nbytes for x in jax.tree.leaves(shown)) * (DRAWN + 6 * LANES)
+    assert command.needed_bytes(run) == needed
+    for free in (None, needed):
+        monkeypatch.setattr(machine, "free_memory", lambda place, free=free: free)
+        command._check_memory(run, ())
+    monkeypatch.setattr(machine, "free_memory", lambda place: needed - 1)
+    with pytest.raises(UsageError, match="`run` is of matrix/focus-fire: auditing it needs about .* are free"):
+        command.audit_run(finished_run)
+    with pytest.raises(UsageError):  # Host devices share one memory.
+        monkeypatch.setattr(machine, "free_memory", lambda place: 2 * needed - 1)
+        command._check_memory(run, jax.devices()[:2])
+    assert snapshot(finished_run) == before
