@@ -95,7 +95,7 @@ def test_every_command_has_its_options_here() -> None:
     ]
     assert found == KINDS
     for kind in KINDS:
-        assert kind.__dataclass_params__.frozen, kind
+        assert vars(kind)["__dataclass_params__"].frozen, kind
 
 
 @pytest.mark.parametrize("kind", KINDS)

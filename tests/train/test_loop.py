@@ -156,24 +156,26 @@ class Script:
 
 
 def followed(script: Script, state: TrainState, clock: list[float] | None = None) -> TrainState:
-    """The loop to 200 env steps, with an evaluation each 100."""
+    """The loop to 200 env steps, with an evaluation each 150."""
     compiled: concurrent.futures.Future = concurrent.futures.Future()
     compiled.set_result(script)
     ticks = iter(clock or [0.0] * 20)
-    loop = LoopConfig(steps=200, runners=4, eval_interval=100, eval_episodes=2)
+    loop = LoopConfig(steps=200, runners=4, eval_interval=150, eval_episodes=2)
     return train(ENV, counting.watcher([]), state, loop, script, jax.devices()[:1], lambda: next(ticks), compiled)
 
 
 def test_what_happens_in_what_order() -> None:
-    """The untrained policy is judged, then each whose iteration crosses 100, then the last; all are handed on."""
+    """The untrained policy is judged, then each whose iteration crosses 150, then the last; all are handed on."""
     script = Script()
-    last = followed(script, init_state(counting.watcher([]), 0), [0.0, 2.0, 10.0, 14.0, 20.0, 21.0, 30.0, 38.0, 40.0, 45.0])
+    last = followed(
+        script, init_state(counting.watcher([]), 0), [0.0, 2.0, 10.0, 14.0, 20.0, 21.0, 30.0, 38.0, 40.0, 45.0]
+    )
     assert script.told == [
         ("eval", 0), ("judged", 0),
         ("train", 40), ("saved", 40),
         ("train", 80), ("saved", 80),
-        ("train", 120), ("eval", 120), ("judged", 120),
-        ("train", 160), ("saved", 160),
+        ("train", 120), ("saved", 120),
+        ("train", 160), ("eval", 160), ("judged", 160),
         ("train", 200), ("eval", 200), ("judged", 200),
     ]  # fmt: skip
     assert int(last.env_steps) == 200

@@ -43,7 +43,7 @@ def test_every_credit_is_beside_the_truth_it_claims(found: Audit) -> None:
         one = scores[name]
         assert axes.get_title() == f"{name}: explains {one.explained:.2f} ({one.low:.2f} to {one.high:.2f})"
         assert f"({('sequential', 'independent')[number]}, by forks)" in axes.get_ylabel()
-        [points] = [line for line in axes.lines if len(line.get_xdata()) == choice.sum()]
+        [points] = [line for line in axes.lines if np.size(line.get_xdata()) == choice.sum()]
         np.testing.assert_array_equal(points.get_xdata(), many.credits[name][choice])
         np.testing.assert_array_equal(points.get_ydata(), truth[:, number][choice])
 

@@ -67,6 +67,7 @@ def test_steps_are_drawn_from_the_episodes_of_the_round() -> None:
         keys = jax.random.split(round_keys(0, number)[0], EPISODES)
         episodes, _ = jax.jit(lambda keys: collect(run.env, run.algorithm, jnp.zeros(1), keys, jnp.uint32(0)))(keys)
         episode = drawn.battle - number * EPISODES
+        assert ((0 <= episode) & (episode < EPISODES)).all()
         assert len({*zip(episode.tolist(), drawn.time.tolist(), strict=True)}) == wanted == len(drawn.battle)
         at = episode, drawn.time
         assert np.asarray(episodes.valid)[at].all()
