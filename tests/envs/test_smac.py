@@ -47,7 +47,11 @@ def test_every_map_of_the_benchmark() -> None:
 
 @pytest.mark.parametrize(
     ("name", "options", "words"),
-    [("4m", {}, "one of 3m, 8m, .*; got '4m'"), ("3m", {"speed": 2}, "speed"), ("3m", {"opponent": "nobody"}, "nobody")],
+    [
+        ("4m", {}, "one of 3m, 8m, .*; got '4m'"),
+        ("3m", {"speed": 2}, "speed"),
+        ("3m", {"opponent": "nobody"}, "nobody"),
+    ],
 )
 def test_what_there_is_not(name: str, options: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
