@@ -29,8 +29,9 @@ def test_a_free_name_says_what_runs(tmp_path: pathlib.Path) -> None:
     assert folder.free_path(CONFIG) == pathlib.Path("runs/qmix-peak-seed7")
     (tmp_path / "qmix-peak-seed7").mkdir()
     (tmp_path / "qmix-peak-seed7-1").write_text("a file")
-    (tmp_path / "qmix-peak-seed7-3").mkdir()
-    assert folder.free_path(CONFIG, tmp_path) == tmp_path / "qmix-peak-seed7-2"
+    (tmp_path / "qmix-peak-seed7-2").mkdir()
+    (tmp_path / "qmix-peak-seed7-4").mkdir()
+    assert folder.free_path(CONFIG, tmp_path) == tmp_path / "qmix-peak-seed7-3"
     mine = dataclasses.replace(CONFIG, env="smac:some/where/mine.toml")
     assert folder.free_path(mine, tmp_path) == tmp_path / "qmix-mine.toml-seed7"
 
@@ -124,6 +125,8 @@ KNOWN = b'{"kind": "eval"}\n{"kind": "train"}\n'
         (KNOWN[:-1] + b" ", False),
         (KNOWN[:-1], False),
         (KNOWN.replace(b"eval", b"ev\nl"), False),
+        (KNOWN.replace(b"eval", b"ev"), False),
+        (b"\n" + KNOWN[:-1], False),
         (b"", False),
         (None, False),
     ],
