@@ -45,24 +45,25 @@ def make(map_name: str, own_step: bool = True) -> Env:
         scenario=scenarios[map_name], see_enemy_actions=True, walls_cause_death=True, attack_mode="closest"
     )
 
-    def show(state: Any, obs: dict, reward: jax.Array, done: jax.Array) -> TimeStep:
+    def show(state: Any, obs: dict, reward: jax.Array, done: jax.Array) -> dict[str, Any]:
+        """Of one battle; a `TimeStep` is of several."""
         avail = env.get_avail_actions(state)
-        return TimeStep(
-            obs=jnp.stack([obs[agent] for agent in env.agents]),
-            state=obs["world_state"],
-            avail=jnp.stack([avail[agent] for agent in env.agents]).astype(bool),
-            reward=reward,
-            terminated=done,
-            truncated=jnp.zeros_like(done),
-            info={},
-        )
+        return {
+            "obs": jnp.stack([obs[agent] for agent in env.agents]),
+            "state": obs["world_state"],
+            "avail": jnp.stack([avail[agent] for agent in env.agents]).astype(bool),
+            "reward": reward,
+            "terminated": done,
+            "truncated": jnp.zeros_like(done),
+            "info": {},
+        }
 
-    def reset_one(key: jax.Array) -> tuple[Any, TimeStep]:
+    def reset_one(key: jax.Array) -> tuple[Any, dict[str, Any]]:
         start_key, play_key = jax.random.split(key)
         obs, state = env.reset(start_key)
         return (state, play_key), show(state, obs, jnp.float32(0.0), jnp.bool_(False))
 
-    def step_one(carry: Any, actions: jax.Array) -> tuple[Any, TimeStep]:
+    def step_one(carry: Any, actions: jax.Array) -> tuple[Any, dict[str, Any]]:
         state, key = carry
         key, step_key = jax.random.split(key)
         take = env.step if own_step else env.step_env
@@ -70,14 +71,22 @@ def make(map_name: str, own_step: bool = True) -> Env:
         over = done["__all__"] & (not own_step)
         return (state, key), show(state, obs, reward[env.agents[0]], over)
 
+    def reset(keys: jax.Array) -> tuple[Any, TimeStep]:
+        carry, shown = jax.vmap(reset_one)(keys)
+        return carry, TimeStep(**shown)
+
+    def step(carry: Any, actions: jax.Array) -> tuple[Any, TimeStep]:
+        carry, shown = jax.vmap(step_one)(carry, actions)
+        return carry, TimeStep(**shown)
+
     _, first = jax.eval_shape(reset_one, jax.random.key(0))
     spec = EnvSpec(
         id=f"smax{'' if own_step else '_best'}/{map_name}",
         version="jaxmarl",
         n_agents=env.num_agents,
-        n_actions=first.avail.shape[-1],
-        obs_size=first.obs.shape[-1],
-        state_size=first.state.shape[-1],
+        n_actions=first["avail"].shape[-1],
+        obs_size=first["obs"].shape[-1],
+        state_size=first["state"].shape[-1],
         episode_limit=env.max_steps,
     )
-    return Env(spec, jax.vmap(reset_one), jax.vmap(step_one))
+    return Env(spec, reset, step)

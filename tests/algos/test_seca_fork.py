@@ -11,6 +11,7 @@ from sizes import small
 
 from seca.algos import seca
 from seca.algos.base import Algorithm, Forking
+from seca.algos.seca_fork import SecaForkConfig, held
 from seca.presets import build
 from seca.types import Episodes, PyTree
 
@@ -94,3 +95,13 @@ def test_another_credit_is_refused(credit: str) -> None:
     """Forks find Eq. 5, so what the critic says of other steps has to be an estimate of it."""
     with pytest.raises(ValueError, match=f"`credit` is {credit}; forks find .*: choose swept, exact, monte_carlo"):
         build("seca-fork", SPEC, dataclasses.replace(small("seca-fork"), credit=credit))
+
+
+def test_what_forks_take_counts_as_memory() -> None:
+    """Twice the lanes, once more their share of it; nothing less than SeCA's own."""
+    own, other = built("seca").memory(6), built("seca-fork").memory(6)
+    config = SecaForkConfig(fork_every=4, fork_lanes=64)
+    assert other > own
+    step = SPEC.n_agents * (SPEC.obs_size + 3 * SPEC.n_actions + config.actor_hidden) + SPEC.state_size
+    more = held(6, SPEC, dataclasses.replace(config, fork_lanes=128)) - held(6, SPEC, config)
+    assert more == 4 * 3 * (3 * step * 64)  # Of 6 episodes one in 2 is forked: 4 does not divide them.

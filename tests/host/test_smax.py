@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 
@@ -55,8 +54,6 @@ class Battle:
 @pytest.fixture(name="library")
 def library_fixture(monkeypatch: pytest.MonkeyPatch) -> list[Battle]:
     """Stands for JaxMARL. What was made of it."""
-    # `make` fills a TimeStep for one battle and maps over them: shapes fit the signatures only from outside.
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     made: list[Battle] = []
 
     def battle(**options: Any) -> Battle:
