@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from seca import files
+from seca.algos.seca import SecaConfig
 from seca.credit.base import Credit
 from seca.credit.base import Kind as TruthKind
 from seca.credit.named import CREDITS
 from seca.errors import UsageError, refusing
 from seca.host import machine
-from seca.order.base import GradientOrder, Order
+from seca.order.base import Order
 from seca.order.named import ORDERS
 from seca.runs import folder as folders
 from seca.runs.load import Kind, LoadedRun, load
@@ -81,9 +82,9 @@ def check_names(credits: Sequence[str], order: str | None) -> None:
 
 def _credits(run: LoadedRun, names: Sequence[str]) -> list[Credit]:
     """Credits by name, with the numbers of samples and orders that the run would use."""
-    spec, config, made = run.env.spec, run.config.algorithm, []
+    spec, config, made = run.env.spec, _judging(run), []
     for name in names:
-        credit = CREDITS[name](getattr(config, "credit_samples", 8), getattr(config, "credit_orders", 8))
+        credit = CREDITS[name](config.credit_samples, config.credit_orders)
         credit.check(spec.n_agents, spec.n_actions)
         made.append(credit)
     return made
@@ -93,7 +94,12 @@ def _order(run: LoadedRun, name: str | None) -> Order | None:
     """An order by name, with the options of the run's."""
     if name is None:
         return None
-    return ORDERS[name](getattr(run.config.algorithm, "path", GradientOrder()))
+    return ORDERS[name](_judging(run).path)
+
+
+def _judging(run: LoadedRun) -> SecaConfig:
+    """Options of credits and orders: the run's, or the defaults where its method has none."""
+    return run.config.algorithm if isinstance(run.config.algorithm, SecaConfig) else SecaConfig()
 
 
 def needed_bytes(run: LoadedRun) -> int:
