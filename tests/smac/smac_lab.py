@@ -1,13 +1,15 @@
 """Small battles set up by hand, run loop by loop."""
 
+import contextlib
 import functools
+from collections.abc import Iterator
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seca.smac import actions, combat, scenario, state, tick
+from seca.smac import actions, combat, movement, scenario, state, tick
 from seca.smac.opponent import SCRIPTED, Opponent
 
 CALM = scenario.Options(jitter=False)
@@ -74,3 +76,61 @@ def plan(*rows: list[int], repeat: int = 1) -> jax.Array:
 def body(battle: state.Battle) -> np.ndarray:
     """Health and shield of each unit, `[..., units, batch]`."""
     return np.asarray(battle.units.health) + np.asarray(battle.units.shield)
+
+
+def field_at(allies: list[str], enemies: list[str], terrain: str | dict, at: tuple[float, float] = (16.0, 16.0)):
+    """A scenario of these units on some terrain; they are set where they are wanted later."""
+    teams = {
+        "allies": [{"unit": unit, "count": 1, "at": at} for unit in allies],
+        "enemies": [{"unit": unit, "count": 1, "at": at} for unit in enemies],
+    }
+    rest = {"limit": 10_000, "ally_race": "P", "enemy_race": "P", "attack": {"point": at}, "terrain": terrain}
+    return scenario.build("lab", teams | rest | {"types": list(dict.fromkeys(allies))})
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def stroll(battlefield, battle, loops):
+    """Walk to where the orders say; return the end and the way walked, `[batch]`."""
+
+    def loop(carry, _):
+        battle, way = carry
+        after = movement.walk(battlefield, movement.plan(battlefield, battle))
+        step = jnp.hypot(after.units.x - battle.units.x, after.units.y - battle.units.y)
+        return (after, way + step[0]), None
+
+    return jax.lax.scan(loop, (battle, jnp.zeros(battle.steps.shape)), None, length=loops)[0]
+
+
+def walkers(battlefield, start, goal):
+    """The first ally on its way from `start` to `goal` (`[batch, 2]`), everybody else dead."""
+    battle = state.spawn(battlefield, jnp.zeros(len(start), jnp.uint32))
+    return eqx.tree_at(
+        lambda b: (b.units.x, b.units.y, b.units.health, b.orders.goal_x, b.orders.goal_y, b.orders.walking),
+        battle,
+        (
+            battle.units.x.at[0].set(start[:, 0]),
+            battle.units.y.at[0].set(start[:, 1]),
+            battle.units.health.at[1:].set(0.0),
+            battle.orders.goal_x.at[0].set(goal[:, 0]),
+            battle.orders.goal_y.at[0].set(goal[:, 1]),
+            battle.orders.walking.at[0].set(True),
+        ),
+    )
+
+
+@contextlib.contextmanager
+def flags(**values: object) -> Iterator[None]:
+    """These flags of JAX, without their `jax_`, as a user's environment may set them."""
+    before = {name: getattr(jax.config, f"jax_{name}") for name in values}
+    for name, value in values.items():
+        jax.config.update(f"jax_{name}", value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(f"jax_{name}", value)
+
+
+def same(left, right) -> bool:
+    """Whether all arrays are equal."""
+    return all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True))

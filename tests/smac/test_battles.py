@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import smac_lab
 from tiers import cases
 
 from seca.envs import smac
 from seca.host import throughput
-from seca.presets import PRESETS, build
 from seca.smac import movement, opponent, reward, scenario, scripts, state, tick
 
 
@@ -40,10 +40,6 @@ def player(name: str):
         return carry, jax.tree.map(lambda *x: np.stack(x), *rows)
 
     return env, play
-
-
-def same(left, right) -> bool:
-    return all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True))
 
 
 AS_SHIPPED = ("3m", "2s3z", "MMM2", "corridor")
@@ -108,11 +104,11 @@ def test_battles_depend_on_their_own_key_only(name):
     _, play = player(name)
     keys = jax.random.split(jax.random.key(2), 32)
     whole = play(keys, 60)[1]
-    assert same(whole, play(keys, 60)[1])
+    assert smac_lab.same(whole, play(keys, 60)[1])
     units, shown = whole
     part_units, part_shown = play(keys[:16], 60)[1]
-    assert same(jax.tree.map(lambda x: x[..., :16], units), part_units)
-    assert same(jax.tree.map(lambda x: x[:, :16], shown), part_shown)
+    assert smac_lab.same(jax.tree.map(lambda x: x[..., :16], units), part_units)
+    assert smac_lab.same(jax.tree.map(lambda x: x[:, :16], shown), part_shown)
     alone_units, alone_shown = play(keys[:1], 5)[1]
     first = jax.tree.map(lambda x: x[:5, ..., :1], units), jax.tree.map(lambda x: x[:5, :1], shown)
     pairs = zip(jax.tree.leaves(first), jax.tree.leaves((alone_units, alone_shown)), strict=True)
@@ -120,69 +116,6 @@ def test_battles_depend_on_their_own_key_only(name):
         tolerance = 1e-3 if jnp.issubdtype(alone.dtype, jnp.floating) else 0
         np.testing.assert_allclose(np.asarray(alone), np.asarray(batched), rtol=0, atol=tolerance)
     assert np.unique(np.concatenate([units.x[-1], units.y[-1]]), axis=1).shape[1] > 16
-
-
-def test_no_silent_promotion():
-    """Dtypes and ranks never mix by themselves, whatever is shown."""
-    flags = (
-        "obs_last_action",
-        "obs_pathing_grid",
-        "obs_terrain_height",
-        "obs_timestep_number",
-        "state_timestep_number",
-    )
-    env = smac.make("2s3z", reward_only_positive=False, **dict.fromkeys(flags, True))
-
-    def two_steps(keys):
-        battle, _ = env.reset(keys)
-        return env.step(battle, jnp.zeros((4, 5), jnp.int32))
-
-    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
-        shown = jax.eval_shape(two_steps, jax.random.split(jax.random.key(0), 4))[1]
-    assert shown.obs.shape == (4, 5, env.spec.obs_size) and shown.obs.dtype == jnp.float32
-
-
-def test_observations_can_be_the_state():
-    """With `obs_instead_of_state` the state is all observations in a row: no agent rows lead it, and Qatten says so."""
-    env = smac.make("2s3z", obs_instead_of_state=True)
-    _, shown = jax.jit(env.reset)(jax.random.split(jax.random.key(0), 2))
-    assert shown.obs.any()
-    np.testing.assert_array_equal(shown.state, shown.obs.reshape(2, -1))
-    assert env.spec.state_size == 5 * env.spec.obs_size
-    assert (env.spec.ally_features, smac.make("2s3z").spec.ally_features) == (0, 7)
-    with pytest.raises(ValueError, match="Qatten reads each agent's features .* without `obs_instead_of_state`"):
-        build("qatten", env.spec, PRESETS["qatten"].config)
-
-
-@pytest.mark.slow
-def test_time_limit_truncates():
-    """Standing still in peace until the limit ends in truncation, not termination."""
-    env, _ = player("3m")
-    battle, shown = env.reset(jax.random.split(jax.random.key(0), 2))
-    corner = jnp.asarray([[28.0], [28.0], [28.0]]), jnp.asarray([[8.0], [9.0], [10.0]])
-    battle = eqx.tree_at(
-        lambda b: (b.units.x, b.units.y, b.steps),
-        battle,
-        (battle.units.x.at[:3].set(corner[0]), battle.units.y.at[:3].set(corner[1]), battle.steps + 58),
-    )
-    step = jax.jit(env.step)
-    for expected in (False, True, True):
-        battle, shown = step(battle, jnp.ones((2, 3), jnp.int32))
-        assert (shown.truncated == expected).all() and not shown.terminated.any() and not shown.info["won"].any()
-    assert (battle.steps == 60).all()
-
-
-def test_unavailable_actions():
-    """An unavailable action of a living agent is stop, of a dead one nothing; both are remembered as asked."""
-    env, _ = player("3m")
-    battle, _ = env.reset(jax.random.split(jax.random.key(0), 1))
-    dead = eqx.tree_at(lambda b: b.units.health, battle, battle.units.health.at[0].set(0.0))
-    step = jax.jit(env.step)
-    asked, _ = step(dead, jnp.asarray([[2, 8, 0]]))
-    legal, shown = step(dead, jnp.asarray([[0, 1, 1]]))
-    assert same(asked.units, legal.units)
-    assert asked.last_action[:, 0].tolist() == [2, 8, 0]
-    assert shown.avail[0, 0].tolist() == [True] + [False] * 8 and shown.info["dead_allies"][0] == 1
 
 
 @pytest.mark.parametrize("name", cases(["3m", "8m", "2s3z"], "2s3z", slow=True))

@@ -1,23 +1,20 @@
 """JAX's flags change nothing: not 64-bit numbers, not the ambient generator, not how strict promotion is."""
 
-import contextlib
 import dataclasses
-import functools
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import smac_lab
 from tiers import cases
 
 from seca.envs import registry
 from seca.smac import policy, scenario, scripts, simulator
-from seca.smac.actions import whole
 from seca.smac.views.battle import SingleBattle
 from seca.smac.views.jaxmarl import SmacJaxEnv
 from seca.types import PyTree
@@ -58,19 +55,6 @@ def _played(battles, n_agents: int, action_dtype=jnp.int32) -> tuple[dict, dict,
     return first, after, str(program)
 
 
-@contextlib.contextmanager
-def _flags(**values: object) -> Iterator[None]:
-    """These flags of JAX, without their `jax_`, as a user's environment may set them."""
-    before = {name: getattr(jax.config, f"jax_{name}") for name in values}
-    for name, value in values.items():
-        jax.config.update(f"jax_{name}", value)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            jax.config.update(f"jax_{name}", value)
-
-
 STRICT = {"numpy_rank_promotion": "raise", "numpy_dtype_promotion": "strict"}
 
 
@@ -78,7 +62,7 @@ def _check(battles, n_agents: int) -> None:
     """With 64-bit numbers: the dtypes there are without, from the first step on, and no array of 64 bits inside."""
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2))
     usual = _dtypes(jax.eval_shape(battles.reset, keys))
-    with _flags(enable_x64=True, **STRICT):
+    with smac_lab.flags(enable_x64=True, **STRICT):
         first, after, program = _played(battles, n_agents)
     assert first == after == usual
     assert not WIDE.search(program)
@@ -108,7 +92,7 @@ def test_64_bit_numbers_and_policies_matrix_games_and_jaxmarl():
     """Whatever a policy returns, 64 bits or not, orders are what they were."""
     battles = _policy_battles()
     first, after, _ = _played(battles, 3)
-    with _flags(enable_x64=True, **STRICT):
+    with smac_lab.flags(enable_x64=True, **STRICT):
         assert _played(battles, 3)[:2] == (first, after)
     assert first == after
     for name in ("matrix/focus-fire", "matrix/qtran", "matrix/additive"):
@@ -124,7 +108,7 @@ def test_64_bit_numbers_and_policies_matrix_games_and_jaxmarl():
 
     actions = dict.fromkeys(env.agents, jax.ShapeDtypeStruct((), jnp.int32))
     usual = jax.eval_shape(steps, key, actions)
-    with _flags(enable_x64=True, **STRICT):
+    with smac_lab.flags(enable_x64=True, **STRICT):
         assert _dtypes(jax.eval_shape(steps, key, actions)) == _dtypes(usual)
     assert _dtypes(usual[0]) == _dtypes(usual[1])
 
@@ -144,7 +128,7 @@ def _frames(steps: int) -> list[dict]:
 
 def test_the_views_play_the_same_battles_under_any_flags():
     usual = _frames(24)
-    with _flags(**HOSTILE):
+    with smac_lab.flags(**HOSTILE):
         flagged = _frames(24)
     jax.tree.map(np.testing.assert_array_equal, flagged, usual)
     assert jax.tree.map(np.result_type, flagged) == jax.tree.map(np.result_type, usual)
@@ -170,32 +154,10 @@ def test_64_bit_numbers_change_no_number(map_name, usual_programs):
 
     keys = jax.random.split(jax.random.key(0), 2)
     usual = jax.jit(whole)(keys)
-    with _flags(enable_x64=True):
+    with smac_lab.flags(enable_x64=True):
         wide = jax.jit(whole)(keys)
     jax.tree.map(np.testing.assert_array_equal, wide, usual)
     assert _dtypes(wide) == _dtypes(usual)
-
-
-def test_actions_of_any_integer_dtype_and_no_other():
-    """Values cannot be read in a compiled step, dtypes can; what is too large for int32 is no other action."""
-    for dtype in (np.int8, np.uint8, np.uint32):
-        assert whole(jnp.array([3, 100], dtype)).dtype == jnp.int32
-    with _flags(enable_x64=True):
-        top = np.iinfo(np.int32)
-        np.testing.assert_array_equal(whole(jnp.array([2**32 + 1, -(2**40), 7])), [top.max, top.min, 7])
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2))
-    for env in (simulator.make("3m"), registry.make("matrix/additive")):
-        state, _ = jax.eval_shape(env.reset, keys)
-        for dtype in (jnp.float32, bool):
-            with pytest.raises(ValueError, match="`actions` must be whole numbers, of an integer dtype; got (fl|bo)"):
-                jax.eval_shape(env.step, state, jax.ShapeDtypeStruct((2, 3), dtype))
-    env = SmacJaxEnv("3m")
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    _, state = jax.eval_shape(env.reset, key)
-    actions = dict.fromkeys(env.agents, 1) | {"agent_1": 1.9}
-    for call in (env.step, env.step_env):
-        with pytest.raises(ValueError, match="`actions` of `agent_1` must be whole numbers, of an integer dtype; got"):
-            jax.eval_shape(functools.partial(call, actions=actions), key, state)
 
 
 CHANGES_NOTHING = """

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import heapq
 
 import equinox as eqx
 import jax
@@ -13,134 +12,15 @@ import smac_lab
 from tiers import cases
 
 from seca.host import throughput
-from seca.smac import actions, combat, movement, opponent, paths, scenario, state, tick
+from seca.smac import actions, combat, movement, opponent, scenario, state, tick
 
 STOP, NORTH, SOUTH, EAST, WEST, FIRST = range(1, 7)
-TERRAINS = scenario.read_data("maps")["terrains"]
-WALLED = [name for name in TERRAINS if name not in ("simple", "open")]
 OPEN_GROUND = {"rows": ["_" * 32] * 32}
-
-
-def field(allies: list[str], enemies: list[str], terrain: str | dict, at: tuple[float, float] = (16.0, 16.0)):
-    """A scenario of these units on some terrain; they are set where they are wanted later."""
-    teams = {
-        "allies": [{"unit": unit, "count": 1, "at": at} for unit in allies],
-        "enemies": [{"unit": unit, "count": 1, "at": at} for unit in enemies],
-    }
-    rest = {"limit": 10_000, "ally_race": "P", "enemy_race": "P", "attack": {"point": at}, "terrain": terrain}
-    return scenario.build("lab", teams | rest | {"types": list(dict.fromkeys(allies))})
-
-
-def octile(walkable: np.ndarray, start: tuple[int, int]) -> np.ndarray:
-    """Slow twin: lengths of the shortest ways over the eight neighbours, never across a corner (Dijkstra)."""
-    length = np.full(walkable.shape, np.inf)
-    length[start] = 0.0
-    queue = [(0.0, start)]
-    while queue:
-        so_far, (x, y) = heapq.heappop(queue)
-        if so_far > length[x, y]:
-            continue
-        for dx, dy in np.ndindex(3, 3):
-            to = (x + dx - 1, y + dy - 1)
-            if to == (x, y) or not all(0 <= t < 32 for t in to):
-                continue
-            if not (walkable[to] and walkable[to[0], y] and walkable[x, to[1]]):
-                continue
-            total = so_far + float(np.hypot(dx - 1, dy - 1))
-            if total < length[to]:
-                length[to] = total
-                heapq.heappush(queue, (total, to))
-    return length
-
-
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def stroll(battlefield, battle, loops):
-    """Walk to where the orders say; return the end and the way walked, `[batch]`."""
-
-    def loop(carry, _):
-        battle, way = carry
-        after = movement.walk(battlefield, movement.plan(battlefield, battle))
-        step = jnp.hypot(after.units.x - battle.units.x, after.units.y - battle.units.y)
-        return (after, way + step[0]), None
-
-    return jax.lax.scan(loop, (battle, jnp.zeros(battle.steps.shape)), None, length=loops)[0]
-
-
-def walkers(battlefield, start, goal):
-    """The first ally on its way from `start` to `goal` (`[batch, 2]`), everybody else dead."""
-    battle = state.spawn(battlefield, jnp.zeros(len(start), jnp.uint32))
-    return eqx.tree_at(
-        lambda b: (b.units.x, b.units.y, b.units.health, b.orders.goal_x, b.orders.goal_y, b.orders.walking),
-        battle,
-        (
-            battle.units.x.at[0].set(start[:, 0]),
-            battle.units.y.at[0].set(start[:, 1]),
-            battle.units.health.at[1:].set(0.0),
-            battle.orders.goal_x.at[0].set(goal[:, 0]),
-            battle.orders.goal_y.at[0].set(goal[:, 1]),
-            battle.orders.walking.at[0].set(True),
-        ),
-    )
-
-
-def rough_ground() -> dict:
-    """Rows of somebody else's terrain: one cell in eight blocked, and what they cut off."""
-    walkable = np.random.default_rng(1).random((32, 32)) > 0.125
-    walkable &= np.isfinite(octile(walkable, tuple(np.argwhere(walkable)[300])))
-    return {"rows": ["".join("_" if cell else "X" for cell in row) for row in walkable.T[::-1]]}
-
-
-@pytest.mark.parametrize("name", cases([*WALLED, "rough"], "corridor", "rough"))
-def test_ways_lead_everywhere(name):
-    """From any point to any other in time, and no longer than over the cells' centres."""
-    terrain = rough_ground() if name == "rough" else name
-    walkable, _ = scenario.read_terrain(terrain if isinstance(terrain, dict) else TERRAINS[name])
-    cells = np.argwhere(walkable)
-    battlefield = field(["zergling"], ["zergling"], terrain, tuple(cells[len(cells) // 2] + 0.5))
-    rng = np.random.default_rng(2)
-    starts = cells[rng.integers(len(cells), size=12)]
-    length = np.concatenate([octile(walkable, tuple(start))[tuple(cells.T)] for start in starts])
-    start = np.repeat(starts, len(cells), axis=0) + rng.uniform(0.01, 0.99, (length.size, 2))
-    goal = np.tile(cells, (12, 1)) + rng.uniform(0.01, 0.99, (length.size, 2))
-    end, way = stroll(battlefield, walkers(battlefield, jnp.float32(start), jnp.float32(goal)), 400)
-    x, y = np.asarray(end.units.x)[0], np.asarray(end.units.y)[0]
-    assert walkable[x.astype(int), y.astype(int)].all()
-    assert np.hypot(x - goal[:, 0], y - goal[:, 1]).max() < 1e-3
-    # From and to the centres of the outer cells it is at most two half diagonals more.
-    assert (np.asarray(way) - length).max() < 2 * np.sqrt(0.5) + 0.1
-    assert (np.asarray(way) - length).mean() < 0.0
-
-
-def test_only_corners_need_ways():
-    """Rectangles need no table; a terrain of many corners has more way-points than fit in a byte."""
-    for name in ("simple", "open"):
-        assert paths.find(scenario.read_terrain(TERRAINS[name])[0]) is None
-    assert paths.find(np.ones((32, 32), bool)) is None
-    found = {name: paths.find(scenario.read_terrain(TERRAINS[name])[0]) for name in WALLED}
-    for ways in found.values():
-        assert ways is not None and ways.via.dtype == np.uint8 and ways.via.nbytes < 2**18
-    assert paths.find(scenario.read_terrain(TERRAINS["ravine"])[0]) is found["ravine"]
-    pillars = np.ones((32, 32), bool)
-    pillars[1:31:3, 1:31:3] = False
-    many = paths.find(pillars)
-    assert many is not None and many.via.dtype == np.uint16
-
-
-def test_goals_in_walls_and_behind_them():
-    """A goal in the wall is approached from the side one is on; one that cannot be reached, as near as can be."""
-    battlefield = field(["zergling"], ["zergling"], "ravine", (16.0, 9.0))
-    start = jnp.float32([[16.3, 10.9], [16.3, 14.9], [16.3, 10.9], [16.3, 10.9]])
-    goal = jnp.float32([[16.3, 12.4], [16.3, 12.6], [16.3, 31.0], [18.3, 12.9]])
-    end, _ = stroll(battlefield, walkers(battlefield, start, goal), 300)
-    x, y = np.asarray(end.units.x)[0], np.asarray(end.units.y)[0]
-    assert 11.7 < y[0] < 12 and 13 <= y[1] < 13.3  # At most a step is missing: it would end in the wall.
-    assert y[2] > 19.7 and abs(x[2] - 16.3) < 1.0  # Round the wall, to the upper rim.
-    assert abs(x[3] - 18.3) < 0.2 and 11.7 < y[3] < 12
 
 
 def test_layers():
     """Colossi and medivacs pass over zerglings without touching them, but not over their own kind."""
-    battlefield = field(["colossus"] * 2 + ["medivac"] * 2, ["zergling"] * 2, OPEN_GROUND)
+    battlefield = smac_lab.field_at(["colossus"] * 2 + ["medivac"] * 2, ["zergling"] * 2, OPEN_GROUND)
     below, ahead = np.array([12, 30]), np.array([30, 12])  # In the first battle zerglings, in the second their kind.
     battle = smac_lab.at(
         battlefield,
@@ -160,7 +40,7 @@ def test_layers():
 def test_colossus_crosses_the_wall_by_momentum():
     """Section 9: at (16, 14), south is allowed and ends inside the wall at 12.875; south again leads out of it."""
     walk = smac_lab.plan([SOUTH, STOP], repeat=3)
-    battlefield = field(["colossus", "zergling"], ["zergling"], "ravine", (16.0, 9.0))
+    battlefield = smac_lab.field_at(["colossus", "zergling"], ["zergling"], "ravine", (16.0, 9.0))
     battle = smac_lab.at(battlefield, [(16, 14), (20, 14), (4, 20)], smac_lab.PASSIVE)
     _, seen = smac_lab.run(battlefield, smac_lab.PASSIVE, battle, walk)
     np.testing.assert_allclose(np.asarray(seen.units.y)[[7, 15, 23], 0, 0], [12.875, 11.75, 10.625], atol=1e-3)
@@ -171,7 +51,7 @@ def test_colossus_crosses_the_wall_by_momentum():
 
 def test_medivac_gathers_speed():
     """It accelerates by 2.3125 / 256 per loop and loop to 1.375 a step, in any direction, and stops at once."""
-    battlefield = field(["medivac"], ["zergling"], OPEN_GROUND)
+    battlefield = smac_lab.field_at(["medivac"], ["zergling"], OPEN_GROUND)
     battle = smac_lab.at(battlefield, [(6, 16), (30, 30)], smac_lab.PASSIVE)
     program = smac_lab.plan([EAST], [EAST], [EAST], [EAST], [NORTH], [STOP])
     _, seen = smac_lab.run(battlefield, smac_lab.PASSIVE, battle, program)
@@ -185,7 +65,7 @@ def test_medivac_gathers_speed():
 
 def test_crawlers_stay_where_they_are():
     """Nothing pushes a spine crawler, standing in it or walking into it; who stands in it is pushed out."""
-    battlefield = field(["stalker"], ["spine_crawler"], "pentagon", (14.0, 16.0))
+    battlefield = smac_lab.field_at(["stalker"], ["spine_crawler"], "pentagon", (14.0, 16.0))
     for place, action in (((13.0, 16.0), STOP), ((12.0, 16.1), EAST)):
         battle = smac_lab.at(battlefield, [place, (14, 16)], smac_lab.PASSIVE)
         end, seen = smac_lab.run(battlefield, smac_lab.PASSIVE, battle, smac_lab.plan([action], repeat=4))
@@ -207,7 +87,7 @@ def test_zerglings_surround(terrain):
     Over 24 directions; those in front stand where they arrive, and leave gaps of less than a zergling. In one or two
     directions rounding on another machine may leave five.
     """
-    battlefield = field(["zealot"], ["zergling"] * 8, terrain)
+    battlefield = smac_lab.field_at(["zealot"], ["zergling"] * 8, terrain)
     battlefield = dataclasses.replace(battlefield, health_max=battlefield.health_max * 50)
     angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     place = [(np.full(24, 16.0), np.full(24, 16.0))]
@@ -229,7 +109,7 @@ def test_a_choke_holds():
     """12.9: six zealots abreast in the corridor's choke face fewer zerglings each than in the open, three at most."""
     met = {}
     for terrain in ("corridor", "simple"):
-        battlefield = field(["zealot"] * 6, ["zergling"] * 24, terrain, (13.0, 15.0))
+        battlefield = smac_lab.field_at(["zealot"] * 6, ["zergling"] * 24, terrain, (13.0, 15.0))
         battlefield = dataclasses.replace(battlefield, health_max=battlefield.health_max * 50)
         line = [(11.1 + 0.76 * k, 12.6) for k in range(6)]
         swarm = [(15.0 + 0.8 * (k % 6), 15.5 + 0.8 * (k // 6)) for k in range(24)]
@@ -258,8 +138,8 @@ def test_zerglings_take_the_ramps():
     assert 6.5 <= contact / 16 <= 9.0
     assert biting[contact + 160 :].sum(axis=1).max() >= 10
     start = jnp.float32([[16.0, 9.0]])
-    alone = field(["zergling"], ["colossus"], "ravine", (16.0, 9.0))
-    _, way = stroll(alone, walkers(alone, start, jnp.float32([[16.0, 16.0]])), 300)
+    alone = smac_lab.field_at(["zergling"], ["colossus"], "ravine", (16.0, 9.0))
+    _, way = smac_lab.stroll(alone, smac_lab.walkers(alone, start, jnp.float32([[16.0, 16.0]])), 300)
     assert 22 <= float(way[0]) - 1.475 <= 26
 
 
@@ -310,7 +190,7 @@ def watch(battlefield, steps, seed):
 @pytest.mark.parametrize("terrain", ["simple", "octagon"])
 def test_chance_decides_on_the_side(terrain):
     """What is dead ahead is passed on the side drawn for the walker, in the open as where it is tight."""
-    battlefield = field(["zealot", "zealot"], ["zealot"], terrain)
+    battlefield = smac_lab.field_at(["zealot", "zealot"], ["zealot"], terrain)
     assert movement.is_tight(battlefield) == (terrain == "octagon")
     battle = smac_lab.at(battlefield, [(15.2, 16), (16, 16), (25, 16)], smac_lab.PASSIVE, seeds=2)
     orders = [battle.orders.goal_x.at[0].set(20.0), battle.orders.walking.at[0].set(True)]
@@ -352,3 +232,38 @@ def test_steps_fit_in_a_word():
     np.testing.assert_array_equal(again, side)
     np.testing.assert_allclose(jnp.stack([vx, vy]), jnp.stack([step_x, step_y]), atol=0.2 / 600)
     np.testing.assert_array_equal(movement._pack(inverse, (vx, vy, again)), word)
+
+
+def test_one_step_of_movement(duel, marines):
+    """12.1: a stalker walks 1.477 in a step and a marine 1.125, in each direction."""
+    for field, enemy, length in ((duel, (28, 8), 1.4766), (marines, (28, 8), 1.125)):
+        spots = [(15, 16), (15, 10), enemy][-field.n_units :]
+        battle = smac_lab.at(field, spots, smac_lab.PASSIVE)
+        for action, (dx, dy) in zip((NORTH, SOUTH, EAST, WEST), actions.DIRECTIONS, strict=True):
+            end, _ = smac_lab.run(field, smac_lab.PASSIVE, battle, smac_lab.plan([action] * field.n_agents))
+            moved = np.array([end.units.x[0, 0] - battle.units.x[0, 0], end.units.y[0, 0] - battle.units.y[0, 0]])
+            np.testing.assert_allclose(moved, length * np.array([dx, dy]), atol=0.01)
+
+
+def test_zealots_surround():
+    """Melee units do not queue: eight zealots on a standing one get to at least five places around it in 5 seconds."""
+    field = smac_lab.field(["zealot"], ["zealot"] * 8)
+    field = dataclasses.replace(field, health_max=field.health_max * 50)
+    starts = [(16.0 + 0.8 * (k % 2), 13.2 + 0.8 * (k // 2)) for k in range(8)]
+    battle = smac_lab.at(field, [(9, 16), *starts])
+    _, seen = smac_lab.run(field, smac_lab.SCRIPTED, battle, smac_lab.plan([STOP], repeat=20))
+    dx, dy = seen.units.x[:, 1:, 0] - seen.units.x[:, :1, 0], seen.units.y[:, 1:, 0] - seen.units.y[:, :1, 0]
+    biting = (np.hypot(dx, dy) - 1.0 <= 0.1 + 1e-4).sum(axis=1)
+    contact = int(np.argmax(biting > 0))
+    assert biting[contact + 80] >= 5
+
+
+def test_a_medivac_takes_its_time_to_speed_up(patrol):
+    """Facts 7a: 2.3125 per second squared up to 2.75; ground units are at full speed at once."""
+    battle = smac_lab.at(patrol, [(5, 16), (5, 12), (5, 20), (28, 8), (28, 9), (28, 10)], smac_lab.PASSIVE)
+    _, seen = smac_lab.run(patrol, smac_lab.PASSIVE, battle, smac_lab.plan([4, 4, 4], repeat=5))
+    x = np.asarray(seen.units.x)[:, :3, 0]
+    v = np.diff(x, axis=0, prepend=np.full((1, 3), 5.0)) * 16
+    np.testing.assert_allclose(v[:8, :2], 2.25, atol=1e-3)
+    np.testing.assert_allclose(np.diff(v[:19, 2]) * 16, 2.3125, atol=0.01)
+    assert v[:, 2].max() == pytest.approx(2.75, abs=1e-3)

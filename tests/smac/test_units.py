@@ -9,15 +9,9 @@ import numpy as np
 import pytest
 import smac_lab
 
-from seca.smac import actions, combat, reward, scenario
+from seca.smac import combat, scenario
 
 STOP, FIRST = 1, 6
-
-
-@pytest.fixture(scope="module")
-def patrol():
-    """Marine, marauder and medivac against marines far away."""
-    return smac_lab.field(["marine", "marauder", "medivac"], ["marine", "marine", "marine"], medivac_rule=True)
 
 
 def test_healing(patrol):
@@ -46,46 +40,6 @@ def test_energy_runs_out(patrol):
     grown = gains[pause:].sum() * 0.33 / ((len(gains) - pause) / 16)
     assert grown == pytest.approx(0.5625, abs=0.02)
     assert (np.asarray(seen.units.energy)[:, 2, 0] >= 0).all()
-
-
-def test_whom_a_medivac_can_heal(patrol):
-    """Its targets are the agents that do not heal, within 6, at any health; the dead are none."""
-    battle = smac_lab.at(patrol, [(9, 16), (14, 16), (10, 16), (12, 16), (12, 17), (12, 18)], smac_lab.PASSIVE)
-    avail = np.asarray(actions.available(patrol, battle.units))[:, :, 0]
-    assert patrol.unit_names[:3] == ("marine", "marauder", "medivac")
-    assert avail[2, FIRST:].tolist() == [True, True, False]
-    assert avail[0, FIRST:].tolist() == [True, True, True]
-    gone = eqx.tree_at(lambda b: b.units.health, battle, battle.units.health.at[1].set(0.0))
-    assert np.asarray(actions.available(patrol, gone.units))[2, FIRST:, 0].tolist() == [True, False, False]
-
-
-def test_ground_weapons_do_not_reach_a_medivac():
-    """SMAC offers the target, the game rejects the order: the marauder stands, the marine shoots."""
-    field = smac_lab.field(["marauder", "marine"], ["medivac"])
-    battle = smac_lab.at(field, [(9, 16), (9, 14), (14.9, 16)], smac_lab.PASSIVE)
-    avail = np.asarray(actions.available(field, battle.units))[:, FIRST, 0]
-    assert avail.tolist() == [True, False]
-    battle = smac_lab.at(field, [(9, 16), (9.2, 14), (14.9, 15)], smac_lab.PASSIVE)
-    end, _ = smac_lab.run(field, smac_lab.PASSIVE, battle, smac_lab.plan([FIRST, FIRST], repeat=4))
-    assert float(end.units.x[0, 0]) == 9.0 and int(end.orders.target[0, 0]) == -1
-    # 6 - 1 armor, three shots of the marine in two seconds.
-    assert float(end.units.health[2, 0]) == 150 - 3 * 5
-
-
-def test_medivacs_alone_decide_nothing(patrol):
-    """12.6: a team of nothing but its medivac has lost, we first."""
-    alive = np.ones((6, 4), np.float32)
-    field = smac_lab.field(["marine", "marauder", "medivac"], ["marine", "marauder", "medivac"], medivac_rule=True)
-    alive[:2, 0] = 0  # Only our medivac.
-    alive[3:5, 1] = 0  # Only theirs.
-    alive[[0, 1, 3, 4], 2] = 0  # Both.
-    alive[[0, 3], 3] = 0  # A fighter on each side: goes on.
-    battle = smac_lab.at(field, [(9 + k, 16) for k in range(6)], smac_lab.PASSIVE, seeds=4)
-    units = eqx.tree_at(lambda u: u.health, battle.units, jnp.asarray(alive))
-    end = reward.outcome(field, units)
-    assert np.asarray(end.won).tolist() == [False, True, False, False]
-    assert np.asarray(end.lost).tolist() == [True, False, True, False]
-    assert np.asarray(end.over).tolist() == [True, True, True, False]
 
 
 def burn(places: list, shooter=(10.0, 16.0), profile: str = "smac"):
@@ -223,14 +177,3 @@ def test_creep_decay_is_a_switch():
     battle = smac_lab.at(decaying, [(11, 10), (17, 10), (14, 20)], smac_lab.PASSIVE)
     after = jax.jit(lambda b: combat.regenerate(decaying, b))(battle)
     assert float(after.units.health[2, 0]) < 300
-
-
-def test_a_medivac_takes_its_time_to_speed_up(patrol):
-    """Facts 7a: 2.3125 per second squared up to 2.75; ground units are at full speed at once."""
-    battle = smac_lab.at(patrol, [(5, 16), (5, 12), (5, 20), (28, 8), (28, 9), (28, 10)], smac_lab.PASSIVE)
-    _, seen = smac_lab.run(patrol, smac_lab.PASSIVE, battle, smac_lab.plan([4, 4, 4], repeat=5))
-    x = np.asarray(seen.units.x)[:, :3, 0]
-    v = np.diff(x, axis=0, prepend=np.full((1, 3), 5.0)) * 16
-    np.testing.assert_allclose(v[:8, :2], 2.25, atol=1e-3)
-    np.testing.assert_allclose(np.diff(v[:19, 2]) * 16, 2.3125, atol=0.01)
-    assert v[:, 2].max() == pytest.approx(2.75, abs=1e-3)

@@ -1,4 +1,4 @@
-"""Damage and time: duels and team fights of golden/smac_duels.json, and hits against a slow twin."""
+"""Damage and time: duels and team fights of golden/smac_duels.json, hits against a slow twin, shields and luck."""
 
 import dataclasses
 import json
@@ -13,6 +13,8 @@ from tiers import cases
 
 from seca.smac import combat, scenario, state, tick
 from seca.smac.opponent import Opponent
+
+STOP = 1
 
 
 @pytest.mark.parametrize("profile", ["smac", "ladder410"])
@@ -167,3 +169,37 @@ def test_team_fights(golden_dir, name):
             "volleys": int(np.asarray(volleys)[:, k].sum()),
         }
         assert got == {key: expected[key] for key in got}, expected
+
+
+def test_shields_regenerate(duel):
+    """12.5: nothing for 160 loops, then 1 per env step, 80 points in 80 steps; a hit restarts the wait."""
+    battle = smac_lab.at(duel, [(9, 16), (28, 8)], smac_lab.PASSIVE)
+    battle = eqx.tree_at(
+        lambda b: (b.units.shield, b.weapons.quiet),
+        battle,
+        (battle.units.shield.at[0].set(0.0), jnp.zeros_like(battle.weapons.quiet)),
+    )
+    _, seen = smac_lab.run(duel, smac_lab.PASSIVE, battle, smac_lab.plan([STOP], repeat=104))
+    shield = np.asarray(seen.units.shield)[:, 0, 0]
+    assert (shield[:160] == 0).all() and shield[160] > 0
+    np.testing.assert_allclose(shield[7::8][20:100], np.arange(1, 81), atol=1e-4)
+    assert (shield[800:] == 80).all()
+
+    again = eqx.tree_at(lambda b: b.weapons.quiet, battle, jnp.full_like(battle.weapons.quiet, 150.0))
+    hit = eqx.tree_at(lambda b: b.units.x, again, again.units.x.at[1].set(10.0))
+    hit = eqx.tree_at(lambda b: b.units.y, hit, hit.units.y.at[1].set(16.0))
+    hit = eqx.tree_at(lambda b: b.orders.target, hit, hit.orders.target.at[1].set(0))
+    _, seen = smac_lab.run(duel, smac_lab.PASSIVE, hit, smac_lab.plan([STOP], repeat=3))
+    assert (np.asarray(seen.weapons.quiet)[:, 0] < 8 * 3).all() and (np.asarray(seen.units.shield)[:, 0] == 0).all()
+
+
+def test_jitter_of_shots():
+    """Each shot's cooldown varies by U(-1, 2) game loops, on average half a loop, from battle to battle."""
+    field = scenario.load("3m")
+    battle = state.spawn(field, jnp.arange(20_000, dtype=jnp.uint32))
+    jitter = np.asarray(combat.draw(scenario.Options(), battle).weapons.jitter)
+    assert jitter.min() >= -1.0 and jitter.max() <= 2.0
+    assert jitter.mean() == pytest.approx(0.5, abs=0.01) and jitter.std() == pytest.approx(3 / np.sqrt(12), abs=0.01)
+    assert np.abs(np.corrcoef(jitter) - np.eye(field.n_units)).max() < 0.05
+    following = combat.draw(scenario.Options(), eqx.tree_at(lambda b: b.steps, battle, battle.steps + 1))
+    assert abs(np.corrcoef(jitter[0], np.asarray(following.weapons.jitter)[0])[0, 1]) < 0.05

@@ -94,3 +94,26 @@ def test_battles_with_smaclites_numbers(name):
     # Faster than anybody here: 8 ticks of 1/16 s at 2.9531 and 2.25 a second.
     moved = np.asarray(after.units.x - battle.units.x)[: env.spec.n_agents].max()
     assert moved > (1.1 * 1.4766 if name == "2s3z" else 1.1 * 1.125)
+
+
+def test_bad_input_is_refused_in_words():
+    """Unknown map, option, and value each give one line with the field, the value and the choices."""
+    for arguments, words in (
+        (("4m", {}), ("`map_name`", "3m", "2s3z", "'4m'")),
+        (("3m", {"obs_conic": True}), ("`env-options`", "obs_last_action", "'obs_conic'")),
+        (("3m", {"jitter": 1}), ("`jitter`", "True or False", "1")),
+        (("3m", {"reward_win": float("nan")}), ("`reward_win`", "finite", "nan")),
+        (("3m", {"reward_win": -1000.0}), ("`reward_scale`", "largest possible return", "above 0")),
+        (("3m", {"reward_scale_rate": 0}), ("`reward_scale_rate`", "positive", "0")),
+        (("3m", {"reward_win": "much"}), ("`reward_win`", "a number", "'much'")),
+    ):
+        with pytest.raises(ValueError) as caught:
+            smac.make(arguments[0], **arguments[1])
+        message = str(caught.value)
+        assert "\n" not in message and all(word in message for word in words), message
+    assert jax.tree.leaves(smac.make("3m", reward_win=100, jitter=False).spec.options) == [
+        "jitter",
+        False,
+        "reward_win",
+        100.0,
+    ]

@@ -1,0 +1,145 @@
+"""Teams that follow simple rules, on either side."""
+
+import functools
+import itertools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import smac_lab
+from tiers import cases
+
+from seca.envs import smac
+from seca.smac import actions, scenario, scripts, simulator, state, tick
+from seca.smac.opponent import SCRIPTED, Opponent
+
+STOP, EAST, FIRST = 1, 4, 6
+
+
+@pytest.mark.slow
+def test_unknown_opponents_are_refused():
+    """One line with the field, the value and the choices."""
+    with pytest.raises(ValueError, match="`opponent` must be one of scripted, random, .*; got 'rush'") as caught:
+        smac.make("3m", opponent="rush")
+    assert "\n" not in str(caught.value)
+    assert smac.make("3m", opponent="random").spec.options == (("opponent", "random"),)
+    assert smac.make("3m", opponent=Opponent(SCRIPTED.init, SCRIPTED.act)).spec.options == (("opponent", "custom"),)
+
+
+@functools.cache
+def match(name: str, enemy: str, ally: str, battles: int = 32) -> state.Battle:
+    """Battles to the end between scripts."""
+    battles_of = simulator.make(name, opponent=enemy)
+    field, script = battles_of.battlefield, scripts.SCRIPTS[ally]
+
+    def one(carry, _):
+        battle, mind = carry
+        mind, taken = script.act(field, battle, mind)
+        legal = jnp.take_along_axis(actions.available(field, battle.units), taken[:, None], axis=1)[:, 0]
+        battle, _ = tick.step(field, battles_of.options, battle, taken, battles_of.commander)
+        return (battle, mind), legal.all()
+
+    @jax.jit
+    def play(keys):
+        battle, _ = battles_of.reset(keys)
+        (battle, _), legal = jax.lax.scan(one, (battle, script.init(field, battles)), None, length=field.limit)
+        return battle, legal.all()
+
+    end, legal = play(jax.random.split(jax.random.key(1), battles))
+    assert legal
+    return end
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", cases(["heuristic", "nearest", "focus_fire", "kite"], "kite"))
+def test_scripts_take_available_actions_and_fight(name):
+    """On both sides; who attacks beats who acts at random, on either side."""
+    end = match("2s3z", name, "random")
+    assert end.won.mean() < 0.1
+    assert jax.tree.map(jnp.shape, end.opponent) == ((5, 32) if name == "heuristic" else ())
+    assert float(match("2s3z", "random", name).won.mean()) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "enemy"),
+    cases(
+        zip(scenario.map_names(), itertools.cycle(scripts.OPPONENTS), strict=False),
+        *("2s_vs_1sc", "3s5z_vs_3s6z"),
+    ),
+)
+def test_every_map_is_played_against_one_of_the_opponents(name, enemy):
+    """Forty steps against allies at random, and all is finite."""
+    env = smac.make(name, opponent=enemy)
+    field = simulator.make(name).battlefield
+
+    def one(carry, _):
+        battle, _ = carry
+        return env.step(battle, scripts.act_randomly(field, battle, ())[1].T), None
+
+    (battle, _), _ = jax.jit(lambda first: jax.lax.scan(one, first, None, length=40))(
+        env.reset(jax.random.split(jax.random.key(0), 4))
+    )
+    for leaf in jax.tree.leaves((battle.units, battle.orders)):
+        assert np.isfinite(np.asarray(leaf)).all()
+
+
+@pytest.mark.slow
+def test_random_actions_are_even():
+    """Each available action alike, whatever the agent."""
+    field = scenario.load("3m")
+    battle = state.spawn(field, jax.random.bits(jax.random.key(0), (6000,), jnp.uint32))
+    _, taken = scripts.act_randomly(field, battle, ())
+    for agent in range(3):
+        share = np.bincount(taken[agent], minlength=9) / 6000
+        np.testing.assert_allclose(share[1:6], 0.2, atol=0.03)
+        assert share[[0, 6, 7, 8]].sum() == 0
+    same = np.mean([np.mean(taken[i] == taken[j]) for i, j in ((0, 1), (0, 2), (1, 2))])
+    assert same == pytest.approx(0.2, abs=0.03)
+
+
+@pytest.mark.slow
+def test_heuristic_keeps_its_target_until_it_is_dead():
+    """SMAC's rules: nearest by centre, kept while alive; marauders skip medivacs; medivacs heal the nearest wounded."""
+    field = smac_lab.field(["marine", "marauder", "medivac"], ["medivac", "marine"])
+    battle = smac_lab.at(field, [(10, 16), (10, 18), (10, 14), (14, 16), (15.5, 16)])
+    nobody = scripts.SCRIPTS["heuristic"].init(field, 1)
+    target, taken = scripts.heuristic(field, battle, nobody)
+    assert target[:, 0].tolist() == [3, 4, state.NOBODY]
+    assert taken[:, 0].tolist() == [FIRST, FIRST + 1, STOP]
+    moved = eqx.tree_at(lambda b: b.units.x, battle, battle.units.x.at[3].set(25.0))
+    target, taken = scripts.heuristic(field, moved, target)
+    assert target[0, 0] == 3 and taken[0, 0] == EAST
+    dead = eqx.tree_at(lambda b: b.units.health, moved, moved.units.health.at[3].set(0.0).at[1].set(60.0))
+    target, taken = scripts.heuristic(field, dead, target)
+    assert target[:, 0].tolist() == [4, 4, 1] and taken[2, 0] == FIRST + 1
+    # Without `heuristic_rest` the order is the same wherever the target is.
+    far = eqx.tree_at(lambda b: b.units.x, dead, dead.units.x.at[4].set(27.0))
+    target, ordered = scripts.heuristic_orders(field, far, target)
+    assert ordered.orders.target[:3, 0].tolist() == [4, 4, 1] and not ordered.orders.walking[:3].any()
+    end, _ = tick.advance(field, smac_lab.CALM, far, ordered)
+    assert end.units.x[0, 0] > 11
+
+
+@pytest.mark.slow
+def test_focus_fire_agrees_on_the_weakest():
+    """All who can shoot the weakest foe in range; the others shoot the weakest they can, or walk to it."""
+    field = smac_lab.field(["marine"] * 3, ["marine"] * 2)
+    battle = smac_lab.at(field, [(10, 16), (10, 17), (6, 16), (14, 16), (15, 17)])
+    weak = eqx.tree_at(lambda b: b.units.health, battle, battle.units.health.at[4].set(20.0))
+    _, taken = scripts.focus_fire(field, weak, ())
+    assert taken[:, 0].tolist() == [FIRST + 1, FIRST + 1, EAST]
+
+
+@pytest.mark.slow
+def test_kiting_units_step_back_while_they_reload():
+    """Away from who is outranged and close, not from who shoots as far; and not with a weapon that is ready."""
+    field = smac_lab.field(["stalker"], ["zealot"])
+    battle = smac_lab.at(field, [(14, 16), (16, 16)])
+    assert scripts.kite(field, battle, ())[1][0, 0] == FIRST
+    busy = eqx.tree_at(lambda b: b.units.cooldown, battle, battle.units.cooldown.at[0].set(15.0))
+    assert scripts.kite(field, busy, ())[1][0, 0] == 5
+    equal = smac_lab.field(["stalker"], ["stalker"])
+    assert scripts.kite(equal, busy, ())[1][0, 0] == FIRST
