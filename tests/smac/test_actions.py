@@ -1,5 +1,6 @@
 """What agents may do, what is taken instead of what they may not, and what orders it makes."""
 
+import dataclasses
 import functools
 
 import equinox as eqx
@@ -103,3 +104,60 @@ def test_actions_of_any_integer_dtype_and_no_other():
     for call in (env.step, env.step_env):
         with pytest.raises(ValueError, match="`actions` of `agent_1` must be whole numbers, of an integer dtype; got"):
             jax.eval_shape(functools.partial(call, actions=wrong), key, state)
+
+
+def test_available_actions_one_by_one():
+    """No-op for the dead; for others stop, moves onto walkable cells one ahead, targets that live within 6.
+
+    Those of the medivac are the agents 0 and 1, by their own numbers: there are as many enemies.
+    """
+    field = smac_lab.field(["marine", "marine", "medivac"], ["zealot", "marine"])
+    rng = np.random.default_rng(0)
+    field = dataclasses.replace(field, walkable=rng.random((32, 32)) < 0.7)
+    x, y = rng.uniform(0, 10, (2, 5, 60)).astype(np.float32)
+    x[:2, 0], y[:2, 0] = [0.5, 31.5], [0.5, 31.5]
+    health = np.float32(rng.random((5, 60)) < 0.8)
+    battle = smac_lab.at(field, list(zip(x, y, strict=True)), smac_lab.PASSIVE, seeds=60)
+    found = np.asarray(actions.available(field, eqx.tree_at(lambda u: u.health, battle.units, jnp.asarray(health))))
+    assert found.shape == (3, 8, 60)
+    for agent, lane in np.ndindex(3, 60):
+        if not health[agent, lane]:
+            expected = [True] + [False] * 7
+        else:
+            here = x[agent, lane], y[agent, lane]
+            ahead = [(here[0], here[1] + 1), (here[0], here[1] - 1), (here[0] + 1, here[1]), (here[0] - 1, here[1])]
+            cells = [(int(a), int(b)) for a, b in ahead]
+            moves = [0 <= a < 32 and 0 <= b < 32 and bool(field.walkable[a, b]) for a, b in cells]
+            targets = (0, 1) if agent == 2 else (3, 4)
+            near = [np.hypot(x[k, lane] - here[0], y[k, lane] - here[1]) <= 6 and health[k, lane] > 0 for k in targets]
+            expected = [False, True, *moves, *near]
+        assert found[agent, :, lane].tolist() == expected, (agent, lane)
+    assert found[:, FIRST:].mean() > 0.2
+
+
+def test_actions_become_orders(duel):
+    """Lane by lane: a move is a goal 2 ahead, a target an order to attack; what is not offered is a stop.
+
+    A swing goes on only at the same target; the enemy keeps its orders, and what was asked is remembered as asked.
+    """
+    asked = [STOP, NORTH, SOUTH, EAST, WEST, FIRST, FIRST, FIRST, 99, -3]
+    foe = np.array([13.0] * 6 + [13, 20, 13, 13], np.float32)
+    battle = smac_lab.at(duel, [(10, 16), (foe, 16)], smac_lab.PASSIVE, seeds=10)
+    battle = eqx.tree_at(
+        lambda b: (b.orders.target, b.orders.goal_x, b.weapons.swing),
+        battle,
+        (
+            jnp.array([[-1] * 5 + [1, -1, -1, 1, 1], [0] * 10]),
+            battle.orders.goal_x.at[1].set(5.0),
+            jnp.full((2, 10), 2.0),
+        ),
+    )
+    after = actions.command(duel, battle, jnp.array([asked]))
+    assert after.orders.target.tolist() == [[-1] * 5 + [1, 1, -1, -1, -1], [0] * 10]
+    assert after.orders.walking.tolist() == [[False] + [True] * 4 + [False] * 5, [False] * 10]
+    goals = np.stack([after.orders.goal_x[0], after.orders.goal_y[0]], axis=1)[1:5]
+    assert goals.tolist() == [[10, 18], [10, 14], [12, 16], [8, 16]]
+    assert (after.orders.goal_x[1] == 5).all()
+    # Nobody was aimed at before the moves and stops of the first lanes: that swing is at nobody still.
+    assert after.weapons.swing.tolist() == [[2.0] * 6 + [0.0, 2.0, 0.0, 0.0], [2.0] * 10]
+    assert after.last_action.tolist() == [asked]

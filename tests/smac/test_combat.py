@@ -203,3 +203,107 @@ def test_jitter_of_shots():
     assert np.abs(np.corrcoef(jitter) - np.eye(field.n_units)).max() < 0.05
     following = combat.draw(scenario.Options(), eqx.tree_at(lambda b: b.steps, battle, battle.steps + 1))
     assert abs(np.corrcoef(jitter[0], np.asarray(following.weapons.jitter)[0])[0, 1]) < 0.05
+
+
+def test_weapons_loop_by_loop(duel):
+    """A stalker in one loop, lane by lane: windup 3 loops, period 23.04, a missile that flies 16 / 18.75 a unit."""
+    lanes = {  # engaged, cooldown, swing, late, life -> cooldown, swing, late, hitting
+        "ready, it begins": ((1, 0, 0, 0, 80), (0, 3, 0, 0)),
+        "its swing goes on": ((1, 0, 3, 0, 80), (0, 2, 0, 0)),
+        "it shoots: 0.5 of luck": ((1, 0, 1, 0, 80), (23.04 - 3 + 0.5, 0, 3.875 * 16 / 18.75, 0)),
+        "part of a loop too early is carried on": ((1, 0.75, 0, 0, 80), (-0.25, 3, 0, 0)),
+        "it reloads": ((1, 5, 0, 0, 80), (4, 0, 0, 0)),
+        "a swing broken off costs nothing": ((0, 0, 2, 0, 80), (0, 0, 0, 0)),
+        "a missile is on its way": ((0, 5, 0, 2.5, 80), (4, 0, 1.5, 0)),
+        "it lands in the nearest loop": ((0, 5, 0, 1.5, 80), (4, 0, 0, 1)),
+        "it lands although the shooter is dead": ((0, 5, 0, 1.2, 0), (4, 0, 0, 1)),
+    }
+    before, expected = (np.array(part, np.float32).T for part in zip(*lanes.values(), strict=True))
+    battle = smac_lab.at(duel, [(9, 16), (14, 16)], smac_lab.PASSIVE, seeds=len(lanes))
+    engaged, cooldown, swing, late, life = jnp.asarray(before)
+    battle = eqx.tree_at(
+        lambda b: (
+            *(b.intent.engaged, b.intent.gap, b.units.cooldown, b.units.health),
+            *(b.weapons.swing, b.weapons.late, b.weapons.jitter, b.orders.target, b.weapons.victim),
+        ),
+        battle,
+        (
+            battle.intent.engaged.at[0].set(engaged > 0),
+            battle.intent.gap.at[0].set(3.875),
+            battle.units.cooldown.at[0].set(cooldown),
+            battle.units.health.at[0].set(life),
+            battle.weapons.swing.at[0].set(swing),
+            battle.weapons.late.at[0].set(late),
+            battle.weapons.jitter.at[0].set(0.5),
+            battle.orders.target.at[0].set(1),
+            battle.weapons.victim.at[0].set(7),
+        ),
+    )
+    after = combat.fire(duel, battle)
+    found = [after.units.cooldown[0], after.weapons.swing[0], after.weapons.late[0], after.weapons.hitting[0]]
+    for name, row, wanted in zip(lanes, np.stack(found).T, expected.T, strict=True):
+        np.testing.assert_allclose(row, wanted, atol=1e-5, err_msg=name)
+    assert after.weapons.victim[0].tolist() == [7, 7, 1] + [7] * 6
+    assert not after.weapons.hitting[1].any()
+
+
+def test_what_grows_in_a_loop():
+    """Shields 2 / 16 after more than 160 loops, up to what they were; a zergling's life 0.2734 / 16; nothing dead."""
+    field = smac_lab.field(["stalker"], ["zergling"])
+    battle = smac_lab.at(field, [(9, 16), (14, 16)], smac_lab.PASSIVE, seeds=4)
+    battle = eqx.tree_at(
+        lambda b: (b.units.health, b.units.shield, b.weapons.quiet),
+        battle,
+        (
+            jnp.array([[80.0, 80, 80, 0], [20.0, 34.99, 35, 0]]),
+            jnp.array([[10.0, 10, 79.9, 10], [0.0] * 4]),
+            jnp.array([[160.0, 161, 161, 161], [0.0] * 4]),
+        ),
+    )
+    units = combat.regenerate(field, battle).units
+    assert units.shield.tolist() == [[10, 10.125, 80, 10], [0] * 4]
+    np.testing.assert_allclose(units.health, [[80, 80, 80, 0], [20 + 0.2734 / 16, 35, 35, 0]], rtol=1e-6)
+
+
+def test_healing_in_a_loop():
+    """9 / 16 life for 0.33 energy each; of two medivacs that give what one could, both spend and the rest is lost."""
+    field = smac_lab.field(["marine", "medivac", "medivac"], ["marine"])
+    battle = smac_lab.at(field, [(9, 16), (10, 16), (8, 16), (25, 16)], smac_lab.PASSIVE, seeds=5)
+    lanes = jnp.array([[20.0, 44.9, 20, 20, 0], [150] * 3 + [0, 150], [150] * 5, [45] * 5])
+    works = jnp.array([[False] * 5, [True] * 5, [False, True, False, False, True], [False] * 5])
+    energy = jnp.array([[0.0] * 5, [50, 50, 0.18, 50, 50], [50.0] * 5, [0.0] * 5])
+    battle = eqx.tree_at(
+        lambda b: (b.units.health, b.units.energy, b.intent.engaged, b.orders.target),
+        battle,
+        (lanes, energy, works, battle.orders.target.at[1:3].set(0)),
+    )
+    units = combat.heal(field, battle).units
+    np.testing.assert_allclose(units.health[0], [20 + 9 / 16, 45, 20, 20, 0], rtol=1e-6)
+    spent, grown = 0.33 * 9 / 16, 0.5625 / 16
+    first = [50 - spent + grown, 50 - 0.033 + grown, 0.18 + grown, 50, 50 + grown]
+    second = [50 + grown, 50 - 0.033 + grown, 50 + grown, 50 + grown, 50 + grown]
+    np.testing.assert_allclose(units.energy[1:3], [first, second], rtol=1e-6)
+    assert not np.asarray(units.energy)[[0, 3]].any()
+
+
+def test_luck_against_the_slow_twin():
+    """The same hash in Python's whole numbers; who is passing something keeps its side."""
+
+    def mix(z: int) -> int:
+        z = (z ^ z >> 16) * 0x7FEB352D % 2**32
+        z = (z ^ z >> 15) * 0x846CA68B % 2**32
+        return z ^ z >> 16
+
+    field = smac_lab.field(["marine"] * 2, ["marine"] * 2)
+    seeds, steps = [0, 1, 12345, 2**32 - 1], [0, 1, 7, 59]
+    battle = state.spawn(field, jnp.array(seeds, jnp.uint32))
+    passing = battle.intent.passing.at[1].set(True)
+    battle = eqx.tree_at(lambda b: (b.steps, b.intent.passing), battle, (jnp.array(steps, jnp.int32), passing))
+    found = combat.draw(scenario.Options(), battle)
+    for unit in range(4):
+        for lane, (seed, step) in enumerate(zip(seeds, steps, strict=True)):
+            z = mix((mix(seed ^ step * 0x9E3779B1 % 2**32) + unit * 0x85EBCA77) % 2**32)
+            assert found.weapons.jitter[unit, lane] == pytest.approx((z >> 8) * 3 / 2**24 - 1, abs=1e-6)
+            assert found.intent.side[unit, lane] == (1 if unit == 1 or z % 2 == 0 else -1)
+    calm = combat.draw(smac_lab.CALM, battle)
+    assert not calm.weapons.jitter.any() and calm.intent.side[:, 0].tolist() == [1, 1, 1, -1]

@@ -195,3 +195,52 @@ def test_zealot_chases_who_shoots_from_afar(duel):
             struck = int(np.argmax(smac_lab.body(seen)[:, 1, 0] < 150))
             assert (targets[: struck + 1] == -1).all() and (targets[struck + 1 :] == 0).all()
             assert seen.units.y[-1, 1, 0] < 15.5
+
+
+def test_attack_points_against_the_slow_twin():
+    """A point between two, as far along as the seed's hash says; halfway without chance; a single one is itself."""
+    field = smac_lab.field(["marine"], ["marine"], attack={"between": [[13, 12], [19, 14]]})
+    seeds = [0, 1, 12345, 2**32 - 1]
+    x, y = opponent.attack_point(field, jnp.array(seeds, jnp.uint32), True)
+    parts = np.array([(seed * 0x9E3779B1 % 2**32 >> 8) / 2**24 for seed in seeds])
+    np.testing.assert_allclose(x, 13 + 6 * parts, rtol=1e-6)
+    np.testing.assert_allclose(y, 12 + 2 * parts, rtol=1e-6)
+    assert opponent.attack_point(field, jnp.array(seeds, jnp.uint32), False) == (16, 13)
+    plain = smac_lab.field(["marine"], ["marine"])
+    assert opponent.attack_point(plain, jnp.array(seeds, jnp.uint32), True) == (9, 16)
+
+
+def test_an_order_is_for_some_units():
+    """Goals of units 1 and 2 only, one for all battles or one each."""
+    field = smac_lab.field(["marine"], ["marine"] * 3)
+    battle = smac_lab.at(field, [(9, 16)] * 4, smac_lab.PASSIVE, seeds=2)
+    x, y = battle.orders.goal_x.tolist(), battle.orders.goal_y.tolist()
+    ordered = opponent.order_to_point(field, battle, 1, 3, (5.0, jnp.array([6.0, 7.0]))).orders
+    assert ordered.goal_x.tolist() == [x[0], [5, 5], [5, 5], x[3]]
+    assert ordered.goal_y.tolist() == [y[0], [6, 7], [6, 7], y[3]]
+
+
+def test_targets_kept_and_goals_reached():
+    """A marine reaches 5, in a swing 1 more; farther out than it looks (5) there is no other target than the old one.
+
+    Alone, it stands still within 0.75 of its goal.
+    """
+    field = smac_lab.field(["marine"], ["marine"])
+    edges = np.array([4.9, 5.5, 5.5, 6.1, 5.5], np.float32)
+    battle = smac_lab.at(field, [(9, 16), (9.75 + edges, 16)], smac_lab.PASSIVE, seeds=5)
+    apart = jnp.array([0.74, 0.76, 0.0, 0.0, 0.0])
+    battle = eqx.tree_at(
+        lambda b: (b.orders.target, b.weapons.swing, b.orders.goal_x, b.orders.goal_y),
+        battle,
+        (
+            battle.orders.target.at[1].set(jnp.array([-1, 0, 0, 0, -1])),
+            battle.weapons.swing.at[1].set(jnp.array([0.0, 0, 1, 1, 0])),
+            battle.units.x.at[1].add(apart),
+            battle.units.y,
+        ),
+    )
+    after = opponent.attack_move(field, battle, 1, 2)
+    assert after.orders.target[1].tolist() == [0, -1, 0, -1, -1]
+    assert after.weapons.swing[1].tolist() == [0, 0, 1, 0, 0]
+    assert after.orders.walking[1].tolist() == [False, True, False, False, False]
+    assert after.orders.target[0].tolist() == [-1] * 5

@@ -91,3 +91,25 @@ def test_goals_in_walls_and_behind_them():
     assert 11.7 < y[0] < 12 and 13 <= y[1] < 13.3  # At most a step is missing: it would end in the wall.
     assert y[2] > 19.7 and abs(x[2] - 16.3) < 1.0  # Round the wall, to the upper rim.
     assert abs(x[3] - 18.3) < 0.2 and 11.7 < y[3] < 12
+
+
+def test_the_way_round_one_cell():
+    """A room of seven by seven with a pillar in its middle, cell (13, 13): way-points are the cells at its corners."""
+    walkable = np.zeros((32, 32), bool)
+    walkable[10:17, 10:17] = True
+    walkable[13, 13] = False
+    ways = paths.find(walkable)
+    assert ways is not None
+    points = [(12.5, 12.5), (12.5, 14.5), (14.5, 12.5), (14.5, 14.5)]
+    assert list(zip(ways.x.tolist(), ways.y.tolist(), strict=True)) == [(0, 0), *points]
+
+    def onward(start: tuple[int, int], goal: tuple[int, int]) -> int:
+        return int(ways.via[ways.row[goal[0] * 32 + goal[1]], ways.column[start[0] * 32 + start[1]]])
+
+    assert onward((10, 10), (16, 10)) == onward((12, 10), (12, 16)) == 0  # Nothing in the way.
+    assert onward((12, 13), (14, 13)) == 1 and onward((12, 12), (14, 13)) == 3  # Along both near corners, or one.
+    assert onward((14, 13), (12, 13)) == 3 and onward((14, 14), (12, 13)) == 2
+    assert onward((10, 10), (16, 16)) == 2  # As far by the other side; the first is taken.
+    assert onward((12, 13), (13, 13)) == 0  # A goal in the pillar is the nearest cell, on the side one is on.
+    assert onward((12, 10), (0, 0)) == 0  # One outside is the nearest cell inside, (10, 10).
+    assert onward((14, 13), (0, 13)) == 3  # Behind the pillar, (10, 13).

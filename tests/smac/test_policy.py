@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import smac_lab
 from tiers import cases
 
 from seca.envs import smac
@@ -219,3 +220,38 @@ def test_policies_are_refused_where_they_do_not_fit():
     with pytest.raises(UsageError, match="`opponent` must be one of scripted, .*, or the folder of a run; got 'runs/"):
         run_opponent.named_run("smac/3m", {"opponent": "runs/none"})
     assert run_opponent.named_run("smac/3m", {"opponent": "focus_fire"}) is None
+
+
+def test_agents_and_their_images_take_turns():
+    """Agent 0 starts where enemy 3 does, agent 1 where enemy 2 does, mirrored."""
+    field = smac_lab.field(["marine"] * 2, ["marine"] * 2)
+    assert fair(field).turns.tolist() == [0, 3, 1, 2] and field.turns is None
+
+
+def test_a_policy_sees_the_battle_mirrored_and_is_obeyed_so():
+    """East is ahead for either side; keys are those of the exchanged battle's seed and step, in JAX's default kind."""
+    field = smac_lab.field(["marine"], ["marine"])
+    seen = []
+
+    def ahead(carry, shown, keys):
+        seen.append((shown, keys))
+        return carry + 1, jnp.full((2, 1), EAST)
+
+    enemy = policy_opponent(field, scenario.Options(), lambda batch: jnp.zeros((batch, 4)), ahead)
+    battle = smac_lab.at(field, [(10, 16), (20, 17)], enemy, seeds=2)
+    battle = dataclasses.replace(battle, steps=jnp.array([3, 4], jnp.int32))
+    with smac_lab.flags(default_prng_impl="rbg"):
+        after = enemy.decide(field, battle)
+    assert after.orders.goal_x.tolist() == [[9, 9], [18, 18]] and after.orders.walking.tolist() == [
+        [False] * 2,
+        [True] * 2,
+    ]
+    assert after.orders.goal_y[1].tolist() == [17, 17]
+    assert after.opponent.last_action.tolist() == [[EAST] * 2] and after.opponent.carry.tolist() == [[1, 1]] * 4
+    (shown, keys) = seen[0]
+    # Moves, then its enemy: out of range of 6, 10 ahead: out of sight; in the state it stands at 12, and that at 22.
+    assert shown.obs[:, 0, :10].tolist() == [[1, 1, 1, 1] + [0] * 6] * 2 and not shown.reward.any()
+    np.testing.assert_allclose(shown.state[0, :9], [1, 0, -4 / 32, 1 / 32, 0, 1, 6 / 32, 0, 0], rtol=1e-6)
+    for lane, (seed, step) in enumerate(((0, 3), (1, 4))):
+        key = jax.random.fold_in(jax.random.key(seed ^ 0x5BD1E995), step)
+        np.testing.assert_array_equal(jax.random.key_data(keys)[lane], jax.random.key_data(key))

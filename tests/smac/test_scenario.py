@@ -1,4 +1,4 @@
-"""Which maps can be played with which unit numbers."""
+"""Maps, units and options as data, and which maps can be played with which unit numbers."""
 
 import json
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import smac_lab
 
 from seca.envs import smac
 from seca.smac import scenario
@@ -117,3 +118,98 @@ def test_bad_input_is_refused_in_words():
         "reward_win",
         100.0,
     ]
+
+
+def test_options_that_differ():
+    """Sorted by name; whole numbers do for fractions."""
+    options = scenario.read_options({"reward_win": 100, "jitter": False, "reward_scale": True})
+    assert options.changed() == (("jitter", False), ("reward_win", 100.0)) and type(options.reward_win) is float
+    assert scenario.Options().changed() == ()
+
+
+PACKED = {
+    (1, 0): [(9, 16), (9, 15.25), (9, 16.75), (8.25, 16), (9.75, 16)],
+    (-1, 0): [(9, 16), (9, 15.25), (9, 16.75), (9.75, 16), (8.25, 16)],
+    (0, 1): [(9, 16), (8.25, 16), (9.75, 16), (9, 15.25), (9, 16.75)],
+}
+"""Marines, 0.75 apart: at the point, to both sides, behind, ahead."""
+
+
+@pytest.mark.parametrize("ahead", PACKED)
+def test_spawns_are_packed(ahead):
+    """The nearest free spots of a grid of 1/8; who is of another layer takes no room, and nobody stands in a wall."""
+    units = scenario.unit_numbers("smac")
+    free = {layer: np.ones((32, 32), bool) for layer in scenario.LAYERS}
+    five = [{"unit": "marine", "count": 5, "at": [9, 16]}, {"unit": "medivac", "count": 1, "at": [9, 16]}]
+    expected = [("marine", *place) for place in PACKED[ahead]]
+    assert scenario.pack_spawns(five, units, free, ahead) == [*expected, ("medivac", 9, 16)]
+    walled = free | {"ground": free["ground"].copy()}
+    walled["ground"][:, 15] = False
+    found = scenario.pack_spawns([five[0]], units, walled, (1, 0))
+    assert found[:3] == [("marine", 9, 16), ("marine", 9, 16.75), ("marine", 8.25, 16)]
+    only = free | {"ground": np.zeros((32, 32), bool)}
+    only["ground"][9, 16] = True
+    with pytest.raises(ValueError, match=r"no free spot for marine around \(9, 16\)"):
+        scenario.pack_spawns([five[0]], units, only, (1, 0))
+
+
+def test_terrain_from_its_rows():
+    """The first row is the northernmost; without levels what is walkable is level 1."""
+    rows = ["X" * 32] * 32
+    rows[0], rows[31] = "_" + "X" * 31, "X" * 30 + "__"
+    walkable, level = scenario.read_terrain({"rows": rows})
+    assert np.argwhere(walkable).tolist() == [[0, 31], [30, 0], [31, 0]]
+    np.testing.assert_array_equal(level, walkable)
+    levels = ["." * 32] * 32
+    levels[0], levels[31] = "2" + "." * 31, "." * 29 + "1ab"
+    again, level = scenario.read_terrain({"rows": rows, "levels": levels})
+    np.testing.assert_array_equal(again, walkable)
+    assert (level[0, 31], *level[29:, 0].tolist()) == (2, 1, 1.25, 1.5) and np.count_nonzero(level) == 4
+
+
+def test_orders_to_attack():
+    """A point, one of those between two, the allies, or nothing."""
+    assert scenario.read_attack({"point": [9, 16]}) == scenario.Attack("point", (9.0, 16.0), (9.0, 16.0))
+    assert scenario.read_attack({"between": [[9, 16], [10, 17]]}) == scenario.Attack("point", (9.0, 16.0), (10.0, 17.0))
+    assert scenario.read_attack({"units": "allies"}) == scenario.Attack("units")
+    assert scenario.read_attack({}) == scenario.Attack("none")
+
+
+def test_who_hits_whom_and_how_hard():
+    """The colossus, on cliffs, stands on the ground and in the air; a bonus for each attribute it is against."""
+    units = scenario.unit_numbers("smac")
+    hits = [("zealot", "marine"), ("marine", "medivac"), ("zealot", "colossus"), ("colossus", "zealot")]
+    misses = [("zealot", "medivac"), ("medivac", "marine"), ("marauder", "medivac"), ("colossus", "medivac")]
+    for pairs, reached in ((hits, True), (misses, False)):
+        assert all(scenario.reaches(units[a], units[b]) == reached for a, b in pairs)
+    for attacker, defender, damage in (
+        *(("marine", "zealot", 6), ("marauder", "zealot", 10), ("marauder", "stalker", 20), ("stalker", "stalker", 14)),
+        *(("baneling", "zealot", 35), ("baneling", "stalker", 20), ("medivac", "marine", 0)),
+    ):
+        assert scenario.damage_per_hit(units[attacker], units[defender]) == damage, (attacker, defender)
+
+
+def test_numbers_of_a_scenario():
+    """In game loops (16 a second), allies first and in the order of their types."""
+    field = smac_lab.field(["stalker", "medivac"], ["zealot", "colossus"])
+    assert field.unit_names == ("stalker", "medivac", "zealot", "colossus")
+    assert (field.n_units, field.n_actions, field.terrain) == (4, 8, "simple")
+    np.testing.assert_allclose(field.speed[:, 0] * 16, [2.9531, 2.75, 2.25, 2.25], rtol=1e-6)
+    np.testing.assert_allclose(field.acceleration[:, 0], [np.inf, 2.3125 / 256, np.inf, np.inf], rtol=1e-6)
+    assert field.windup[:, 0].tolist() == [3, 0, 0, 1]  # 0.167 s and 0.083 s, to the nearest loop.
+    assert field.volley[:, 0].tolist() == [1, 0, 1, 2] and field.heals[:, 0].tolist() == [0, 1, 0, 0]
+    assert field.hits_at_once[:, 0].tolist() == [0, 1, 1, 0] and field.flies_on[:, 0].tolist() == [1, 0, 0, 1]
+    np.testing.assert_allclose(field.flight_per_unit[:, 0], [16 / 18.75, 0, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(field.late_delay[[0, 1, 2], 0], [0, 0, 0.28 * 16], rtol=1e-6)
+    assert field.layer[:, 0].tolist() == [0, 2, 0, 1]
+    assert field.damage.tolist() == [[14, 14, 10, 14], [0] * 4, [8, 0, 8, 8], [20, 0, 20, 20]]
+    assert field.can_target.astype(int).tolist() == [[1, 1, 1, 1], [0, 0, 0, 0], [1, 0, 1, 1], [1, 0, 1, 1]]
+    assert field.largest_return(scenario.Options()) == 2 * 10 + 200 + 150 + 350
+    assert field.largest_return(scenario.Options(reward_death_value=1.0, reward_win=0.0)) == 2 + 150 + 350
+
+
+def test_unknown_maps_and_profiles_are_refused():
+    with pytest.raises(ValueError, match="`map_name` must be one of 3m, .*; got '4m'"):
+        scenario.load("4m")
+    with pytest.raises(ValueError, match="`profile` must be one of smac, ladder410, smaclite; got 'ladder'"):
+        scenario.load("3m", "ladder")

@@ -143,3 +143,60 @@ def test_kiting_units_step_back_while_they_reload():
     assert scripts.kite(field, busy, ())[1][0, 0] == 5
     equal = smac_lab.field(["stalker"], ["stalker"])
     assert scripts.kite(equal, busy, ())[1][0, 0] == FIRST
+
+
+def test_pursuit(duel):
+    """Attack if that is offered, else a step along the larger distance, round a wall along the other.
+
+    Nothing to pursue is a stop, and the dead do nothing.
+    """
+    lanes = [  # Agent, foe, action.
+        ((10, 16), (20, 18), EAST),
+        ((10, 16), (3, 17), 5),
+        ((10, 16), (11, 24), 2),
+        ((10, 16), (10, 9), 3),
+        ((10, 16), (14, 16), FIRST),
+        ((10, 24.5), (12, 31), EAST),  # The wall is at 25.
+        ((10, 16), (20, 18), STOP),
+        ((10, 16), (20, 18), 0),
+    ]
+    mine, foes, expected = zip(*lanes, strict=True)
+    places = [tuple(np.array(side, np.float32).T) for side in (mine, foes)]
+    battle = smac_lab.at(duel, places, smac_lab.PASSIVE, seeds=len(lanes))
+    battle = eqx.tree_at(lambda b: b.units.health, battle, battle.units.health.at[0, 7].set(0.0))
+    target = jnp.array([[1] * 6 + [state.NOBODY, 1]])
+    assert scripts.pursue(duel, battle, target)[0].tolist() == list(expected)
+
+
+def test_random_actions_against_the_slow_twin():
+    """The same hash in Python's whole numbers picks one of those available."""
+    field = smac_lab.field(["marine"] * 3, ["marine"])
+    seeds, steps = [0, 1, 12345, 2**32 - 1], [0, 1, 7, 59]
+    battle = smac_lab.at(field, [(10, 16), (29.5, 16), (12, 24.5), (14, 18)], smac_lab.PASSIVE, seeds=4)
+    battle = eqx.tree_at(
+        lambda b: (b.seed, b.steps), battle, (jnp.array(seeds, jnp.uint32), jnp.array(steps, jnp.int32))
+    )
+    legal = np.asarray(actions.available(field, battle.units))
+    _, taken = scripts.act_randomly(field, battle, ())
+    for agent in range(3):
+        for lane, (seed, step) in enumerate(zip(seeds, steps, strict=True)):
+            z = seed ^ step * 0x27D4EB2F % 2**32
+            for multiplier in (0x7FEB352D, 0x846CA68B):
+                z = ((z ^ z >> 16) * multiplier + agent * 0x9E3779B1) % 2**32
+            choices = np.flatnonzero(legal[agent, :, lane])
+            assert taken[agent, lane] == choices[int(((z ^ z >> 15) >> 8) / 2**24 * len(choices))]
+
+
+def test_opponents_by_name_and_of_ones_own():
+    """By name one object for all, so that programs are shared; of one's own, the options have its name."""
+    options = scenario.Options(opponent="kite")
+    assert scripts.by_name(options) is scripts.by_name(scenario.Options(opponent="kite"))
+    assert [scripts.by_name(scenario.Options(opponent=name)).name for name in scripts.OPPONENTS] == [
+        *("scripted", "random", "nearest", "heuristic", "focus_fire", "kite")
+    ]
+    assert scripts.read({"opponent": "kite", "jitter": False}) == (
+        scenario.Options(opponent="kite", jitter=False),
+        None,
+    )
+    own = Opponent(SCRIPTED.init, name="mine")
+    assert scripts.read({"opponent": own, "reward_win": 1}) == (scenario.Options(opponent="mine", reward_win=1.0), own)

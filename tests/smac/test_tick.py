@@ -10,7 +10,8 @@ import pytest
 import smac_lab
 
 from seca.envs import smac
-from seca.smac import tick
+from seca.smac import scenario, tick
+from seca.smac.opponent import Opponent
 
 FIRST = 6
 
@@ -66,3 +67,32 @@ def test_what_the_opponent_remembers_is_frozen_with_the_battle():
     alone = jax.tree.map(lambda x: x[..., 1:2], battle)
     single, _ = step(alone, jnp.ones((1, 3), jnp.int32))
     np.testing.assert_array_equal(single.opponent, first.opponent[:, 1:2])
+
+
+def test_an_opponent_decides_once_and_then_acts_in_every_loop(duel):
+    """From 0: once + 100, then eight times 2 x + 1."""
+    enemy = Opponent(
+        init=lambda field, battle: dataclasses.replace(battle, opponent=jnp.zeros(2, jnp.int32)),
+        decide=lambda field, battle: dataclasses.replace(battle, opponent=battle.opponent + 100),
+        act=lambda field, battle: dataclasses.replace(battle, opponent=2 * battle.opponent + 1),
+    )
+    battle = smac_lab.at(duel, [(9, 16), (20, 16)], enemy, seeds=2)
+    after = jax.jit(lambda b: tick.play(duel, smac_lab.CALM, b, enemy))(battle)
+    assert after.opponent.tolist() == [100 * 2**8 + 2**8 - 1] * 2
+    assert after.steps.tolist() == [0, 0]  # Those are counted by `step`.
+
+
+def test_two_who_shoot_at_once_kill_each_other():
+    """All shots of a loop come before all damage: both marines die, which is a draw and pays 1 life and 10."""
+    field = smac_lab.field(["marine"], ["marine"])
+    aims = lambda field, battle: eqx.tree_at(  # noqa: E731
+        lambda b: b.orders.target, battle, battle.orders.target.at[1].set(0)
+    )
+    enemy = Opponent(init=lambda field, battle: battle, act=aims)
+    battle = smac_lab.at(field, [(10, 16), (14, 16)], enemy)
+    battle = eqx.tree_at(lambda b: b.units.health, battle, jnp.ones((2, 1)))
+    options = scenario.Options(jitter=False, reward_scale=False)
+    after, gain = tick.step(field, options, battle, jnp.array([[FIRST]]), enemy)
+    assert after.units.health[:, 0].tolist() == [0, 0] and gain.tolist() == [11.0]
+    assert (after.terminated.tolist(), after.won.tolist(), after.truncated.tolist()) == ([True], [False], [False])
+    assert after.steps.tolist() == [1] and after.last_action.tolist() == [[FIRST]]
