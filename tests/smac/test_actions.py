@@ -116,7 +116,7 @@ def test_available_actions_one_by_one():
     field = dataclasses.replace(field, walkable=rng.random((32, 32)) < 0.7)
     x, y = rng.uniform(0, 10, (2, 5, 60)).astype(np.float32)
     x[:2, 0], y[:2, 0] = [0.5, 31.5], [0.5, 31.5]
-    health = np.float32(rng.random((5, 60)) < 0.8)
+    health = (rng.random((5, 60)) < 0.8).astype(np.float32)
     battle = smac_lab.at(field, list(zip(x, y, strict=True)), smac_lab.PASSIVE, seeds=60)
     found = np.asarray(actions.available(field, eqx.tree_at(lambda u: u.health, battle.units, jnp.asarray(health))))
     assert found.shape == (3, 8, 60)

@@ -1,4 +1,4 @@
-"""How units move, see, shoot and give up: the expected numbers of section 12 of the SMAC facts."""
+"""How single fights go, in sight, range, steps and shots: the expected numbers of section 12 of the SMAC facts."""
 
 import equinox as eqx
 import jax

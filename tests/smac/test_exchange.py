@@ -103,7 +103,7 @@ def test_teams_that_change_places():
     assert theirs.units.x[:, 0].tolist() == [20, 21, 9] and theirs.units.y[:, 0].tolist() == [15, 17, 16]
     assert theirs.orders.target[:, 0].tolist() == [2, -1, 1]
     assert theirs.weapons.victim[:, 0].tolist() == [-1, 2, 0] and theirs.weapons.struck_by[:, 0].tolist() == [2, 0, -1]
-    np.testing.assert_array_equal(theirs.intent.vx[:, 0], np.float32([0.2, 0.3, 0.1]))
+    np.testing.assert_array_equal(theirs.intent.vx[:, 0], np.array([0.2, 0.3, 0.1], np.float32))
     assert theirs.intent.side[:, 0].tolist() == [-1, 1, 1]
     assert theirs.last_action.tolist() == [[3], [4]] and int(theirs.seed[0]) == 0x5BD1E995
 
@@ -162,6 +162,6 @@ def test_a_map_turned_over():
 
 def test_a_map_without_a_mirror_image_is_refused():
     field = smac_lab.field(["marine"], ["marine"])
-    aside = dataclasses.replace(field, spawn_y=np.float32([[16], [13]]))
+    aside = dataclasses.replace(field, spawn_y=np.array([[16], [13]], np.float32))
     with pytest.raises(ValueError, match="`opponent` is a policy, which needs a map that is its own .*: lab is not"):
         mirrored(aside)

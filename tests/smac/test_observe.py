@@ -108,7 +108,7 @@ def test_pathing_and_height_around(field):
             outside += on_map.count(False)
             path = [ground.walkable[cell] if inside else 1 for cell, inside in zip(cells[:8], on_map, strict=False)]
             height = [ground.height[cell] if inside else 1 for cell, inside in zip(cells, on_map, strict=True)]
-            np.testing.assert_array_equal(obs[lane, agent, 4:21], np.float32(path + height))
+            np.testing.assert_array_equal(obs[lane, agent, 4:21], np.array(path + height, np.float32))
     assert outside > 20
 
 
