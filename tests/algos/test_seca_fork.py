@@ -100,6 +100,7 @@ def test_another_credit_is_refused(credit: str) -> None:
 def test_what_forks_take_counts_as_memory() -> None:
     """More than SeCA's own, and lanes and the steps drawn for them count for each forked episode."""
     own, other = built("seca").memory(6), built("seca-fork").memory(6)
+    assert other > own
     config = SecaForkConfig(fork_every=4, fork_lanes=64, forks=32)
     step = SPEC.n_agents * (SPEC.obs_size + 3 * SPEC.n_actions + config.actor_hidden) + SPEC.state_size
     more = held(6, SPEC, dataclasses.replace(config, fork_lanes=128)) - held(6, SPEC, config)
