@@ -154,6 +154,7 @@ def ended(cell: Cell, path: pathlib.Path) -> dict[str, Any]:
     curve = curves.read_curve(path)
     environment = json.loads((path / "environment.json").read_text())
     lines = folders.read_metrics(folders.existing(path), "eval")
+    trained = json.loads((path / "result.json").read_text())["trained"]
     return {
         "map": cell.map_name,
         "method": cell.method,
@@ -171,6 +172,7 @@ def ended(cell: Cell, path: pathlib.Path) -> dict[str, Any]:
         "win_rate": [round(float(x), 5) for x in curve.values["win_rate"]],
         "return_mean": [round(float(x), 4) for x in curve.values["return_mean"]],
         "episode_length": [round(float(np.mean(line["episode_length"])), 2) for line in lines],
+        "final": {name: round(trained[name], 4) for name in ("episodes", "win_rate", "win_rate_low", "win_rate_high")},
     }
 
 
@@ -294,7 +296,8 @@ def show(options: argparse.Namespace) -> None:
     found = gather(options.out)
     draw(found, ROOT / "docs" / "figures" / "comparison")
     print(table(found))
-    print(f"\n{len(found)} runs; commits: {', '.join(sorted({str(line['commit']) for line in found.values()}))}")
+    shown = [line for cell, line in found.items() if cell.map_name in BUDGETS]
+    print(f"\n{len(shown)} runs; commits: {', '.join(sorted({str(line['commit']) for line in shown}))}")
 
 
 def main() -> None:
