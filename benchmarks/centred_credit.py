@@ -12,7 +12,6 @@ forks as any other credit. y are returns of n env steps, closed by the critic's 
 """
 
 import argparse
-import dataclasses
 import pathlib
 from typing import Any
 
@@ -21,15 +20,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from fork_credit import Tried
+from fork_credit import held_against
 
 import seca
-from seca.algos.base import Claim, Claims
+from seca.algos.base import Claim
 from seca.algos.seca import SecaConfig
 from seca.returns import n_step
 from seca.train.rollout import collect
-from seca.truth.rounds import DRAWN, OWN, Plan, Rounds
-from seca.truth.score import score
+from seca.truth.rounds import Plan
 
 RUNNERS = 32
 LENGTHS = (4, 8, 16, 1000)
@@ -157,8 +155,6 @@ def main() -> None:
     own: Any = run.algorithm.claims
     plan = Plan(options.steps, options.truth)
     truth = seca.audit(run, plan)
-    mean, error, which = truth.sums.mean()[:, 0], truth.sums.error()[:, 0], truth.choice
-    battle = np.broadcast_to(truth.battle[:, None], which.shape)[which]
     batches = gathered(run, options.batches)
     print(f"{sum(len(batch['y']) for batch in batches):,} env steps of {run.env.spec.id}")
     for length, n in enumerate(LENGTHS):
@@ -170,10 +166,7 @@ def main() -> None:
             credit = net.advantages(rows).reshape(claim.credit.shape)
             return Claim(jnp.where(episodes.valid[..., None], credit, 0), claim.order)
 
-        told = dataclasses.replace(run.algorithm, claims=(claims := Claims("sequential", fn)))
-        rounds = Rounds(Tried(run.env, told, run.state, run.config), plan, {OWN: claims}, tuple(jax.devices()[:1]))
-        credit = np.concatenate([rounds.play(number).credits[OWN] for number in range(-(-plan.steps // DRAWN))])
-        found = score(credit[which], mean[which], error[which], battle)
+        found = held_against(truth, run, plan, fn)
         print(
             f"returns of {n:>4} env steps: of y itself {held:5.2f}; of the truth "
             f"{found.explained:5.2f} ({found.low:.2f} to {found.high:.2f}), correlation {found.correlation:.2f}, "

@@ -14,14 +14,16 @@ import json
 import pathlib
 from typing import Any
 
+import jax
 import numpy as np
 
 import seca
+from seca.algos.base import Claims
 from seca.algos.seca import SecaConfig
 from seca.algos.seca_fork import SecaForkConfig, seca_fork
 from seca.truth.audit import claims_of
 from seca.truth.rounds import DRAWN, OWN, Plan, Rounds
-from seca.truth.score import score
+from seca.truth.score import Score, score
 
 DATA = pathlib.Path(__file__).parent.parent / "docs" / "data" / "fork_credit.jsonl"
 
@@ -34,6 +36,17 @@ class Tried:
     algorithm: Any
     state: Any
     config: Any
+
+
+def held_against(truth: Any, run: Any, plan: Plan, fn: Any) -> Score:
+    """How much of the truth's own credit a claim of one's own explains, on the steps of an audit made by this plan."""
+    claims = Claims("sequential", fn)
+    told = dataclasses.replace(run.algorithm, claims=claims)
+    rounds = Rounds(Tried(run.env, told, run.state, run.config), plan, {OWN: claims}, tuple(jax.devices()[:1]))
+    credit = np.concatenate([rounds.play(number).credits[OWN] for number in range(-(-plan.steps // DRAWN))])
+    which = truth.choice
+    battle = np.broadcast_to(truth.battle[:, None], which.shape)[which]
+    return score(credit[which], truth.sums.mean()[:, 0][which], truth.sums.error()[:, 0][which], battle)
 
 
 def measure(path: pathlib.Path, plan: Plan, forks: list[int], lengths: list[int]) -> list[dict[str, Any]]:

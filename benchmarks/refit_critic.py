@@ -26,12 +26,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from fork_credit import Tried
+from fork_credit import held_against
 
 import seca
-from seca.algos.base import Claim, Claims
+from seca.algos.base import Claim
 from seca.algos.seca import SecaConfig
 from seca.credit.sequential import swept_fast
 from seca.learning.joint_critic import (
@@ -48,8 +47,7 @@ from seca.learning.trained import clipped_adam
 from seca.nets.grouped import taken_value as grouped_taken_value
 from seca.returns import lambda_returns
 from seca.train.rollout import collect
-from seca.truth.rounds import DRAWN, OWN, Plan, Rounds
-from seca.truth.score import score
+from seca.truth.rounds import Plan
 from seca.types import Episodes
 
 RUNNERS = 32
@@ -157,32 +155,24 @@ def main() -> None:
     own: Any = run.algorithm.claims
     plan = Plan(options.steps, options.truth)
     truth = seca.audit(run, plan)
-    mean, error, which = truth.sums.mean()[:, 0], truth.sums.error()[:, 0], truth.choice
-    battle = np.broadcast_to(truth.battle[:, None], which.shape)[which]
+    for name in ("as trained", *options.changes):
+        change = CHANGES.get(name, Change())
+        params = refit(run, change, options.batches) if name in CHANGES else run.state.learner.critic.params
 
-    def judge(name: str, params: Any, change: Change) -> None:
-        def fn(learner: Any, episodes: Any, env_steps: Any, key: Any) -> Claim:
+        def fn(
+            learner: Any, episodes: Any, env_steps: Any, key: Any, params: Any = params, change: Change = change
+        ) -> Claim:
             order = own.fn(learner, episodes, env_steps, key).order
             weights = params.weights(told(episodes, change).state[:, :-1], run.env.spec.n_agents)
             mixed = weights.mix(episodes.record.probs[:, :-1], episodes.actions[:, :-1])
             return Claim(jnp.where(episodes.valid[..., None], swept_fast(mixed, order), 0), order)
 
-        own_claims = Claims("sequential", fn)
-        algorithm = dataclasses.replace(run.algorithm, claims=own_claims)
-        rounds = Rounds(
-            Tried(run.env, algorithm, run.state, run.config), plan, {OWN: own_claims}, tuple(jax.devices()[:1])
-        )
-        credit = np.concatenate([rounds.play(number).credits[OWN] for number in range(-(-plan.steps // DRAWN))])
-        found = score(credit[which], mean[which], error[which], battle)
+        found = held_against(truth, run, plan, fn)
         print(
             f"| {name} | {found.explained:.2f} ({found.low:.2f} to {found.high:.2f}) | {found.correlation:.2f} | "
             f"{found.rms_credit:.3f}, {found.rms_truth:.3f} |",
             flush=True,
         )
-
-    judge("as trained", run.state.learner.critic.params, Change())
-    for name in options.changes:
-        judge(name, refit(run, CHANGES[name], options.batches), CHANGES[name])
 
 
 if __name__ == "__main__":

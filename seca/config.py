@@ -141,12 +141,12 @@ def from_json(text: str, source: str = "config.json") -> RunConfig:
     preset = data.get("preset")
     if not isinstance(preset, str):
         raise UsageError(f"`preset` of {source} is {preset!r}: choose one of {_listed(PRESETS)}")
-    fields = renamed(data, source)
+    fields = _renamed(data, source)
     fields.pop("format")
     return _record(from_preset(fields["preset"]), fields, "", source)
 
 
-def renamed(data: Mapping[str, Any], source: str) -> dict[str, Any]:
+def _renamed(data: Mapping[str, Any], source: str) -> dict[str, Any]:
     """The fields of a configuration by their names of now: an older one has a `setting` beside the preset.
 
     Raises UsageError, naming `source`, when the preset has no such setting.

@@ -72,7 +72,8 @@ def _whole_number_rule(
 ) -> tyro.constructors.PrimitiveConstructorSpec[int | None] | None:
     # A union keeps its members' annotations: `Annotated[int, Range(..)] | None`.
     members = {
-        typing.get_args(part)[0] if hasattr(part, "__metadata__") else part for part in typing.get_args(info.type)
+        typing.get_args(part)[0] if typing.get_origin(part) is typing.Annotated else part
+        for part in typing.get_args(info.type)
     }
     optional = members == {int, type(None)}
     if info.type is not int and not optional:

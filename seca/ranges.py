@@ -23,7 +23,7 @@ class Range:
 
     def holds(self, value: int | float) -> bool:
         """Whether the number is one of them; NaN and infinities never are."""
-        if self.whole and not isinstance(value, numbers.Integral):
+        if isinstance(value, bool) or (self.whole and not isinstance(value, numbers.Integral)):
             return False
         inside = self.least < value if self.above else self.least <= value
         return inside and value <= self.most and abs(value) < math.inf
@@ -56,7 +56,8 @@ Steps = Annotated[int, Range(1, 4_000_000_000)]
 
 def found_in(hint: Any) -> Iterator[Range]:
     """The ranges in an annotation: on itself, and on the members of a union."""
-    marks = (mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Range))
-    yield from (dataclasses.replace(mark, whole=typing.get_args(hint)[0] is int) for mark in marks)
+    if typing.get_origin(hint) is Annotated:
+        base, *marks = typing.get_args(hint)
+        yield from (dataclasses.replace(mark, whole=base is int) for mark in marks if isinstance(mark, Range))
     for part in typing.get_args(hint):
         yield from found_in(part)

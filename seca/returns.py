@@ -1,13 +1,13 @@
 """Returns of one stream of rewards; batch with `vmap`."""
 
 import dataclasses
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from seca.ranges import Fraction
+from seca.types import TimeLimit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Targets:
 
     gamma: Fraction = 0.99
     """Discount per env step."""
-    time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
+    time_limit: TimeLimit = "bootstrap"
     """Whether an episode cut by the time limit bootstraps from its last state or counts as ended."""
 
 

@@ -13,12 +13,14 @@ Networks add ``hidden`` (recurrent features), ``embed`` (features of the mixing 
 Time suffixes: ``x_t`` belongs to step t, ``x_tp1`` to step t + 1.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 from jaxtyping import Array, Bool, Float, Int, Integer
 
 PyTree = Any
+TimeLimit = Literal["bootstrap", "terminal"]
+"""What the time limit is to a learner: a cut, beyond which values are bootstrapped, or an end of the episode."""
 
 
 class EnvSpec(eqx.Module):
@@ -76,7 +78,7 @@ class Episodes(eqx.Module):
     state: Float[Array, "batch time+1 state"]
     avail: Bool[Array, "batch time+1 agents actions"]
     actions: Integer[Array, "batch time+1 agents"]
-    """Small unsigned numbers where they are stored, else int32."""
+    """Small integers where they are stored, else int32."""
     record: PyTree = None
     """What the acting algorithm chose to keep of each row (arrays `[batch, time+1, ...]`), or None."""
 
@@ -85,7 +87,7 @@ class Episodes(eqx.Module):
         """Number of real steps L of each episode."""
         return self.valid.sum(axis=1)
 
-    def ended(self, time_limit: str) -> Bool[Array, "batch time"]:
+    def ended(self, time_limit: TimeLimit) -> Bool[Array, "batch time"]:
         """Where nothing is bootstrapped: where the episode terminated, and, for `terminal`, where it was cut."""
         return self.terminated | self.truncated if time_limit == "terminal" else self.terminated
 

@@ -36,6 +36,7 @@ class Options:
         ({"share": 1.5}, "`share` is 1.5; it must lie in [0, 1]"),
         ({"share": math.nan}, "`share` is nan; it must be finite and lie in [0, 1]"),
         ({"share": 2}, "`share` is 2; it must lie in [0, 1]"),
+        ({"size": True}, "`size` is True; it must be a whole number from 1 to 2147483647"),
         ({"size": 1.5}, "`size` is 1.5; it must be a whole number from 1 to 2147483647"),
         ({"rate": 0.0}, "`rate` is 0.0; it must be above 0"),
         ({"rate": math.inf}, "`rate` is inf; it must be finite and above 0"),

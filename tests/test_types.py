@@ -48,7 +48,7 @@ def test_only_a_terminal_time_limit_ends_what_it_cuts() -> None:
     """The second episode is cut: its return is bootstrapped, but for `terminal`."""
     found = episodes([2, 3], [False, True])
     ends = [[False, True, False, False], [False, False, False, False]]
-    assert found.ended("truncate").tolist() == ends
+    assert found.ended("bootstrap").tolist() == ends
     assert found.ended("terminal").tolist() == [ends[0], [False, False, True, False]]
 
 

@@ -1,5 +1,6 @@
 """What makes a joint value of the agents' utilities: options, networks and loss of each value-based method."""
 
+import abc
 import dataclasses
 import functools
 from typing import ClassVar, Literal
@@ -35,7 +36,7 @@ from seca.types import EnvSpec
 
 
 @dataclasses.dataclass(frozen=True)
-class Mixing:
+class Mixing(abc.ABC):
     """What the learner asks of a mixer's options: networks, and what they are regressed to."""
 
     has_central: ClassVar[bool] = False
@@ -43,13 +44,18 @@ class Mixing:
     replaceable: ClassVar[bool] = True
     """Whether a mixer of one's own can stand in place of the main one."""
 
+    @abc.abstractmethod
     def init(self, key: PRNGKeyArray, spec: EnvSpec, hidden: int) -> Mixers:
         """Fresh networks, for agents whose recurrent state has `hidden` numbers."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def method(self, scale: float) -> Method:
         """Value and loss of a row; `scale` is the factor of the squared error."""
-        return Method(mixed_value, functools.partial(squared_error, scale=scale))
+
+
+def regressed(scale: float) -> Method:
+    """The method whose loss is the squared error of the joint value."""
+    return Method(mixed_value, functools.partial(squared_error, scale=scale))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +67,10 @@ class NoMixing(Mixing):
         del key, spec, hidden
         return Mixers(NoMixer())
 
+    def method(self, scale: float) -> Method:
+        """Squared error."""
+        return regressed(scale)
+
 
 @dataclasses.dataclass(frozen=True)
 class SumMixing(Mixing):
@@ -70,6 +80,10 @@ class SumMixing(Mixing):
         """No networks."""
         del key, spec, hidden
         return Mixers(SumMixer())
+
+    def method(self, scale: float) -> Method:
+        """Squared error."""
+        return regressed(scale)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +99,10 @@ class MonotoneMixing(Mixing):
         """Fresh networks."""
         del hidden
         return Mixers(MonotoneMixer.init(key, spec.n_agents, spec.state_size, self.embed, self.width))
+
+    def method(self, scale: float) -> Method:
+        """Squared error."""
+        return regressed(scale)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +152,10 @@ class DuplexMixing(Mixing):
         n, a, s = spec.n_agents, spec.n_actions, spec.state_size
         return Mixers(DuplexMixer.init(key, n, a, s, self.width, self.kernels, self.depth))
 
+    def method(self, scale: float) -> Method:
+        """Squared error."""
+        return regressed(scale)
+
 
 @dataclasses.dataclass(frozen=True)
 class AttentionMixing(Mixing):
@@ -158,6 +180,10 @@ class AttentionMixing(Mixing):
             )
         sizes = self.heads, self.key_size, self.width, self.constant_width
         return Mixers(AttentionMixer.init(key, spec.state_size, spec.ally_features, *sizes))
+
+    def method(self, scale: float) -> Method:
+        """Squared error."""
+        return regressed(scale)
 
 
 @dataclasses.dataclass(frozen=True)

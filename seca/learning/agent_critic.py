@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from seca.learning.acting import last_actions
 from seca.learning.rows import Packed, map_rows, sum_value_and_grad, to_rows, unpack
 from seca.nets.mixers import Deep
-from seca.types import Episodes, PyTree
+from seca.types import Episodes, PyTree, TimeLimit
 
 
 class Seen(eqx.Module):
@@ -63,7 +63,7 @@ def outputs_of(critic: Deep, inputs: InputFn, seen: Seen, packed: Packed) -> Arr
 def targets_of(
     values: Float[Array, "batch time1 agents"],
     episodes: Episodes,
-    time_limit: str,
+    time_limit: TimeLimit,
     returns: Callable[..., Float[Array, " time"]],
 ) -> Float[Array, "batch time agents"]:
     """Each agent's own targets from the team reward.

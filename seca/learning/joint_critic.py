@@ -17,7 +17,7 @@ from seca.nets.critics import MixingCritic
 from seca.nets.grouped import taken_value as grouped_taken_value
 from seca.ranges import Count, Positive, Range
 from seca.returns import LambdaTargets, lambda_returns
-from seca.types import EnvSpec, Episodes, PyTree
+from seca.types import EnvSpec, Episodes, PyTree, TimeLimit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +66,7 @@ def regression_targets(
     packed: Packed,
     gamma: float,
     lam: float,
-    time_limit: str,
+    time_limit: TimeLimit,
     taken_value: TakenValue = plain_taken_value,
 ) -> Float[Array, "batch time"]:
     """y_t, TD(lambda) targets by the target critic at the taken actions; 0 on padding. Zang et al. 2023, Eq. 12.

@@ -25,7 +25,7 @@ from seca.nets.linear import Linear
 from seca.nets.mixers import Choice
 from seca.policies import mode, of_taken
 from seca.returns import lambda_returns
-from seca.types import Episodes, PyTree
+from seca.types import Episodes, PyTree, TimeLimit
 
 CHUNK = 512
 """Rows visited at once by mixers and losses."""
@@ -98,7 +98,7 @@ class Returns:
     corrected: bool
     """Q*(lambda) instead of Peng's."""
     double_q: bool
-    time_limit: str
+    time_limit: TimeLimit
 
 
 def choice(

@@ -14,7 +14,7 @@ from jaxtyping import Array, Int
 
 from seca import numerics
 from seca.algos.base import Algorithm
-from seca.config import RunConfig, decisive, renamed, to_dict
+from seca.config import RunConfig, decisive, to_dict
 from seca.envs import registry
 from seca.envs.base import Env
 from seca.envs.check import check_pure
@@ -241,7 +241,7 @@ def check_fits(path: pathlib.Path, metadata: dict[str, Any], built: Built) -> No
                 f"`{name}` of checkpoint {path} is '{before}' but this seca plays '{current}': what it learned "
                 f"there does not carry over; install the seca that made it, or train anew"
             )
-    before, now = decisive(renamed(metadata["config"], f"checkpoint {path}")), decisive(to_dict(built.config))
+    before, now = decisive(metadata["config"]), decisive(to_dict(built.config))
     if not named:
         before.pop("env", None), now.pop("env")
     # An option of the environment given now but not then changes it as much as another value would.

@@ -22,6 +22,7 @@ from seca.algos.mixing import (
     SumMixing,
     TransformedMixing,
     WeightedMixing,
+    regressed,
 )
 from seca.algos.q_learning import QLearningConfig, init
 from seca.learning.q_step import Method, Networks, Returns, regress
@@ -232,12 +233,13 @@ def test_a_mixer_of_options_of_its_own_needs_no_line_of_the_learner(float64: Non
     """A class of options is all: with QMIX's networks and twice its loss, twice its gradient."""
 
     @dataclasses.dataclass(frozen=True)
-    class Twice(MonotoneMixing):
+    class Twice(MonotoneMixing):  # Of a class of the union, which the configuration is checked against.
         def method(self, scale: float) -> Method:
-            return super().method(2 * scale)
+            return regressed(2 * scale)
 
     episodes, found = random_episodes(), {}
-    for mixing in (MonotoneMixing(5, 6), Twice(5, 6)):
+    mixings: tuple[Any, ...] = (MonotoneMixing(5, 6), Twice(5, 6))
+    for mixing in mixings:
         config = dataclasses.replace(CONFIG, mixing=mixing)
         found[type(mixing)] = compiled(config)(networks_of(config), networks_of(config, 1), episodes)
     one, twice = found[MonotoneMixing], found[Twice]

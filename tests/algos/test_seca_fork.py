@@ -102,8 +102,9 @@ def test_what_forks_take_counts_as_memory() -> None:
     own, other = built("seca").memory(6), built("seca-fork").memory(6)
     assert other > own
     config = SecaForkConfig(fork_every=4, fork_lanes=64, forks=32)
-    step = SPEC.n_agents * (SPEC.obs_size + 3 * SPEC.n_actions + config.actor_hidden) + SPEC.state_size
-    more = held(6, SPEC, dataclasses.replace(config, fork_lanes=128)) - held(6, SPEC, config)
-    drawn = dataclasses.replace(config, fork_lanes=128).drawn - config.drawn
+    few, many = held(6, SPEC, config), held(6, SPEC, dataclasses.replace(config, fork_lanes=128))
     # Of 6 episodes one in 2 is forked: 4 does not divide them.
-    assert more == 4 * 3 * (3 * step * 64 + drawn * 32 * SPEC.n_agents**2) and drawn > 0
+    assert few == held(6, SPEC, dataclasses.replace(config, fork_every=2)) == 3 * held(1, SPEC, config)
+    # A lane holds at least one row of the battle and the agents' recurrent states.
+    lane = 4 * (SPEC.n_agents * (SPEC.obs_size + config.actor_hidden) + SPEC.state_size)
+    assert 3 * 64 * lane < many - few < 3 * 64 * 10 * lane

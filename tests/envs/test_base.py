@@ -32,7 +32,7 @@ def test_the_batch_may_be_the_last_axis_of_the_state() -> None:
     assert [leaf.tolist() for leaf in beside["deep"]] == [[[0, 1, 2], [-3, -4, -5], [6, 7, 8]], [1, -2, 3]]
 
 
-def test_environments_are_compared_by_what_they_do() -> None:
+def test_an_environment_is_equal_to_itself_alone() -> None:
     env = registry.make("smac/3m")
     assert env == env and hash(env) == hash(env) and env != registry.make("smac/3m")
 

@@ -23,6 +23,7 @@ from seca.learning.rows import pack
 from seca.nets.mixers import Deep
 from seca.policies import of_taken
 from seca.returns import lambda_returns, n_step
+from seca.types import TimeLimit
 
 _ = float64_fixture
 CHUNK = 5
@@ -65,7 +66,7 @@ def test_outputs_of_every_real_row(float64: None) -> None:
 
 @pytest.mark.parametrize("time_limit", ["bootstrap", "terminal"])
 @pytest.mark.parametrize("kind", ["lambda", "n_step"])
-def test_targets_by_their_definition(kind: str, time_limit: str, float64: None) -> None:
+def test_targets_by_their_definition(kind: str, time_limit: TimeLimit, float64: None) -> None:
     """The team's reward, each agent's own values; with `terminal` all episodes end."""
     batch = random_episodes(garbage=2.0)
     values = jnp.asarray(np.random.default_rng(1).normal(size=(*FILLED.shape, 3)))

@@ -30,7 +30,7 @@ from seca.learning.rows import pack
 from seca.learning.trained import clipped_adam
 from seca.nets.critics import MixingCritic
 from seca.nets.grouped import taken_value
-from seca.types import EnvSpec
+from seca.types import EnvSpec, TimeLimit
 
 _ = float64_fixture
 CHUNK = 5  # Smaller than a batch and no divisor of it, so that chunks meet episode ends everywhere.
@@ -61,7 +61,7 @@ def test_critic_gradient(numbers: Numbers, values, float64: None) -> None:
 
 
 @pytest.mark.parametrize("time_limit", ["bootstrap", "terminal"])
-def test_targets_by_their_definition(time_limit: str, float64: None) -> None:
+def test_targets_by_their_definition(time_limit: TimeLimit, float64: None) -> None:
     """Episode by episode from the critic's values at the taken actions; with `terminal` all episodes end."""
     batch = random_episodes(garbage=2.0)
     module = in_float64(MixingCritic.init(jax.random.key(0), 3, 4, 6, 8, 16))
