@@ -2,7 +2,7 @@
 
     python benchmarks/comparison.py train [--jobs 2] [--methods seca qmix ...]    hours; goes on where stopped
     python benchmarks/comparison.py show                                         figure and table of what is there
-    python benchmarks/comparison.py train --maps 3s5z MMM2 --methods seca-fork   likewise: docs/credit.md shows these
+    python benchmarks/comparison.py train --maps 3s5z MMM2 --methods seca-fork   likewise, on harder maps
 
 Each run is an ordinary run folder, `<out>/<env>-<method>-<setting>-s<seed>`, made by `seca train PRESET` with its
 defaults, one device, one core. `show` adds the runs that reached their budget to
@@ -42,7 +42,7 @@ METHODS = [name for name in PRESETS if compared(name)]
 BUDGETS = {"3m": 1_000_000, "2s3z": 2_000_000}
 """Env steps on each map, the same for every method."""
 HARDER = {"3s5z": 2_000_000, "1c3s5z": 2_000_000, "MMM2": 2_000_000, "3s_vs_4z": 3_000_000, "5m_vs_6m": 3_000_000}
-"""Maps of `benchmarks/credit_learning.py`, which shows them; likewise."""
+"""Env steps on the maps of `benchmarks/credit_learning.py`, which shows them."""
 SETTINGS = {
     "paper": ("-", []),
     "reference": ("--", []),

@@ -1,4 +1,4 @@
-"""Does a better credit learn faster? Curves on harder maps: the figure and the table behind docs/credit.md.
+"""Does a better credit learn faster? Curves on harder maps: a figure and a table.
 
     python benchmarks/comparison.py train --maps 3s5z 1c3s5z MMM2 3s_vs_4z 5m_vs_6m \
         --methods seca-fork seca mappo seca-uncorrected coma-newarchi indadv --seeds 0     hours; one seed after another
