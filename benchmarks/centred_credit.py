@@ -20,11 +20,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from fork_credit import held_against
+from fork_credit import held_against, standing
 
 import seca
 from seca.algos.base import Claim
-from seca.algos.seca import SecaConfig
 from seca.returns import n_step
 from seca.train.rollout import collect
 from seca.truth.rounds import Plan
@@ -149,9 +148,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--lr", type=float, default=1e-3)
     options = parser.parse_args()
-    run = seca.load(options.run)
-    if type(run.config.algorithm) is not SecaConfig:
-        raise SystemExit(f"{options.run} is a run of {run.config.preset}; give one of seca")
+    run = standing(options.run)
     own: Any = run.algorithm.claims
     plan = Plan(options.steps, options.truth)
     truth = seca.audit(run, plan)

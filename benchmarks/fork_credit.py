@@ -38,6 +38,14 @@ class Tried:
     config: Any
 
 
+def standing(path: pathlib.Path) -> Any:
+    """A run of `seca`, whose policy is to stand still. Raises SystemExit for any other."""
+    run = seca.load(path)
+    if type(run.config.algorithm) is not SecaConfig:
+        raise SystemExit(f"{path} is a run of {run.config.preset}; give one of seca")
+    return run
+
+
 def held_against(truth: Any, run: Any, plan: Plan, fn: Any) -> Score:
     """How much of the truth's own credit a claim of one's own explains, on the steps of an audit made by this plan."""
     claims = Claims("sequential", fn)
@@ -51,9 +59,7 @@ def held_against(truth: Any, run: Any, plan: Plan, fn: Any) -> Score:
 
 def measure(path: pathlib.Path, plan: Plan, forks: list[int], lengths: list[int]) -> list[dict[str, Any]]:
     """One line for each number of forks and length."""
-    run = seca.load(path)
-    if type(run.config.algorithm) is not SecaConfig:
-        raise SystemExit(f"{path} is a run of {run.config.preset}; give one of seca")
+    run = standing(path)
     truth = seca.audit(run, plan)
     mean, error = truth.sums.mean()[:, 0], truth.sums.error()[:, 0]
     which = truth.choice

@@ -27,7 +27,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from fork_credit import held_against
+from fork_credit import held_against, standing
 
 import seca
 from seca.algos.base import Claim
@@ -149,9 +149,7 @@ def main() -> None:
     parser.add_argument("--truth", type=int, default=256)
     parser.add_argument("--changes", nargs="+", choices=list(CHANGES), default=list(CHANGES))
     options = parser.parse_args()
-    run = seca.load(options.run)
-    if type(run.config.algorithm) is not SecaConfig:
-        raise SystemExit(f"{options.run} is a run of {run.config.preset}; give one of seca")
+    run = standing(options.run)
     own: Any = run.algorithm.claims
     plan = Plan(options.steps, options.truth)
     truth = seca.audit(run, plan)

@@ -172,6 +172,7 @@ def _change_config(run: pathlib.Path, part: str, **changes: object) -> None:
     (run / "config.json").write_text(json.dumps(config))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "fragments"),
     [

@@ -341,6 +341,7 @@ def test_every_option_has_a_bad_value(command: str, options: type) -> None:
     assert {f"--{name}".replace("_", "-") for name in named} - given == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "fragments"),
     [

@@ -27,6 +27,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     assert f"usage: seca {command}" in printed(capsys, command, "--help")
 
 
+@pytest.mark.slow
 def test_algos_and_envs_list_everything(capsys: pytest.CaptureFixture[str]) -> None:
     algos = printed(capsys, "algos").splitlines()
     assert [line.split()[0] for line in algos if line.startswith("  ")] == list(PRESETS), "in their groups' order"
@@ -45,6 +46,7 @@ def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
         assert fragment in report
 
 
+@pytest.mark.slow
 def test_options_reach_the_config(finished_run: pathlib.Path, seca, tmp_path: pathlib.Path) -> None:
     """Options given on the command line are in config.json, the preset's others unchanged; it can be repeated."""
     config = from_json((finished_run / "config.json").read_text())

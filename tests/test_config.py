@@ -40,6 +40,7 @@ def test_types_survive_the_file() -> None:
     assert read.env_options["a"] is True
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(min_size=1), st.none() | st.integers() | st.text() | st.lists(st.integers())))
 def test_any_object_is_read_or_refused(data: dict[str, object]) -> None:
     """Nothing but UsageError comes out, whatever the file holds."""

@@ -158,6 +158,7 @@ def test_metrics_that_the_disk_does_not_take(tmp_path: pathlib.Path) -> None:
         made.metrics({"kind": "train", "env_steps": 1, "return_mean": 0.0})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stream", "command", "code"), [(2, "frobnicate", 2), (1, "algos", 0), (1, "--help", 0)])
 def test_a_stream_that_is_closed(stream: int, command: str, code: int) -> None:
     shell = f'exec "$0" -m seca {command} {stream}>&-'

@@ -104,6 +104,7 @@ def broken(content: bytes) -> st.SearchStrategy[bytes]:
 CONFIGS = [json.loads(json.dumps(to_dict(from_preset(name)))) for name in ("seca", "qmix", "riit")]
 
 
+@pytest.mark.slow
 @many
 @given(st.sampled_from(CONFIGS).flatmap(changed))
 def test_any_value_at_any_place_of_a_config(data: Any) -> None:
@@ -130,6 +131,7 @@ LINE = {"kind": "eval", "env_steps": 100, "win_rate": 0.5, "return_mean": 1.0}
 NOT_YET = json.dumps(LINE | {"env_steps": 0})
 
 
+@pytest.mark.slow
 @many
 @given(line=st.one_of(changed(LINE).map(lambda data: json.dumps(data).encode()), broken(json.dumps(LINE).encode())))
 def test_any_line_of_metrics(run: RunFolder, line: bytes) -> None:
@@ -142,6 +144,7 @@ def test_any_line_of_metrics(run: RunFolder, line: bytes) -> None:
         assert curves.caption([curve])
 
 
+@pytest.mark.slow
 @settings(few, max_examples=3)
 @given(numbers=st.lists(st.integers(1, 2**32), min_size=1, max_size=3, unique=True), earned=st.floats(-1e30, 1e30))
 def test_any_curve_is_drawn(run: RunFolder, numbers: list[int], earned: float) -> None:
@@ -277,6 +280,7 @@ def test_any_origin_of_a_recording(tmp_path_factory: pytest.TempPathFactory, dat
     seen(tmp_path_factory, packed(ARRAYS | {"about": np.array(json.dumps(data))}))
 
 
+@pytest.mark.slow
 @many
 @given(content=broken(RECORDED))
 def test_any_bytes_as_a_recording(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:

@@ -106,6 +106,7 @@ def test_pictures_are_drawn_from_recordings_only() -> None:
         assert {name for name in modules if name and name.startswith("seca")} - allowed == set(), path
 
 
+@pytest.mark.slow
 def test_import_is_light_and_sets_nothing_of_jax() -> None:
     code = (
         "import sys, seca; assert 'jax' not in sys.modules and 'tyro' not in sys.modules; "

@@ -85,6 +85,7 @@ compare("the views")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [IMPORTS, CALLS], ids=["imports", "calls"])
 def test_nothing_global_changes(code: str, finished_run: pathlib.Path, tmp_path: pathlib.Path) -> None:
     command = [sys.executable, "-c", SNAPSHOT + code, str(finished_run), str(tmp_path)]

@@ -43,6 +43,7 @@ AROUND = {
 """Each breaks a run, or gives it other numbers, where nothing is done about it."""
 
 
+@pytest.mark.slow
 def test_a_run_has_its_own_numbers(finished_run: pathlib.Path, small_run: list[str], tmp_path: pathlib.Path) -> None:
     """All of them set at once, from start to end: the same metrics, bit for bit."""
     path = tmp_path / "run"
@@ -121,6 +122,7 @@ def _assert_equal(ours: list[np.ndarray], theirs: list[np.ndarray]) -> None:
         np.testing.assert_array_equal(mine, other)
 
 
+@pytest.mark.slow
 def test_a_loaded_run_acts_alike_in_any_program(finished_run: pathlib.Path, request: pytest.FixtureRequest) -> None:
     before = _play(finished_run)
     request.getfixturevalue("foreign")
@@ -144,6 +146,7 @@ def test_a_loaded_run_acts_where_transfers_are_watched(finished_run: pathlib.Pat
     np.testing.assert_array_equal(np.asarray(acted), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", [pytest.param("seca", marks=pytest.mark.every), "qmix"])
 def test_an_update_is_the_same_in_any_program(preset: str, request: pytest.FixtureRequest) -> None:
     def updated() -> list[np.ndarray]:
@@ -158,6 +161,7 @@ def test_an_update_is_the_same_in_any_program(preset: str, request: pytest.Fixtu
     _assert_equal(updated(), before)
 
 
+@pytest.mark.slow
 def test_battles_are_the_same_in_any_program(request: pytest.FixtureRequest) -> None:
     """Of the simulator by key, of a view by seed, steps included."""
 

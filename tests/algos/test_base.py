@@ -45,6 +45,7 @@ def made(**parts: Any) -> Algorithm:
     return Algorithm(**(least | parts))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("buffered", [False, True])
 def test_the_loop_asks_for_no_more(buffered: bool) -> None:
     """Six games of one step, in which different actions pay 1; acting is told what `policy` takes from the learner.

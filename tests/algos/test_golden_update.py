@@ -82,6 +82,7 @@ def prefix_values(critic, batch, probs, order) -> jax.Array:
     return jnp.stack([weights.value(inputs[:, :, k]) for k in range(n_agents + 1)], axis=-1)
 
 
+@pytest.mark.slow
 def test_order_and_contributions(numbers: Numbers, float64: None) -> None:
     judged = judged_by(numbers, "gradients")
     assert judged.contribution is not None
@@ -91,6 +92,7 @@ def test_order_and_contributions(numbers: Numbers, float64: None) -> None:
     assert_close(-judged.contribution[:, 0], numbers["ig_contributions_eq18_sign"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("order", "name"), [("identity", "identity_order"), ("gradients", "ig_order")])
 def test_advantages_and_actor_gradient(numbers: Numbers, order: str, name: str, float64: None) -> None:
     mask = numbers["mask"] > 0
@@ -181,6 +183,7 @@ def test_consecutive_updates_float32(golden_dir: pathlib.Path) -> None:
     replay(halved, 1e-5)
 
 
+@pytest.mark.slow
 def test_consecutive_orders_and_advantages(golden_dir: pathlib.Path, float64: None) -> None:
     """Targets and values by the critics before each update; orders, prefixes and advantages by that after its step."""
     numbers = load(golden_dir, "seca_consecutive_updates")

@@ -35,6 +35,7 @@ def updated(algorithm: Algorithm, learner: PyTree, episodes: Episodes, tried: tu
     return jax.jit(lambda: forking.update(learner, episodes, tried, key, None))()
 
 
+@pytest.mark.slow
 def test_without_a_tried_step_it_is_seca(episodes: Episodes) -> None:
     """Same networks from the same key, same update; the credits of steps that are not known are not looked at."""
     own, other = built("seca"), built("seca-fork")
@@ -51,6 +52,7 @@ def test_without_a_tried_step_it_is_seca(episodes: Episodes) -> None:
     assert float(metrics["credit_share"]) == pytest.approx(float(known["credit_share"]), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_where_credits_are_known_the_actor_follows_them_alone(episodes: Episodes) -> None:
     """With all of them known the critic's errors do not count: any `td_correction` gives the same actor."""
     rng = np.random.default_rng(0)

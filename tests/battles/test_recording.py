@@ -66,6 +66,7 @@ def test_equals_the_environment_bit_for_bit(map_name: str) -> None:
         assert time_step.done[0] == (t == recorded.n_steps - 1)
 
 
+@pytest.mark.slow
 def test_actions_were_available_and_the_seed_decides() -> None:
     recorded, again, other = battles("2s3z")
     assert np.take_along_axis(recorded.avail, recorded.actions[..., None].astype(int), axis=-1).all()

@@ -31,6 +31,7 @@ def made(name: str) -> tuple[Algorithm, Any]:
     return algorithm, algorithm.init(jax.random.key(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_claims_of_every_method(name: str) -> None:
     algorithm, learner = made(name)
@@ -49,6 +50,7 @@ def test_claims_of_every_method(name: str) -> None:
     assert (claim.order is not None) == (algorithm.claims.kind == "sequential")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OWN_ACTION)
 def test_credit_is_nothing_in_the_mean_over_the_own_policy(name: str) -> None:
     """In first steps, whose policies no action has changed yet: sum over a of pi_i(a) credit_i(a, others) = 0."""

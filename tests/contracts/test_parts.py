@@ -47,6 +47,7 @@ def test_returns(name: str, strict: None) -> None:
 ENVS = [name for name in list_envs() if name.startswith("matrix/")] + ["smac/3m", "smac/2s3z"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env_id", ENVS)
 def test_environments(env_id: str) -> None:
     """Sizes and types of the spec; `step` never resets; what is over stays as it is and earns nothing."""

@@ -60,6 +60,7 @@ def test_corrected_credit_has_the_true_gradient_whatever_the_critic(credit) -> N
         assert np.abs(np.einsum("j,jna,jn->na", weights, score, plain) - expected).max() > 0.01
 
 
+@pytest.mark.slow
 def test_dead_agents_have_no_credit(usual_programs: None) -> None:
     """T8: with a single possible action the policy is that action's one-hot, so nothing changes.
 
@@ -103,6 +104,7 @@ def test_same_eager_jitted_and_vmapped(credit) -> None:
     np.testing.assert_allclose(vmapped, eager, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_dtype_follows_the_policies() -> None:
     with jax.enable_x64(False), jax.numpy_dtype_promotion("strict"):
         weights = random_weights(14)

@@ -36,6 +36,7 @@ def test_reference_games(game: Numbers) -> None:
         np.testing.assert_allclose(variances(credit, table, probs, identity), game[f"{name}_variance"], atol=1e-8)
 
 
+@pytest.mark.slow
 def test_coma_newarchi_golden(golden_dir, float64: None) -> None:
     numbers = load(golden_dir, "coma_newarchi")
     probs = jnp.asarray(numbers["action_probs"])

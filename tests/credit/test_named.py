@@ -43,6 +43,7 @@ def test_credits(name: str, strict: None) -> None:
         assert float(found.sum()) == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in CREDITS if CREDITS[name](8, 8).fast is not None])
 def test_fast_credits_equal_the_plain_ones(name: str) -> None:
     """Of many steps from the hidden layer, each with its own order and key."""

@@ -131,6 +131,7 @@ def test_hidden_layer_form_equals_the_plain_one(seed: int) -> None:
     np.testing.assert_allclose(swept_fast(weights.mix(probs, action), order), plain, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_credits_go_back_to_their_agents() -> None:
     """T13: F_k - F_{k-1} lands in the slot of the agent at position k, for any order of each row."""
     rng = np.random.default_rng(6)
@@ -188,6 +189,7 @@ def test_swept_equals_exact_for_multilinear_critics_only() -> None:
     assert float(jnp.abs(apart).max()) > 1e-3  # Jensen gap of the ReLU.
 
 
+@pytest.mark.slow
 def test_swept_can_violate_proposition_1() -> None:
     """The bound is proved for expectations; a critic that is nonlinear inside the simplex need not respect it.
 

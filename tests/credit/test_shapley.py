@@ -50,6 +50,7 @@ def test_reference_numbers(golden_dir: pathlib.Path, float64: None) -> None:
         np.testing.assert_allclose(credit(jnp.asarray(joint)), expected, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_any_draw_is_efficient_and_the_mean_of_draws_is_right(float64: None) -> None:
     """Credits add up to Q(u) - Q(pi) in each draw; over many keys they tend to the value over all orders."""
     weights = random_weights(1, n_agents=4, n_actions=3)

@@ -12,6 +12,7 @@ from seca.smac import scenario
 from seca.types import EnvSpec
 
 
+@pytest.mark.slow
 def test_a_forked_battle_keeps_all_but_its_luck() -> None:
     env = make("smac/3m", {})
     state, _ = env.reset(jax.random.split(jax.random.key(0), 4))

@@ -95,6 +95,7 @@ def test_a_logger_that_cannot_be_opened_is_left_out(tmp_path: pathlib.Path) -> N
     assert warning.startswith("warning: tensorboard cannot be opened")
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_each_line_once_after_a_kill(tmp_path: pathlib.Path) -> None:
     """Real event files of a run killed at step 30 that goes on from its checkpoint at 20, as TensorBoard reads them."""
     for at, steps in ((0, (0, 10, 20, 30)), (20, (30, 40))):

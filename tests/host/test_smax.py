@@ -108,6 +108,7 @@ def test_it_is_an_environment_of_ours(own_step: bool, name: str, library: list[B
     assert spec.episode_limit == 9
 
 
+@pytest.mark.slow
 def test_what_it_shows(library: list[Battle]) -> None:
     """Agents in the library's order, one reward for the team."""
     env = smax.make("3m")

@@ -57,6 +57,7 @@ def test_exploration_is_uniform_over_available_actions(share: float, greedy: boo
     assert (often[~avail] == 0).all()
 
 
+@pytest.mark.slow
 def test_the_greedy_actor_takes_what_is_most_probable() -> None:
     """Among the available actions; the carry has the new state and the action taken, and nothing is recorded."""
     agent = RecurrentAgent.init(jax.random.key(0), n_agent_inputs(SPEC), 8, SPEC.n_actions)
@@ -95,6 +96,7 @@ def test_the_action_before_each_row() -> None:
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_unrolled_as_far_as_the_longest_episode(float64: None) -> None:
     """Hidden states are those before each row; rows beyond the longest episode are zeros."""
     lengths = (3, 5, 1)

@@ -57,6 +57,7 @@ def test_the_value_is_the_first_output() -> None:
     np.testing.assert_array_equal(first_output(outputs, jnp.ones((2, 3), jnp.int32)), [[0, 2, 4], [6, 8, 10]])
 
 
+@pytest.mark.slow
 def test_outputs_of_every_real_row(float64: None) -> None:
     batch, critic = random_episodes(garbage=2.0), critic_of(4)
     seen = seen_in(batch)
@@ -83,6 +84,7 @@ def test_targets_by_their_definition(kind: str, time_limit: TimeLimit, float64: 
     assert (found[~np.asarray(batch.valid)] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("outputs", "readout"), [(2, first_output), (4, of_taken)])
 @pytest.mark.parametrize("devices", [1, 3])
 def test_regression_equals_autodiff(outputs: int, readout, devices: int, float64: None) -> None:

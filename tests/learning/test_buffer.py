@@ -54,6 +54,7 @@ def recorded():
     return dataclasses.replace(episodes, record=acting_over(agent, episodes))
 
 
+@pytest.mark.slow
 def test_what_acting_recorded_comes_back() -> None:
     episodes = recorded()
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), episodes.record)

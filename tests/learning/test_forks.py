@@ -31,6 +31,7 @@ def chains(found: Asked, step: int) -> list[list[int]]:
     return list(groups.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forks", [1, 3])
 def test_agents_change_one_after_the_other(forks: int) -> None:
     """A fork's first lane is drawn; in each of the others the next agent in the order does what it had done."""

@@ -42,6 +42,7 @@ def numbers_fixture(request: pytest.FixtureRequest, golden_dir: pathlib.Path) ->
     return load(golden_dir, request.param)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("values", [plain_taken_value, taken_value])
 def test_critic_gradient(numbers: Numbers, values, float64: None) -> None:
     """Values, targets, loss and gradient; by the whole W1 and by the rows that the actions name."""
@@ -60,6 +61,7 @@ def test_critic_gradient(numbers: Numbers, values, float64: None) -> None:
     assert_trees_close(found.gradient, critic(numbers, "critic_gradient_"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("time_limit", ["bootstrap", "terminal"])
 def test_targets_by_their_definition(time_limit: TimeLimit, float64: None) -> None:
     """Episode by episode from the critic's values at the taken actions; with `terminal` all episodes end."""
@@ -75,6 +77,7 @@ def test_targets_by_their_definition(time_limit: TimeLimit, float64: None) -> No
         assert (np.asarray(found[b, length:]) == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_steps_are_those_of_plain_differentiation(epochs: int, float64: None) -> None:
     """All towards the same targets; what is reported is of the first, before it. Garbage in the padding."""
@@ -107,6 +110,7 @@ def test_steps_are_those_of_plain_differentiation(epochs: int, float64: None) ->
     np.testing.assert_array_equal(found.targets, goal)
 
 
+@pytest.mark.slow
 def test_the_target_is_copied_when_steps_pass_a_multiple() -> None:
     """Three steps per batch, an interval of five: copies after the 6th, 12th and 15th step."""
     config = dataclasses.replace(CONFIG, critic_epochs=3, target_interval=5)

@@ -35,6 +35,7 @@ def judged(n_agents: int, lengths: tuple[int, ...]) -> Any:
     return Networks(new.actor.params, new.critic.params), scale, found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_agents", "lengths", "group"),
     [

@@ -42,6 +42,7 @@ def test_a_function_of_rows(chunk: int) -> None:
     np.testing.assert_allclose(rest[FILLED], episodes.state[..., 1:].sum(axis=-1)[FILLED], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", CHUNKS)
 @pytest.mark.parametrize("agents", [3, 7])
 def test_sums_and_gradients_are_those_of_the_whole(chunk: int, agents: int, float64: None) -> None:

@@ -22,6 +22,7 @@ def sized(n_agents: int, longest: int, lengths: tuple[int, ...], seed: int = 0) 
     return spec, random_episodes(seed, 3.0, lengths, spec)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("length", "block", "n_agents", "group"),
     [
@@ -58,6 +59,7 @@ def test_sums_are_those_of_the_unrolled_network(
     np.testing.assert_allclose(found.part, part, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "batch"), [(7, GROUP + 1), (9, GROUP + 1), (13, GROUP + 1), (9, 2 * GROUP)])
 def test_the_reported_loss_counts_each_row_once(rows: int, batch: int, float64: None) -> None:
     """Nine steps and blocks of eight once gave 0.1144 where the loss is 0.0522, with the right gradient."""

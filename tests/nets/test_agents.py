@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from reference import actor, assert_close, assert_trees_close, float64_fixture, load
 
 from seca.nets.agents import GRUCell, Norm, NormalisedAgent, RecurrentAgent, agent_inputs
@@ -10,6 +11,7 @@ from seca.nets.agents import GRUCell, Norm, NormalisedAgent, RecurrentAgent, age
 _ = float64_fixture
 
 
+@pytest.mark.slow
 def test_all_steps_at_once_equal_one_after_the_other(float64: None) -> None:
     """States and outputs of the normalised network from a given state, and their gradient in all it depends on."""
     rng = np.random.default_rng(0)

@@ -130,6 +130,7 @@ def joint_values(mixer, state: np.ndarray, table: np.ndarray) -> np.ndarray:
     return np.asarray(values).reshape((N_ACTIONS,) * N_AGENTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MIXERS)
 def test_greedy_agents_are_jointly_greedy(name: str, float64: None) -> None:
     """IGM: the joint action best for Q_tot is each agent's own best one. Enumerated on random games."""

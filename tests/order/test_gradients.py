@@ -49,6 +49,7 @@ def state_contribution(critic, s0, s1, p0, p1, points: int) -> jax.Array:
     return slopes.mean(axis=0) @ (s0 - s1)
 
 
+@pytest.mark.slow
 def test_completeness(path) -> None:
     """Contributions of all agents and of the state add up to f(start) - f(end) as the points grow."""
     critic, state, probs, _valid = path
@@ -147,6 +148,7 @@ def test_where_a_piece_is_sampled(rule: Any, expected: tuple[float, ...]) -> Non
     assert sample_points(GradientOrder(points=4, rule=rule)) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", ["earned", "eq18"])
 @pytest.mark.parametrize(("rule", "points"), [("left", 1), ("left", 3), ("midpoint", 1), ("midpoint", 4)])
 def test_closed_form_equals_autodiff(rule: Any, points: int, sign: Any) -> None:

@@ -256,6 +256,7 @@ def test_a_run_without_an_evaluation_is_named_and_left_out(finished_run: pathlib
         curves.read_curves([empty])
 
 
+@pytest.mark.slow
 def test_drawing_leaves_matplotlib_as_it_was(finished_run: pathlib.Path, tmp_path: pathlib.Path) -> None:
     """Neither backend nor open figures nor settings of a program that draws beside us change."""
     code = (

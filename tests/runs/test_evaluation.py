@@ -13,6 +13,7 @@ from seca.runs.evaluation import credit_share, evaluate_run
 from seca.runs.folder import RunFolder
 
 
+@pytest.mark.slow
 def test_evaluate_is_repeatable(finished_run: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, "evaluate", finished_run, "--episodes", 16)
     assert re.search(r"16 greedy episodes, seed 0: win rate +[\d.]+ % \(95 % interval [\d.]+ to [\d.]+\), return", text)

@@ -31,6 +31,7 @@ def _breaking_at(iteration: int) -> Any:
     return lambda *arguments: iterate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interval", ["0", "60"])
 def test_a_broken_number_ends_the_run_and_nothing_else(
     interval: str,
@@ -55,6 +56,7 @@ def test_a_broken_number_ends_the_run_and_nothing_else(
     assert int(package.load(run, "best").state.iteration) == 2
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_first_checkpoint_starts_again(
     small_run: list[str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,6 +77,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(
     assert len(checkpoint.find(run / "checkpoints", "latest")) == 1
 
 
+@pytest.mark.slow
 def test_resuming_from_best_goes_on_from_there(
     small_run: list[str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,7 @@ from seca.smac.views.jaxmarl import SmacJaxEnv
 NOOP, STOP, NORTH, SOUTH, EAST, WEST, FIRST = range(7)
 
 
+@pytest.mark.slow
 def test_walls_stop_movement(duel):
     """12.1: a move is unavailable exactly when the cell one ahead is blocked, and then it is a stop."""
     x = np.linspace(27.2, 29.9, 28).astype(np.float32)
@@ -37,6 +38,7 @@ def test_agents_never_act_by_themselves(duel):
     assert smac_lab.body(end)[1, 0] == 150 and smac_lab.body(end)[0, 0] < 160
 
 
+@pytest.mark.slow
 def test_move_before_the_damage_point_cancels_the_shot():
     """A swing broken off costs nothing: no damage, no cooldown."""
     field = smac_lab.field(["stalker"], ["zealot"])
@@ -58,6 +60,7 @@ def test_whom_a_medivac_can_heal(patrol):
     assert np.asarray(actions.available(patrol, gone.units))[2, FIRST:, 0].tolist() == [True, False, False]
 
 
+@pytest.mark.slow
 def test_ground_weapons_do_not_reach_a_medivac():
     """SMAC offers the target, the game rejects the order: the marauder stands, the marine shoots."""
     field = smac_lab.field(["marauder", "marine"], ["medivac"])
@@ -71,6 +74,7 @@ def test_ground_weapons_do_not_reach_a_medivac():
     assert float(end.units.health[2, 0]) == 150 - 3 * 5
 
 
+@pytest.mark.slow
 def test_unavailable_actions():
     """An unavailable action of a living agent is stop, of a dead one nothing; both are remembered as asked."""
     env = smac.make("3m")
@@ -135,6 +139,7 @@ def test_available_actions_one_by_one():
     assert found[:, FIRST:].mean() > 0.2
 
 
+@pytest.mark.slow
 def test_actions_become_orders(duel):
     """Lane by lane: a move is a goal 2 ahead, a target an order to attack; what is not offered is a stop.
 

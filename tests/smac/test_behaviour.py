@@ -12,6 +12,7 @@ from seca.smac import actions, observe, tick
 NOOP, STOP, NORTH, SOUTH, EAST, WEST, FIRST = range(7)
 
 
+@pytest.mark.slow
 def test_range_and_sight(marines):
     """12.2: available up to 6.0; fires only at 5 + radii; visible below 9."""
     distance = np.array([5.9, 6.0, 6.01, 8.99, 9.0], np.float32)

@@ -17,6 +17,7 @@ from seca.smac.opponent import Opponent
 STOP = 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", ["smac", "ladder410"])
 def test_duels(golden_dir, profile):
     """Volleys to the kill, and the time from the first hit to the last, of all pairs of units, in one battle."""
@@ -126,6 +127,7 @@ def volley_targets(policy: str, team: slice, foes: slice, health: jax.Array) -> 
 MORE_FIGHTS = ("8m", "8m_vs_9m", "10m_vs_11m", "25m", "27m_vs_30m")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     cases(["3m", "5m_vs_6m", *MORE_FIGHTS], "3m", "5m_vs_6m", "8m_vs_9m"),

@@ -68,6 +68,7 @@ def _check(battles, n_agents: int) -> None:
     assert not WIDE.search(program)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turn", range(len(VARIANTS)))
 def test_64_bit_numbers_change_no_program(turn):
     """All maps and all options, in turn."""
@@ -88,6 +89,7 @@ def _policy_battles() -> simulator.Simulator:
     return simulator.Simulator(field, scenario.Options(), opponent)
 
 
+@pytest.mark.slow
 def test_64_bit_numbers_and_policies_matrix_games_and_jaxmarl():
     """Whatever a policy returns, 64 bits or not, orders are what they were."""
     battles = _policy_battles()
@@ -189,6 +191,7 @@ print([name for name in before if before[name] != after[name]])
 """
 
 
+@pytest.mark.slow
 def test_importing_and_using_it_changes_nothing_global():
     ended = subprocess.run([sys.executable, "-c", CHANGES_NOTHING], check=True, capture_output=True, text=True)
     assert (ended.stdout, ended.stderr) == ("[]\n", "")

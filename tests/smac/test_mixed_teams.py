@@ -110,6 +110,7 @@ def check(field: scenario.Scenario, battle: state.Battle, shown: PyTree) -> None
     assert (shown.reward[1:][done[:-1]] == 0).all()
 
 
+@pytest.mark.slow
 def test_all_units_against_all_units():
     """One team of every unit against another: every unit meets every other."""
     field = teams(UNITS, UNITS)
@@ -126,6 +127,7 @@ BARE: dict[str, tuple[list[str], list[str], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BARE)
 def test_bare_teams(name):
     """Empty sets of patients, friends and foes; who cannot be beaten is not, and the time limit is no defeat."""
@@ -140,6 +142,7 @@ def test_bare_teams(name):
         assert battle.won[-1].all() and (battle.units.health[-1, 3:] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("following", [True, False])
 def test_a_healer_without_a_patient_follows_or_waits(following):
     """Machines cannot be healed: their medivac comes along with them, or stays where it starts."""

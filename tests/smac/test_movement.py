@@ -18,6 +18,7 @@ STOP, NORTH, SOUTH, EAST, WEST, FIRST = range(1, 7)
 OPEN_GROUND = {"rows": ["_" * 32] * 32}
 
 
+@pytest.mark.slow
 def test_layers():
     """Colossi and medivacs pass over zerglings without touching them, but not over their own kind."""
     battlefield = smac_lab.field_at(["colossus"] * 2 + ["medivac"] * 2, ["zergling"] * 2, OPEN_GROUND)
@@ -37,6 +38,7 @@ def test_layers():
         assert (x[:, [same, other]] == x[0, [same, other]]).all() and (y[:, [same, other]] == y[0, [same, other]]).all()
 
 
+@pytest.mark.slow
 def test_colossus_crosses_the_wall_by_momentum():
     """Section 9: at (16, 14), south is allowed and ends inside the wall at 12.875; south again leads out of it."""
     walk = smac_lab.plan([SOUTH, STOP], repeat=3)
@@ -49,6 +51,7 @@ def test_colossus_crosses_the_wall_by_momentum():
     assert (np.asarray(seen.units.y)[:, 1] >= 13).all()
 
 
+@pytest.mark.slow
 def test_medivac_gathers_speed():
     """It accelerates by 2.3125 / 256 per loop and loop to 1.375 a step, in any direction, and stops at once."""
     battlefield = smac_lab.field_at(["medivac"], ["zergling"], OPEN_GROUND)
@@ -80,6 +83,7 @@ def attackers(seen, ours: int, reach: float) -> np.ndarray:
     return (np.hypot(dx, dy) <= reach + 1e-4).sum(axis=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("terrain", ["simple", "octagon"])
 def test_zerglings_surround(terrain):
     """12.9: of eight zerglings six reach a lone zealot within 3 seconds of the first (seven is the most).
@@ -187,6 +191,7 @@ def watch(battlefield, steps, seed):
     return jax.tree.map(lambda s: s.reshape(-1, *s.shape[2:]), seen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("terrain", ["simple", "octagon"])
 def test_chance_decides_on_the_side(terrain):
     """What is dead ahead is passed on the side drawn for the walker, in the open as where it is tight."""
@@ -207,6 +212,7 @@ def test_chance_decides_on_the_side(terrain):
 TIGHT = ("corridor", "27m_vs_30m", "bane_vs_bane", "2c_vs_64zg", "so_many_baneling", "6h_vs_8z", "MMM2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", cases(TIGHT, "corridor", "2c_vs_64zg"))
 def test_nobody_in_walls_or_in_each_other(name):
     """12.10: in crowds and between walls no two units of a layer ever overlap by 0.1, in random play and in battle."""
@@ -234,6 +240,7 @@ def test_steps_fit_in_a_word():
     np.testing.assert_array_equal(movement._pack(inverse, (vx, vy, again)), word)
 
 
+@pytest.mark.slow
 def test_one_step_of_movement(duel, marines):
     """12.1: a stalker walks 1.477 in a step and a marine 1.125, in each direction."""
     for field, enemy, length in ((duel, (28, 8), 1.4766), (marines, (28, 8), 1.125)):
@@ -245,6 +252,7 @@ def test_one_step_of_movement(duel, marines):
             np.testing.assert_allclose(moved, length * np.array([dx, dy]), atol=0.01)
 
 
+@pytest.mark.slow
 def test_zealots_surround():
     """Melee units do not queue: eight zealots on a standing one get to at least five places around it in 5 seconds."""
     field = smac_lab.field(["zealot"], ["zealot"] * 8)

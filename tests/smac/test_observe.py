@@ -49,6 +49,7 @@ STALKER_OF_MARINE = [1, 3 / 9, -3 / 9, 0, 0.5, 0]
 NOT_SEEN = [0] * 6
 
 
+@pytest.mark.slow
 def test_observations(field, battle):
     """Moves; of each enemy and friend in sight: attackable (there), distance, dx, dy, health, shield; oneself."""
     obs = shown(field, battle)
@@ -88,6 +89,7 @@ def test_last_actions_and_the_step_number(field, battle):
     np.testing.assert_allclose(obs[:, :, 26], [[0] * 2, [1e-4] * 2, [1e-4] * 2, [0.25] * 2], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_pathing_and_height_around(field):
     """Eight points about the corner of one's own cell, and for heights that corner; off the map both are 1."""
     rng = np.random.default_rng(3)

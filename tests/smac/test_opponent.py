@@ -164,6 +164,7 @@ def test_who_is_hit_from_afar_calls_for_help_only_if_asked_to(helps):
     assert smac.make("3m", call_for_help=helps).spec.options == ((("call_for_help", True),) if helps else ())
 
 
+@pytest.mark.slow
 def test_enemy_walks_to_its_order_point():
     """12.12: with all agents out of reach in a corner, enemies walk to the attack point and stop there."""
     field = smac_lab.field(["marine"] * 2, ["zealot"] * 3 + ["stalker"] * 2)
@@ -177,6 +178,7 @@ def test_enemy_walks_to_its_order_point():
     assert (smac_lab.body(end) == smac_lab.body(battle)).all()
 
 
+@pytest.mark.slow
 def test_zealot_chases_who_shoots_from_afar(duel):
     """12.12: scan is 5, but a zealot hit from 6 turns on the shooter instead of walking on to its point."""
 

@@ -45,6 +45,7 @@ def rough_ground() -> dict:
     return {"rows": ["".join("_" if cell else "X" for cell in row) for row in walkable.T[::-1]]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", cases([*WALLED, "rough"], "corridor", "rough"))
 def test_ways_lead_everywhere(name):
     """From any point to any other in time, and no longer than over the cells' centres."""
@@ -66,6 +67,7 @@ def test_ways_lead_everywhere(name):
     assert (np.asarray(way) - length).mean() < 0.0
 
 
+@pytest.mark.slow
 def test_only_corners_need_ways():
     """Rectangles need no table; a terrain of many corners has more way-points than fit in a byte."""
     for name in ("simple", "open"):

@@ -229,6 +229,7 @@ def test_agents_and_their_images_take_turns():
     np.testing.assert_array_equal(fair(field).turns, [0, 3, 1, 2])
 
 
+@pytest.mark.slow
 def test_a_policy_sees_the_battle_mirrored_and_is_obeyed_so():
     """East is ahead for either side; keys are those of the exchanged battle's seed and step, in JAX's default kind."""
     field = smac_lab.field(["marine"], ["marine"])

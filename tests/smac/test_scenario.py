@@ -26,6 +26,7 @@ def test_there_are_twelve():
     assert len(SMACLITE) == 12 < len(scenario.map_names()) == 23
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", scenario.map_names())
 def test_profiles(name):
     """The ladder's numbers exist on every map, SMAClite's on those it has; elsewhere they are refused in one line."""
@@ -84,6 +85,7 @@ def test_units_have_the_numbers_of_their_sources(golden_dir, profile):
             assert tuple(unit.get(field) for field in FIELDS) == REST[name], name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["2s3z", "MMM"])
 def test_battles_with_smaclites_numbers(name):
     """They start and go on."""

@@ -145,6 +145,7 @@ def test_kiting_units_step_back_while_they_reload():
     assert scripts.kite(equal, busy, ())[1][0, 0] == FIRST
 
 
+@pytest.mark.slow
 def test_pursuit(duel):
     """Attack if that is offered, else a step along the larger distance, round a wall along the other.
 
@@ -168,6 +169,7 @@ def test_pursuit(duel):
     assert scripts.pursue(duel, battle, target)[0].tolist() == list(expected)
 
 
+@pytest.mark.slow
 def test_random_actions_against_the_slow_twin():
     """The same hash in Python's whole numbers picks one of those available."""
     field = smac_lab.field(["marine"] * 3, ["marine"])

@@ -81,6 +81,7 @@ def test_sizes(battles):
     assert flagged.sizes == (18, 36)
 
 
+@pytest.mark.slow
 def test_what_is_told_beside_observations(battles):
     """The dead of each side, whether it was won, and the reward as given."""
     battle = state.spawn(battles.battlefield, jnp.zeros(3, jnp.uint32))
@@ -97,6 +98,7 @@ def test_what_is_told_beside_observations(battles):
     ]
 
 
+@pytest.mark.slow
 def test_other_luck_and_nothing_else(battles):
     """`reseed` changes the seed alone, to what a reset of that key has, whatever JAX's flag for keys in parts is."""
     keys = jax.random.split(jax.random.key(0), 4)

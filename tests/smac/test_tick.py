@@ -16,6 +16,7 @@ from seca.smac.opponent import Opponent
 FIRST = 6
 
 
+@pytest.mark.slow
 def test_a_win_on_the_last_step_is_no_timeout(duel):
     """The end of a battle is read before the limit: a win on the last step allowed is terminated, not truncated."""
     battle = smac_lab.at(duel, [(9, 16), (14, 16)], smac_lab.PASSIVE, seeds=3)
@@ -82,6 +83,7 @@ def test_an_opponent_decides_once_and_then_acts_in_every_loop(duel):
     assert after.steps.tolist() == [0, 0]  # Those are counted by `step`.
 
 
+@pytest.mark.slow
 def test_two_who_shoot_at_once_kill_each_other():
     """All shots of a loop come before all damage: both marines die, which is a draw and pays 1 life and 10."""
     field = smac_lab.field(["marine"], ["marine"])

@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import smac_lab
 
 from seca.smac import actions, tick, trace
@@ -34,6 +35,7 @@ def test_a_shot_is_a_cooldown_that_rises():
     assert not row.energy.any()
 
 
+@pytest.mark.slow
 def test_the_loops_of_a_step(duel):
     """A stalker in range shoots once, three loops (0.167 s) after its swing began; the last row is the step's end."""
     battle = smac_lab.at(duel, [(9, 16), (14, 16)], smac_lab.PASSIVE)

@@ -14,6 +14,7 @@ from seca.smac import combat, scenario
 STOP, FIRST = 1, 6
 
 
+@pytest.mark.slow
 def test_healing(patrol):
     """12.6: 4.5 life a step, 1 to 45 in 9.8 steps, for biological units only, out of the healer's energy."""
     battle = smac_lab.at(patrol, [(9, 16), (9, 12), (10, 16), (28, 8), (28, 9), (28, 10)], smac_lab.PASSIVE)
@@ -50,6 +51,7 @@ def burn(places: list, shooter=(10.0, 16.0), profile: str = "smac"):
     return np.asarray(end.units.health)[1:, 0]
 
 
+@pytest.mark.slow
 def test_a_beam_burns_across_the_shot():
     """12.7: of zerglings in touch, five die in a line across the shot, one in a line along it."""
     across = [(15.0, 16 + 0.75 * k) for k in (0, -3, -2, -1, 1, 2, 3)]
@@ -76,6 +78,7 @@ def test_friends_do_not_burn():
     assert smac_lab.body(end)[:, 0].tolist() == [350, 150, 0]
 
 
+@pytest.mark.slow
 def test_a_beam_burns_although_its_shooter_dies():
     """Half a second passes between the shot and the fire; armor meets both hits."""
     field = smac_lab.field(["colossus"], ["zealot"])
@@ -101,6 +104,7 @@ def bombs(n: int, foes: list, spots: list, steps: int = 2):
     return np.asarray(end.units.health)[:, 0], smac_lab.body(end)[n:, 0]
 
 
+@pytest.mark.slow
 def test_a_blast_hits_all_in_its_circle():
     """12.8: 35 to every zealot whose edge is within 2.2, nothing to friends; the baneling is used up."""
     spots = [(10.5, 16), (10, 18.6), (12.6, 16), (10, 13.2), (7.2, 16)]
@@ -111,6 +115,7 @@ def test_a_blast_hits_all_in_its_circle():
     assert (health[:2] == 30).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("unit", "needed"), [("zealot", 5), ("baneling", 2), ("zergling", 1)])
 def test_how_many_banelings_it_takes(unit, needed):
     """12: baneling against zealot, baneling and zergling."""
@@ -137,6 +142,7 @@ def test_clumped_zealots_against_banelings():
     assert (foes == 0).all()
 
 
+@pytest.mark.slow
 def test_spread_zealots_against_banelings():
     """12.8: of seven who stand farther apart than a blast reaches, 32 banelings leave one, even if nobody fights.
 

@@ -38,6 +38,7 @@ def test_evaluation_on_fewer_devices_than_training() -> None:
     assert len(make_evaluate(ENV, ALGORITHM, 1, jax.devices())(state)["won"]) == 1
 
 
+@pytest.mark.slow
 def test_every_episode_has_its_key_whatever_the_devices() -> None:
     """Episode i plays from key i of the key given, or of the state's own evaluation key."""
     state = init_state(counting.watcher([]), 0)

@@ -77,6 +77,7 @@ def expected(t: int, place: int, last: Any, taken: tuple[int, ...], steps: int) 
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 3, 5])
 def test_credits_are_eq_5(steps: int) -> None:
     """Within four standard errors of enumeration: to the end, beyond it, and closed by a guess after one step."""
@@ -104,6 +105,7 @@ def test_credits_are_eq_5(steps: int) -> None:
     assert np.abs(mean).max() > 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("every", "forked"), [(1, [0, 1, 2, 3, 4, 5]), (2, [0, 2, 4]), (4, [0, 2, 4]), (7, range(6))])
 def test_some_episodes_are_forked(every: int, forked: list[int]) -> None:
     """One in so many, or in the largest divisor; and what is found of them does not depend on the others."""
@@ -120,6 +122,7 @@ def test_some_episodes_are_forked(every: int, forked: list[int]) -> None:
     np.testing.assert_allclose(credit[known], every_credit[known], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("abreast", [1, 7, 24, 64])
 def test_lanes_can_be_played_in_parts(abreast: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 2 x 24 lanes, side by side: one, a number that does not divide them, half of them, more than there are."""
@@ -134,6 +137,7 @@ def test_lanes_can_be_played_in_parts(abreast: int, monkeypatch: pytest.MonkeyPa
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_audits_of_any_length_say_the_same_of_their_first_steps() -> None:
     """Below, at and above the 64 steps of a round."""
     run = forking.run()
@@ -145,6 +149,7 @@ def test_audits_of_any_length_say_the_same_of_their_first_steps() -> None:
     assert (found[70][64:] != found[70][:6]).any()
 
 
+@pytest.mark.slow
 def test_steps_that_come_out_otherwise_are_left_alone() -> None:
     """Where an episode played again is not the one that was played, nothing is known of it."""
     algorithm, fork = trying(2, 3, lanes=200)
@@ -156,6 +161,7 @@ def test_steps_that_come_out_otherwise_are_left_alone() -> None:
     np.testing.assert_array_equal(known[::2], episodes.valid[::2])
 
 
+@pytest.mark.slow
 def test_steps_that_are_asked_for_are_all_tried() -> None:
     """Those of an audit: the same credits, whatever else is asked; and an audit finds them right."""
     run = forking.run()
@@ -179,6 +185,7 @@ def test_steps_that_are_asked_for_are_all_tried() -> None:
     np.testing.assert_allclose(credits(slice(2)), np.concatenate([credits(slice(1)), credits(slice(1, 2))]), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", cases(["matrix/additive", "smac/3m"], "matrix/additive"))
 def test_any_number_of_devices_learns_the_same(name: str) -> None:
     """Forks belong to their episode, whoever plays it."""

@@ -96,6 +96,7 @@ def test_outcomes_are_those_of_each_episode() -> None:
         assert found.won is not None and found.won.tolist() == won
 
 
+@pytest.mark.slow
 def test_acting_is_told_the_step_and_has_a_key_for_each() -> None:
     """Env steps of the training as they were given, the carry of the step before, and key t of the runner's own."""
     algorithm = counting.watcher([])

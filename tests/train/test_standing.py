@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from sizes import small
 
 from seca.envs.registry import make
@@ -13,6 +14,7 @@ from seca.train.standing import picked, standing_always, standing_at
 NOW = jnp.zeros((), jnp.uint32)
 
 
+@pytest.mark.slow
 def test_steps_stand_where_they_stood() -> None:
     """All at once, and one after the other as an audit asks."""
     env, algorithm = make("smac/3m", {}), build("seca", make("smac/3m", {}).spec, small("seca"))

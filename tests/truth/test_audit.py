@@ -52,6 +52,7 @@ def _history(run: Any, found: Audit, number: int) -> tuple[int, tuple[int, ...] 
     return int(episodes.state[episode, t].argmax()), last
 
 
+@pytest.mark.slow
 def test_forks_agree_with_enumeration_and_intervals_cover() -> None:
     """95 % intervals of over 1,000 independent credits of each kind hold the enumerated one in 93 to 97 % of cases."""
     found = forking.audited(steps=350, forks=200)
@@ -66,6 +67,7 @@ def test_forks_agree_with_enumeration_and_intervals_cover() -> None:
         assert np.sqrt((truth[:, kind] ** 2).mean()) > 5 * np.sqrt((error[:, kind] ** 2).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps", "forks"), cases([(20, 130), (70, 50), (131, 129)], 70))
 def test_more_can_be_added(steps: int, forks: int) -> None:
     """Sizes below and above the forks of a block (128) and the steps of a round (64)."""
@@ -120,6 +122,7 @@ def made(preset: str, **changes: Any) -> Any:
     return forking.Run(env, algorithm, init_state(algorithm, 3), config)
 
 
+@pytest.mark.slow
 def test_the_truth_is_in_the_order_of_the_credits() -> None:
     """Also where the run's own credit has none; and an order is refused where nobody asks for it."""
     run = made("coma-newarchi", order="random")
@@ -134,6 +137,7 @@ def test_the_truth_is_in_the_order_of_the_credits() -> None:
         claims_of(run, [dataclasses.replace(SWEPT, name="nothing")])
 
 
+@pytest.mark.slow
 def test_a_fixed_order_is_one_order() -> None:
     """The run's own where it has one, in every round."""
     own = audit(made("seca-fixed"), Plan(70, 2))
@@ -144,6 +148,7 @@ def test_a_fixed_order_is_one_order() -> None:
     np.testing.assert_array_equal(own.order, again.order)
 
 
+@pytest.mark.slow
 def test_floors() -> None:
     """The signal only where it is more than the credit; the critic's error wherever there is one; nothing."""
     whole, alone = audit(made("seca"), Plan(6, 2)), audit(made("seca", td_correction=0.0), Plan(6, 2))
@@ -155,6 +160,7 @@ def test_floors() -> None:
     assert (whole.credits["nothing"] == 0).all()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_forked_again_is_refused() -> None:
     begun = forking.audited()
     flipped = dataclasses.replace(begun, action=1 - begun.action)

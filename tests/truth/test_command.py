@@ -24,6 +24,7 @@ def audit(run: pathlib.Path, *options: object) -> None:
     assert ended.value.code == 0
 
 
+@pytest.mark.slow
 def test_a_run_is_audited_and_added_to(copied_run: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = snapshot(copied_run)
     audit(copied_run, "--steps", 6, "--forks", 8, "--truth", "shapley", "--credits", "independent")

@@ -17,6 +17,7 @@ from seca.truth.forks import Forks, rounded
 from seca.truth.rounds import Plan
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 3])
 @pytest.mark.parametrize("forks", [1, 2, 7, 30])
 def test_forks_do_not_depend_on_lanes_and_devices(forks: int, devices: int) -> None:
@@ -40,6 +41,7 @@ def test_forks_do_not_depend_on_lanes_and_devices(forks: int, devices: int) -> N
     np.testing.assert_allclose(returns(4, devices, 8), returns(1, 1, 64), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_same_luck_whatever_is_asked() -> None:
     """Two forks of one number that begin with the same joint action are the same; of another number they differ."""
     env, algorithm = forking.env(), forking.algorithm()
@@ -56,6 +58,7 @@ def test_the_same_luck_whatever_is_asked() -> None:
     assert len(set(found.tolist())) > 5
 
 
+@pytest.mark.slow
 def test_a_fork_ends_at_the_time_limit_whatever_the_environment_says() -> None:
     """One that never reports its end: returns are those of the game that does, and all forks count as cut."""
     run = forking.run()
@@ -75,6 +78,7 @@ def test_sizes_are_powers_of_two() -> None:
     assert [rounded(count) for count in (1, 2, 3, 4, 5, 64, 65)] == [2, 2, 4, 4, 8, 64, 128]
 
 
+@pytest.mark.slow
 def test_returns_are_discounted_sums() -> None:
     """Of battles whose step t pays t, forked at each of their steps: by a plain loop, and how many the limit cuts."""
     env, algorithm, gamma = counting.env(), counting.watcher([]), 0.5
@@ -99,6 +103,7 @@ def test_returns_are_discounted_sums() -> None:
     assert (int(played), int(cut)) == (steps_played, cuts) and 0 < cuts < len(where)
 
 
+@pytest.mark.slow
 def test_what_is_drawn_is_what_the_policy_would_have_done() -> None:
     """With the acting key of each fork, however many lanes there are; beside it numbers in [0, 1) of its own."""
     env, algorithm = counting.env(), counting.watcher([])

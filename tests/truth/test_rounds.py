@@ -18,6 +18,7 @@ from seca.truth.audit import audit, claims_of
 from seca.truth.rounds import DRAWN, EPISODES, Plan, Rounds, round_keys
 
 
+@pytest.mark.slow
 def test_the_order_is_the_claims() -> None:
     found = forking.audited(kinds=("sequential", "independent"))
     assert (found.order == [2, 0, 1]).all()
@@ -26,6 +27,7 @@ def test_the_order_is_the_claims() -> None:
     assert not np.array_equal(found.sums.total[:, 0, 1], found.sums.total[:, 1, 1])
 
 
+@pytest.mark.slow
 def test_it_repeats_bit_for_bit_and_follows_its_seed() -> None:
     once, again, other = forking.audited(), forking.audited(), forking.audited(seed=1)
     for field in ("forks", "total", "squares", "counts"):
@@ -58,6 +60,7 @@ def test_no_round_has_the_keys_of_another() -> None:
     assert len(set(keys)) == len(keys) == 2 * 3 * 3
 
 
+@pytest.mark.slow
 def test_steps_are_drawn_from_the_episodes_of_the_round() -> None:
     """None twice, as many as are left to draw, and told as they were played."""
     run = forking.run()

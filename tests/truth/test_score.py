@@ -33,6 +33,7 @@ def test_known_shares(noise: float) -> None:
             assert found.signs == pytest.approx({1.0: 1, 0.5: 1, 0.0: 0, -1.0: 0}[factor], abs=0.02)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_share() -> None:
     """In 90 % of cases or more, of a credit that explains 3/4 of the truth, with 100 battles."""
     inside = 0

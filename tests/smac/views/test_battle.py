@@ -11,6 +11,7 @@ from seca.smac import simulator
 from seca.smac.views.battle import SingleBattle, whole_numbers
 
 
+@pytest.mark.slow
 def test_it_is_the_simulator_of_the_same_key():
     single = SingleBattle("3m", {})
     rng = np.random.default_rng(0)

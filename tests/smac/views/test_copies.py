@@ -83,6 +83,7 @@ def _same(one: Any, other: Any) -> None:
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", VIEWS)
 def test_copies_of_views_go_on_alike(view):
     """From the middle of a battle to its end and beyond: the same observations, rewards and next battles."""
@@ -95,6 +96,7 @@ def test_copies_of_views_go_on_alike(view):
         _same(go_on(other, 90), told)
 
 
+@pytest.mark.slow
 def test_a_view_goes_on_in_a_spawned_process():
     env = _started(SmacEnv)
     _gymnasium(env, 5)
@@ -141,6 +143,7 @@ FIELD = scenario.load("3m")
 POLICY = policy.policy_opponent(FIELD, scenario.Options(), _nothing, _first)
 
 
+@pytest.mark.slow
 def test_copies_of_environments_are_the_same_programs(tmp_path):
     path = tmp_path / "mine.toml"
     team = "[{ unit = 'marine', count = 3, at = [9, 16] }]"

@@ -63,6 +63,7 @@ def test_many_at_once():
     assert obs.shape == (2, 3, 30) and reward.shape == (2,)
 
 
+@pytest.mark.slow
 def test_by_name_in_a_process_that_never_imported_seca():
     """As in a spawned worker. Importing Gymnasium loads neither seca nor JAX; importing the view twice is fine."""
     code = (

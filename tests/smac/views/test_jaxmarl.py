@@ -28,6 +28,7 @@ def _stack(by_agent: dict[str, jax.Array]) -> np.ndarray:
     return np.stack([by_agent[agent] for agent in ENV.agents], axis=-2)
 
 
+@pytest.mark.slow
 def test_forms():
     key = jax.random.PRNGKey(0)
     obs, state = ENV.reset(key)
@@ -139,6 +140,7 @@ def test_raw_and_typed_keys_agree():
     jax.tree.map(np.testing.assert_array_equal, raw, typed)
 
 
+@pytest.mark.slow
 def test_an_agent_is_done_when_dead():
     key = jax.random.key(2)
     _, state = ENV.reset(key)
@@ -160,6 +162,7 @@ def test_without_jaxmarl_only_the_spaces_are_missing(monkeypatch):
             space("agent_0")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("jaxmarl") is not None, reason="needs JaxMARL to be missing")
 def test_the_comparison_with_smax_names_the_extra():
     script = pathlib.Path(__file__).parents[3] / "benchmarks" / "smax.py"

@@ -36,6 +36,7 @@ def test_workers(script: int, printed: str, tmp_path: pathlib.Path):
     assert re.fullmatch(printed + r"\n", ended.stdout) and "fork" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_no_learning_code_is_loaded():
     """Importing the simulator and the views loads of this package but `seca.smac` what is plain: no learner."""
     code = (

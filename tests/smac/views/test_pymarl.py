@@ -54,6 +54,7 @@ def test_visibility():
     assert seen[:, 3:].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["2s3z", "MMM", "6h_vs_8z", "corridor"])
 def test_sizes_against_smac(golden_dir, name):
     """SMAC's own `get_obs_size` and `get_state_size` under all flags; one less with the number of the time step."""
