@@ -219,6 +219,7 @@ def _metrics_become_a_folder(run: pathlib.Path) -> None:
     (run / "metrics.jsonl").mkdir()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "fragment"),
     [

@@ -268,6 +268,7 @@ def other_arrays(draw: st.DrawFn) -> dict[str, np.ndarray]:
     return {name: chosen}
 
 
+@pytest.mark.slow
 @few
 @given(array=other_arrays())
 def test_any_array_in_a_recording(tmp_path_factory: pytest.TempPathFactory, array: dict[str, np.ndarray]) -> None:

@@ -129,6 +129,7 @@ def test_a_loaded_run_acts_alike_in_any_program(finished_run: pathlib.Path, requ
     _assert_equal(_play(finished_run), before)
 
 
+@pytest.mark.slow
 def test_arrays_of_64_bits_are_taken(finished_run: pathlib.Path, foreign: None) -> None:
     loaded = package.load(finished_run)
     _, shown = registry.make("matrix/focus-fire").reset(jax.random.split(jax.random.key(0), 4))

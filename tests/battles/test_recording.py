@@ -75,6 +75,7 @@ def test_actions_were_available_and_the_seed_decides() -> None:
     assert other.x.shape != recorded.x.shape or (other.x != recorded.x).any()
 
 
+@pytest.mark.slow
 def test_shots_hurt_their_targets() -> None:
     """A zealot's shot hits in its own loop; nobody shoots a friend, the dead, or while out of range."""
     recorded = played("2s3z")

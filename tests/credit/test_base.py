@@ -92,6 +92,7 @@ def test_relabelling_agents_permutes_credits(credit) -> None:
     np.testing.assert_allclose(moved, np.asarray(plain)[relabel], atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("credit", [swept, exact, monte_carlo, counterfactual, independent])
 def test_same_eager_jitted_and_vmapped(credit) -> None:
     table, probs = random_game(13)

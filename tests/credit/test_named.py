@@ -24,6 +24,7 @@ def strict_fixture() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CREDITS)
 def test_credits(name: str, strict: None) -> None:
     """One number per agent, in the policies' type; none for who has no choice; and the sums that define them."""

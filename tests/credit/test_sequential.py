@@ -176,6 +176,7 @@ def test_one_sided_game() -> None:
         np.testing.assert_allclose(forward, backward, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_swept_equals_exact_for_multilinear_critics_only() -> None:
     table, probs = random_game(10)
     order = np.array([1, 0, 2])

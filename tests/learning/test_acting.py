@@ -112,6 +112,7 @@ def test_unrolled_as_far_as_the_longest_episode(float64: None) -> None:
     assert (found.outputs[:, 6:] == 0).all() and (found.hidden[:, 6:] == 0).all()
 
 
+@pytest.mark.slow
 def test_policies_and_values_of_a_pass(float64: None) -> None:
     """An output more than there are actions is a value; what acting recorded is taken as it is."""
     batch = random_episodes()

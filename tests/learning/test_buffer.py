@@ -69,6 +69,7 @@ def test_what_acting_recorded_comes_back() -> None:
     assert kept.size > Buffer(SPEC, episodes=8).size
 
 
+@pytest.mark.slow
 def test_without_it_nothing_is_kept() -> None:
     replay = buffers.add(Buffer(SPEC, episodes=8).init(), recorded(), None)
     assert buffers.latest(replay, 3, None).record is None

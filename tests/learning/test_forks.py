@@ -57,6 +57,7 @@ def test_agents_change_one_after_the_other(forks: int) -> None:
     assert seen == int(found.changed.sum()) > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lanes", [2, 11, 12, 13, 40])
 def test_steps_are_known_as_far_as_the_lanes_reach(lanes: int) -> None:
     """The same questions as with lanes enough, cut off; who is not known has no credit."""
@@ -72,6 +73,7 @@ def test_steps_are_known_as_far_as_the_lanes_reach(lanes: int) -> None:
     np.testing.assert_allclose(credit[expected], alike[expected], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forks", [1, 5])
 def test_credits_are_means_of_what_changes_bring(forks: int) -> None:
     """Against a loop over the lanes; they add up to what all changes bring."""

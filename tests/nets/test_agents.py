@@ -63,6 +63,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
+@pytest.mark.slow
 def test_recurrent_agent_equals_its_slow_twin(float64: None) -> None:
     """Unit by unit in PyTorch's parametrisation: gates r, z, n, both biases, r before the recurrent part of n."""
     size, agent = 4, RecurrentAgent.init(jax.random.key(0), 3, 4, 2)
@@ -102,6 +103,7 @@ def test_norm_by_hand(float64: None) -> None:
     )
 
 
+@pytest.mark.slow
 def test_initial_weights_of_the_normalised_network_are_orthogonal() -> None:
     """Gains sqrt(2) before a ReLU, 1 in the cell, a small one in the head; biases 0."""
     agent = NormalisedAgent.init(jax.random.key(0), 3, 5, 4, 0.01)

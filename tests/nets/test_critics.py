@@ -17,6 +17,7 @@ from seca.types import PyTree
 _ = float64_fixture
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["onehot", "probs", "mixed"])
 def test_critic_golden(golden_dir, kind: str, float64: None) -> None:
     numbers = load(golden_dir, "seca_critic")
@@ -28,6 +29,7 @@ def test_critic_golden(golden_dir, kind: str, float64: None) -> None:
         assert_close(weights.taken_value(inputs.argmax(axis=-1)), numbers["f_onehot"])
 
 
+@pytest.mark.slow
 def test_critic_equals_its_slow_twin(float64: None) -> None:
     module = MixingCritic.init(jax.random.key(0), 3, 4, 5, 6, 7)
     weights = module.weights(jax.random.normal(jax.random.key(1), (5,), jnp.float32), 3)
@@ -37,6 +39,7 @@ def test_critic_equals_its_slow_twin(float64: None) -> None:
     np.testing.assert_allclose(found, naive.critic_value(parts, inputs), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_closed_form_gradient_equals_autodiff(float64: None) -> None:
     module = jax.tree.map(lambda x: x.astype(jnp.float64), MixingCritic.init(jax.random.key(2), 3, 4, 5, 6, None))
     weights = module.weights(jax.random.normal(jax.random.key(3), (5,)), 3)
@@ -94,6 +97,7 @@ def test_what_an_action_adds_to_the_hidden_layer(float64: None) -> None:
     np.testing.assert_allclose(weights.taken_value(jnp.asarray([0, 0])), 7)  # Its unit is at -0.5.
 
 
+@pytest.mark.slow
 def test_utility_critic_equals_its_slow_twin(float64: None) -> None:
     """Agent by agent: own observation, index and action; then |W1|, ELU, |w2|, the weights from the state alone."""
     module = UtilityCritic.init(jax.random.key(0), 3, 4, obs_size=5, state_size=2, width=6, embed=7)
@@ -114,6 +118,7 @@ def test_utility_critic_equals_its_slow_twin(float64: None) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_agents_of_a_coalition_critic_can_be_left_out(float64: None) -> None:
     """All eight coalitions of three agents, in rows of two axes, channel by channel."""
     module = CoalitionCritic.init(jax.random.key(1), 3, 4, obs_size=5, width=6, joint_width=7)

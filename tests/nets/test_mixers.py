@@ -99,6 +99,7 @@ def test_free(numbers: Numbers, float64: None) -> None:
     check(FreeMixer(deep(numbers, *layers), mlp(numbers, f"{prefix}_v")), numbers, prefix)
 
 
+@pytest.mark.slow
 def test_joint_value(numbers: Numbers, float64: None) -> None:
     q, v = (deep(numbers, *(f"qtran_{net}_{layer}" for layer in (0, 1, "out"))) for net in "qv")
     module = JointValue(mlp(numbers, "qtran_encoding"), q, v)
@@ -142,6 +143,7 @@ def test_greedy_agents_are_jointly_greedy(name: str, float64: None) -> None:
         assert np.unravel_index(values.argmax(), values.shape) == tuple(table.argmax(axis=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in MIXERS if name != "duplex"])
 def test_more_utility_is_never_less_value(name: str, float64: None) -> None:
     rng = np.random.default_rng(1)
@@ -151,6 +153,7 @@ def test_more_utility_is_never_less_value(name: str, float64: None) -> None:
     assert (np.asarray(slope) >= 0).all() and (np.asarray(slope) > 0).any()
 
 
+@pytest.mark.slow
 def test_duplex_reaches_games_that_no_monotone_mixer_does(float64: None) -> None:
     """lambda depends on the joint action: (1, 1) may be better than (0, 1) while 0 is the better action of agent 0."""
     mixer = jax.tree.map(lambda x: 3 * x.astype(jnp.float64), MIXERS["duplex"](jax.random.key(3)))
@@ -162,6 +165,7 @@ def test_duplex_reaches_games_that_no_monotone_mixer_does(float64: None) -> None
     assert found
 
 
+@pytest.mark.slow
 def test_importance_is_positive() -> None:
     mixer = MIXERS["duplex"](jax.random.key(0))
     rng = np.random.default_rng(2)
@@ -175,6 +179,7 @@ def test_no_mixer_keeps_agents_apart() -> None:
     np.testing.assert_array_equal(NoMixer()(jnp.zeros((2, 1)), Choice(q, q, jnp.zeros((2, 3, 2)))), q)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MIXERS)
 def test_rows_of_any_shape(name: str) -> None:
     mixer = MIXERS[name](jax.random.key(0))

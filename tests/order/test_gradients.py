@@ -80,6 +80,7 @@ def test_exact_at_any_number_of_points_for_linear_critics() -> None:
         np.testing.assert_allclose(found, (slope * (probs[0] - probs[1])).sum(axis=-1), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_sign(path) -> None:
     """`earned` is the contribution to f(start) - f(end); Eq. 18 as printed is minus that and reverses the order."""
     critic, state, probs, valid = path

@@ -13,6 +13,7 @@ KEY = jax.random.key(0)
 N, A, TIME = 4, 5, 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ORDERS)
 def test_named_orders(name: str) -> None:
     """Each agent once in every step, from the plain function of one episode and the state that it asks for."""

@@ -127,6 +127,7 @@ def test_runs_of_other_options_have_a_curve_of_their_own() -> None:
     assert curves.label(dataclasses.replace(paper, algorithm=stage)) == "seca-paper (path.stage=10)"
 
 
+@pytest.mark.slow
 def test_files_of_a_real_run(finished_run: pathlib.Path, tmp_path: pathlib.Path) -> None:
     written = curves.plot([finished_run], tmp_path / "new" / "lr-0.5")
     assert [path.name for path in written] == ["lr-0.5.png", "lr-0.5.svg", "lr-0.5.csv"]

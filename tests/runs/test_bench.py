@@ -42,6 +42,7 @@ def test_several_presets_in_processes_of_their_own(seca: Seca) -> None:
         assert measured["peak_memory_bytes"] > 2**26
 
 
+@pytest.mark.slow
 def test_smax_is_timed_beside_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(smax, "map_names", lambda: ("3m",))
     monkeypatch.setattr(smax, "make", lambda name: registry.make("matrix/focus-fire"))  # What is timed does not matter.

@@ -94,6 +94,7 @@ def test_an_opponent_that_was_trained_on_is_another(tmp_path: pathlib.Path, caps
         load.load(run)
 
 
+@pytest.mark.slow
 def test_another_version_of_the_map_is_named_before_its_opponent(tmp_path: pathlib.Path) -> None:
     built = build_run(facing(keep(tmp_path / "b", CONFIG)))
     older = metadata(built.config) | {"env_version": "smac-0-against-00000000"}

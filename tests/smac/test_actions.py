@@ -31,6 +31,7 @@ def test_walls_stop_movement(duel):
     assert (moved[avail] > 0.9).all() and (np.asarray(end.units.x)[0] < 30).all()
 
 
+@pytest.mark.slow
 def test_agents_never_act_by_themselves(duel):
     """Allied units neither acquire targets nor strike back."""
     battle = smac_lab.at(duel, [(9, 16), (11, 16)])

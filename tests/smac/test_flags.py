@@ -128,6 +128,7 @@ def _frames(steps: int) -> list[dict]:
     return [dataclasses.asdict(frame) for frame in frames]
 
 
+@pytest.mark.slow
 def test_the_views_play_the_same_battles_under_any_flags():
     usual = _frames(24)
     with smac_lab.flags(**HOSTILE):

@@ -66,6 +66,7 @@ def test_medivac_gathers_speed():
     assert (y[39:] == y[39]).all() and (x[31:] == x[31]).all()
 
 
+@pytest.mark.slow
 def test_crawlers_stay_where_they_are():
     """Nothing pushes a spine crawler, standing in it or walking into it; who stands in it is pushed out."""
     battlefield = smac_lab.field_at(["stalker"], ["spine_crawler"], "pentagon", (14.0, 16.0))
@@ -266,6 +267,7 @@ def test_zealots_surround():
     assert biting[contact + 80] >= 5
 
 
+@pytest.mark.slow
 def test_a_medivac_takes_its_time_to_speed_up(patrol):
     """Facts 7a: 2.3125 per second squared up to 2.75; ground units are at full speed at once."""
     battle = smac_lab.at(patrol, [(5, 16), (5, 12), (5, 20), (28, 8), (28, 9), (28, 10)], smac_lab.PASSIVE)

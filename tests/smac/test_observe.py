@@ -63,6 +63,7 @@ def test_observations(field, battle):
     np.testing.assert_allclose(obs, [seen, alone, widow, seen], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_observations_without_health(field, battle):
     """`obs_all_health` takes it off all others, and off oneself unless `obs_own_health`."""
     blind = [

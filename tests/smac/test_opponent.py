@@ -222,6 +222,7 @@ def test_an_order_is_for_some_units():
     assert ordered.goal_y.tolist() == [y[0], [6, 7], [6, 7], y[3]]
 
 
+@pytest.mark.slow
 def test_targets_kept_and_goals_reached():
     """A marine reaches 5, in a swing 1 more; farther out than it looks (5) there is no other target than the old one.
 

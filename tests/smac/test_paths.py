@@ -83,6 +83,7 @@ def test_only_corners_need_ways():
     assert many is not None and many.via.dtype == np.uint16
 
 
+@pytest.mark.slow
 def test_goals_in_walls_and_behind_them():
     """A goal in the wall is approached from the side one is on; one that cannot be reached, as near as can be."""
     battlefield = smac_lab.field_at(["zergling"], ["zergling"], "ravine", (16.0, 9.0))

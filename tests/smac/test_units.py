@@ -28,6 +28,7 @@ def test_healing(patrol):
     assert spent == pytest.approx(44 * 0.33, abs=0.02)
 
 
+@pytest.mark.slow
 def test_energy_runs_out(patrol):
     """12.6: 50 energy last 20.8 s of healing, some 187 life; after that only as much as grows back."""
     field = dataclasses.replace(patrol, health_max=np.full_like(patrol.health_max, 1000.0))
@@ -64,6 +65,7 @@ def test_a_beam_burns_across_the_shot():
     assert left[[1, 6]].tolist() == [35, 35]
 
 
+@pytest.mark.slow
 def test_a_beam_turns_with_the_shot():
     """The line lies across the way from shooter to victim, whatever its direction."""
     c = np.sqrt(0.5)
@@ -71,6 +73,7 @@ def test_a_beam_turns_with_the_shot():
     assert burn(places, shooter=(15 - 5 * c, 16 - 5 * c)).tolist() == [0, 35, 0, 0, 0, 0, 35]
 
 
+@pytest.mark.slow
 def test_friends_do_not_burn():
     field = smac_lab.field(["colossus", "zealot"], ["zergling"])
     battle = smac_lab.at(field, [(10, 16), (15, 16.9), (15, 16)], smac_lab.PASSIVE)
@@ -123,6 +126,7 @@ def test_how_many_banelings_it_takes(unit, needed):
     assert bombs(needed, [unit], [(10.4, 16.0)])[1][0] == 0
 
 
+@pytest.mark.slow
 def test_a_baneling_explodes_when_it_is_shot():
     """12.8: killed by a marine beside our other units it hits them all the same, and once only."""
     field = smac_lab.field(["marine", "marine"], ["baneling"])
@@ -135,6 +139,7 @@ def test_a_baneling_explodes_when_it_is_shot():
     assert victim[died + 1] == 10 and victim[-1] == 10  # 20 + 15 against light, a loop later.
 
 
+@pytest.mark.slow
 def test_clumped_zealots_against_banelings():
     """12.8: five blasts kill any number of zealots in one circle."""
     ring = [(10 + 2 * np.cos(t), 16 + 2 * np.sin(t)) for t in np.linspace(0, 2 * np.pi, 6, endpoint=False)]
@@ -163,6 +168,7 @@ def test_spread_zealots_against_banelings():
     assert body[6] == 150 - 2 * 35 + 1  # Armor meets what the shield no longer takes.
 
 
+@pytest.mark.slow
 def test_zerg_life_grows_at_once():
     """12.5: a zergling regains 0.137 in a step, never above its maximum."""
     field = smac_lab.field(["zealot"], ["zergling", "zergling"])

@@ -79,6 +79,7 @@ def by_hand(keys: jax.Array) -> tuple[jax.Array, list[int], list[int], list[bool
     return jnp.stack([act for _, act in halves]), steps, [n * (n + 1) // 2 for n in steps], won
 
 
+@pytest.mark.slow
 def test_outcomes_are_those_of_each_episode() -> None:
     """Of greedy episodes and of collected ones alike."""
     seen: list[bool] = []

@@ -124,6 +124,7 @@ def test_nothing_gained_says_nothing_of_what_is_left(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == "audit: 50 % | 10 forked env steps/s | about some time left\n"
 
 
+@pytest.mark.slow
 def test_an_audit_that_does_not_fit_is_not_begun(finished_run: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory for the method's claims, and for where the forks of all lanes stand, which one state and carry tell."""
     run, before = load(finished_run), snapshot(finished_run)

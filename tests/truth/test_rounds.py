@@ -35,6 +35,7 @@ def test_it_repeats_bit_for_bit_and_follows_its_seed() -> None:
     assert not np.array_equal(once.sums.total, other.sums.total)
 
 
+@pytest.mark.slow
 def test_an_environment_that_does_not_repeat_is_refused() -> None:
     """Two passes over the same keys must show the same: here one has a state of its own outside of JAX."""
     run, calls = forking.run(), [0]

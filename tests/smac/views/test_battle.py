@@ -43,6 +43,7 @@ def _states(single: SingleBattle, steps: int) -> np.ndarray:
     return np.stack([single.step(stay).state for _ in range(steps)])
 
 
+@pytest.mark.slow
 def test_a_seed_is_a_sequence_of_battles():
     one, other = SingleBattle("3m", {}), SingleBattle("3m", {})
     battles = []
@@ -66,6 +67,7 @@ def test_without_a_seed_battles_differ():
     assert (states[0] != states[1]).any()
 
 
+@pytest.mark.slow
 def test_the_time_limit_is_no_defeat(monkeypatch):
     shorten(monkeypatch)
     single = SingleBattle("3m", {})

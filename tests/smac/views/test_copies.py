@@ -161,6 +161,7 @@ def test_copies_of_environments_are_the_same_programs(tmp_path):
             assert _program(copied(env), 3) == program
 
 
+@pytest.mark.slow
 def test_copies_of_parts():
     shown = jax.jit(simulator.make("3m").reset)(jax.random.split(jax.random.key(0), 2))
     for copied in COPIES.values():

@@ -13,6 +13,7 @@ from seca.smac.views.battle import SingleBattle
 from seca.smac.views.gymnasium import SmacEnv
 
 
+@pytest.mark.slow
 def test_gymnasiums_own_checker():
     check_env(gymnasium.make("seca/Smac-v1", map_name="3m").unwrapped)
 

@@ -129,6 +129,7 @@ def test_step_env_never_resets_and_reset_state_is_taken():
     np.testing.assert_array_equal(obs["world_state"], other.shown.state)
 
 
+@pytest.mark.slow
 def test_raw_and_typed_keys_agree():
     raw, typed = ENV.reset(jax.random.PRNGKey(5)), ENV.reset(jax.random.key(5))
     jax.tree.map(np.testing.assert_array_equal, raw, typed)

@@ -13,6 +13,7 @@ from seca.smac.views import pettingzoo as view
 from seca.smac.views.battle import SingleBattle
 
 
+@pytest.mark.slow
 def test_pettingzoos_own_tests(capsys):
     parallel_api_test(view.SmacParallelEnv("3m"), num_cycles=200)
     assert "Passed" in capsys.readouterr().out

@@ -36,6 +36,7 @@ def test_sizes():
         assert env.get_avail_agent_actions(agent) == env.get_avail_actions()[agent]
 
 
+@pytest.mark.slow
 def test_visibility():
     """Both alive, nearer than 9, agents before enemies, nobody itself; against distances in the observations."""
     env = SmacMultiAgentEnv("3m", seed=0)
