@@ -50,7 +50,7 @@ from seca.envs import registry
 from seca.host import machine
 from seca.learning.acting import acting_over
 from seca.learning.joint_critic import chunk_rows
-from seca.learning.judging import judge
+from seca.learning.judging import Batch, Judging, judge
 from seca.learning.rows import pack
 from seca.order.base import GradientOrder
 from seca.order.simple import FIXED
@@ -156,18 +156,8 @@ def credit_call(
     def credit(learner: Learner, episodes: Episodes, axis: str | None) -> Array:
         packed = pack(episodes.valid, rows)
         keys = jax.random.split(jax.random.key(0), episodes.valid.shape[0])
-        judged = judge(
-            learner.critic.params,
-            episodes,
-            episodes.record.probs,
-            packed,
-            chosen,
-            FIXED,
-            learner.order,
-            keys,
-            axis,
-        )
-        return judged.advantage
+        batch = Batch(episodes, episodes.record.probs, packed, keys, axis)
+        return judge(learner.critic.params, batch, Judging(chosen, FIXED), learner.order).advantage
 
     return functools.partial(everywhere(credit, devices, whole=False), learner, episodes)
 

@@ -20,7 +20,7 @@ from seca.algos.seca import Learner, SecaConfig
 from seca.config import RunConfig
 from seca.credit.sequential import SWEPT
 from seca.envs.base import Env
-from seca.learning.judging import judge
+from seca.learning.judging import Batch, Judging, judge
 from seca.learning.rows import pack
 from seca.order.base import GradientOrder
 from seca.order.gradients import by_gradients
@@ -71,19 +71,10 @@ def orders(
     learner: Learner, episodes: Episodes, options: GradientOrder, chunk: int = CHUNK
 ) -> Int[Array, "batch agents"]:
     """Order of each whole episode under these options, by the learner's critic as it is."""
-    batch, n_agents = episodes.valid.shape[0], episodes.actions.shape[2]
-    judged = judge(
-        learner.critic.params,
-        episodes,
-        episodes.record.probs,
-        pack(episodes.valid, chunk),
-        SWEPT,
-        by_gradients(options),
-        jnp.zeros(n_agents),
-        jax.random.split(jax.random.key(0), batch),
-        None,
-    )
-    return judged.order[:, 0]
+    keys = jax.random.split(jax.random.key(0), episodes.valid.shape[0])
+    batch = Batch(episodes, episodes.record.probs, pack(episodes.valid, chunk), keys, None)
+    judging, nothing_before = Judging(SWEPT, by_gradients(options)), jnp.zeros(episodes.actions.shape[2])
+    return judge(learner.critic.params, batch, judging, nothing_before).order[:, 0]
 
 
 def main() -> None:

@@ -1,6 +1,8 @@
 """Modules import only what stands to their left, and `import seca` stays light."""
 
 import ast
+import collections
+import itertools
 import pathlib
 import subprocess
 import sys
@@ -96,6 +98,19 @@ def test_a_method_is_a_page_or_two(path: pathlib.Path) -> None:
         if isinstance(node, ast.FunctionDef) and node.end_lineno is not None and node.end_lineno - node.lineno >= 60
     }
     assert long == {}
+
+
+def test_what_two_updates_share_is_a_function() -> None:
+    """No two `update`s agree in more than 10 lines, in whatever order; a signature is no logic."""
+    bodies = {}
+    for path in (PACKAGE / "algos").glob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and node.name == "update":
+                text = "\n".join(ast.unparse(statement) for statement in node.body[1:])
+                bodies[path.stem] = collections.Counter(line.strip() for line in text.splitlines())
+    assert len(bodies) >= 9
+    alike = {pair: (bodies[pair[0]] & bodies[pair[1]]).total() for pair in itertools.combinations(bodies, 2)}
+    assert {pair: lines for pair, lines in alike.items() if lines > 10} == {}
 
 
 def test_pictures_are_drawn_from_recordings_only() -> None:

@@ -26,7 +26,7 @@ from seca.learning.joint_critic import (
     train_mixing_critic,
     working_floats,
 )
-from seca.learning.judging import Judged, follows_path, judge
+from seca.learning.judging import Batch, Judged, Judging, judge
 from seca.learning.measures import (
     count_steps,
     mean_over_steps,
@@ -121,16 +121,16 @@ def seca(
     """
     check_numbers(config)
     credit.check(spec.n_agents, spec.n_actions)
-    bind = {"spec": spec, "config": config}
+    bind = {"spec": spec, "config": config, "judging": Judging(credit, order)}
     return Algorithm(
         name=name,
-        init=functools.partial(init, **bind, order=order),
+        init=functools.partial(init, spec=spec, config=config, order=order),
         policy=lambda learner: learner.actor.params,
         initial_carry=functools.partial(initial_carry, spec=spec, hidden=config.actor_hidden),
         act=act,
-        update=functools.partial(update, **bind, credit=credit, order=order),
-        memory=functools.partial(memory, **bind, credit=credit, order=order),
-        claims=claims(spec, config, credit, order),
+        update=functools.partial(update, **bind),
+        memory=functools.partial(memory, **bind),
+        claims=claims(**bind),
     )
 
 
@@ -160,8 +160,7 @@ def update(
     axis: str | None,
     spec: EnvSpec,
     config: SecaConfig,
-    credit: Credit,
-    order: Order,
+    judging: Judging,
     tried: tuple[Float[Array, "batch time agents"], Bool[Array, "batch time"]] | None = None,
 ) -> tuple[Learner, dict[str, Array]]:
     """Critic steps, then actor steps, one each as published. Zang et al. 2023, Fig. 3(c).
@@ -182,15 +181,15 @@ def update(
     critic, regressed = train_mixing_critic(learner.critic, episodes, packed, config, count, axis)
     acting = acting_over(learner.actor.params, episodes)
     keys = episode_keys(key, episodes.valid.shape[0], axis)
-    packed = pack(episodes.valid, chunk_rows(spec, config))
-    judged = judge(critic.params, episodes, acting.probs, packed, credit, order, learner.order, keys, axis)
+    batch = Batch(episodes, acting.probs, pack(episodes.valid, chunk_rows(spec, config)), keys, axis)
+    judged = judge(critic.params, batch, judging, learner.order)
     correction = config.td_correction * jnp.where(episodes.valid, regressed.targets - judged.taken, 0)
     claimed, advantage = judged.advantage, judged.advantage + correction[..., None]
     if tried is not None:
         claimed, advantage = (jnp.where(tried[1][..., None], tried[0], rest) for rest in (claimed, advantage))
     actor, slope = train_actor(learner.actor, episodes, acting, advantage, config, axis)
     metrics = {"gradient_steps": critic.steps + actor.steps}
-    metrics |= measure(episodes, acting, regressed, judged, slope, credit, order, axis)
+    metrics |= measure(episodes, acting, regressed, judged, slope, judging, axis)
     if config.td_correction:
         metrics["correction_abs"] = mean_over_steps(jnp.abs(correction), episodes, axis)
         sizes = (mean_over_steps(jnp.abs(signal), episodes, axis).mean() for signal in (claimed, advantage))
@@ -229,7 +228,7 @@ def train_actor(
     return after, jax.tree.map(lambda x: x[0], slopes)
 
 
-def claims(spec: EnvSpec, config: SecaConfig, credit: Credit, order: Order, own: bool = True) -> Claims:
+def claims(spec: EnvSpec, config: SecaConfig, judging: Judging, own: bool = True) -> Claims:
     """Each agent's advantage, as an update on these episodes would take it without critic steps before.
 
     Where the order is not the run's `own`, it begins anew, and remembers nothing.
@@ -240,20 +239,20 @@ def claims(spec: EnvSpec, config: SecaConfig, credit: Credit, order: Order, own:
         acting, critic = acting_over(learner.actor.params, episodes), learner.critic
         packed = pack(episodes.valid, chunk_rows(spec, config))
         keys = episode_keys(key, episodes.valid.shape[0], None)
-        state = learner.order if own else order.init(jax.random.key(0), spec.n_agents)
-        judged = judge(critic.params, episodes, acting.probs, packed, credit, order, state, keys, None)
+        state = learner.order if own else judging.order.init(jax.random.key(0), spec.n_agents)
+        judged = judge(critic.params, Batch(episodes, acting.probs, packed, keys, None), judging, state)
         returns = config.gamma, config.td_lambda, config.time_limit
         error = regression_targets(critic.target, episodes, packed, *returns) - judged.taken
         error = jnp.where(episodes.valid, error, 0)
         signal = judged.advantage + config.td_correction * error[..., None] if config.td_correction else None
-        return Claim(judged.advantage, judged.order if credit.reads_order else None, signal, error)
+        return Claim(judged.advantage, judged.order if judging.credit.reads_order else None, signal, error)
 
     def under(another: Credit | None, differently: Order | None) -> Claims:
-        if differently is None or (differently.name, differently.path) == (order.name, order.path):
-            return claims(spec, config, another or credit, order, own)
-        return claims(spec, config, another or credit, differently, own=False)
+        credit, order = another or judging.credit, differently or judging.order
+        same = (order.name, order.path) == (judging.order.name, judging.order.path)
+        return claims(spec, config, Judging(credit, judging.order if same else order), own and same)
 
-    return Claims(credit.kind, fn, under)
+    return Claims(judging.credit.kind, fn, under)
 
 
 def measure(
@@ -262,8 +261,7 @@ def measure(
     regressed: CriticStep,
     judged: Judged,
     slope: ActorGradient,
-    credit: Credit,
-    order: Order,
+    judging: Judging,
     axis: str | None,
 ) -> dict[str, Array]:
     """Scales and losses, and each agent's place and contribution.
@@ -273,19 +271,20 @@ def measure(
     """
     found = measure_critic(episodes, regressed.taken, regressed.targets, regressed.loss, regressed.gradient_norm, axis)
     found |= measure_actor(episodes, acting, slope, axis) | measure_advantage(episodes, judged.advantage, axis)
-    if credit.reads_order:
+    if judging.credit.reads_order:
         rank = jnp.argsort(judged.order, axis=-1).astype(judged.advantage.dtype)
         found["rank_mean"] = mean_over_steps(rank, episodes, axis)
-    if follows_path(credit, order):
+    if judging.follows_path:
         assert judged.team_mean is not None  # It was computed.
         found["contribution_mean"] = judged.team_mean
     return found
 
 
-def memory(batch: int, spec: EnvSpec, config: SecaConfig, credit: Credit, order: Order) -> int:
+def memory(batch: int, spec: EnvSpec, config: SecaConfig, judging: Judging) -> int:
     """Estimated peak bytes of training."""
-    learner = jax.eval_shape(functools.partial(init, spec=spec, config=config, order=order), jax.random.key(0))
+    fresh_learner = functools.partial(init, spec=spec, config=config, order=judging.order)
+    learner = jax.eval_shape(fresh_learner, jax.random.key(0))
     per_agent = 3 * spec.n_actions + 2 * config.critic_embed + 2 * config.actor_hidden
-    floats = credit.floats(spec.n_agents, spec.n_actions, config.critic_embed)
+    floats = judging.credit.floats(spec.n_agents, spec.n_actions, config.critic_embed)
     working = working_floats(spec, config) + chunk_rows(spec, config) * floats
     return training_bytes(learner, spec, batch, per_agent, working)

@@ -13,14 +13,13 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from seca.algos import seca
 from seca.algos.base import Algorithm, Forking
-from seca.credit.base import Credit
 from seca.credit.named import CREDITS
 from seca.credit.sequential import SWEPT
 from seca.learning.acting import Acting
 from seca.learning.devices import episode_keys
 from seca.learning.forks import ForkOptions
 from seca.learning.joint_critic import chunk_rows
-from seca.learning.judging import judge
+from seca.learning.judging import Batch, Judging, judge
 from seca.learning.options import check_numbers
 from seca.learning.rows import pack
 from seca.order.base import Order
@@ -57,7 +56,7 @@ def seca_fork(name: str, spec: EnvSpec, config: SecaForkConfig) -> Algorithm:
         probs=lambda episodes: episodes.record.probs,
         order=functools.partial(order_of, spec=spec, config=config, order=order),
         value=functools.partial(value_of_policy, n_agents=spec.n_agents),
-        update=functools.partial(update, spec=spec, config=config, credit=credit, order=order),
+        update=functools.partial(update, spec=spec, config=config, judging=Judging(credit, order)),
     )
     return dataclasses.replace(own, forking=forking, memory=lambda batch: own.memory(batch) + held(batch, spec, config))
 
@@ -73,8 +72,8 @@ def order_of(
 ) -> Int[Array, "batch time agents"]:
     """Who is judged first, by the critic that the batch was played with."""
     packed, keys = pack(episodes.valid, chunk_rows(spec, config)), episode_keys(key, episodes.valid.shape[0], axis)
-    probs = episodes.record.probs
-    return judge(learner.critic.params, episodes, probs, packed, SWEPT, order, learner.order, keys, axis).order
+    batch = Batch(episodes, episodes.record.probs, packed, keys, axis)
+    return judge(learner.critic.params, batch, Judging(SWEPT, order), learner.order).order
 
 
 def value_of_policy(
@@ -92,11 +91,10 @@ def update(
     axis: str | None,
     spec: EnvSpec,
     config: SecaForkConfig,
-    credit: Credit,
-    order: Order,
+    judging: Judging,
 ) -> tuple[seca.Learner, dict[str, Array]]:
     """SeCA's update, the actor following the credits by forks in the steps that have them."""
-    return seca.update(learner, episodes, None, key, axis, spec, config, credit, order, tried)
+    return seca.update(learner, episodes, None, key, axis, spec, config, judging, tried)
 
 
 def held(batch: int, spec: EnvSpec, config: SecaForkConfig) -> int:

@@ -24,6 +24,33 @@ from seca.order.simple import descending
 from seca.types import Episodes, PyTree
 
 
+@dataclasses.dataclass(frozen=True)
+class Judging:
+    """How agents are judged: what an action is worth, and who comes first."""
+
+    credit: Credit
+    order: Order
+
+    @property
+    def follows_path(self) -> bool:
+        """Whether contributions are needed: nobody asks who is first where the credit does not."""
+        return self.credit.reads_order and self.order.path is not None
+
+
+class Batch(eqx.Module):
+    """Whole episodes, as they are judged."""
+
+    episodes: Episodes
+    probs: Float[Array, "batch time1 agents actions"]
+    """Masked policies of the actor, not yet stepped."""
+    packed: Packed
+    """The real rows."""
+    keys: Key[Array, " batch"]
+    """One key per episode."""
+    axis: str | None = eqx.field(static=True)
+    """Mapped axis of devices, or None."""
+
+
 class Judged(eqx.Module):
     """Who is judged when, and each agent's advantage, for every step of a batch."""
 
@@ -41,49 +68,30 @@ class Judged(eqx.Module):
     """f(s, u) of the critic that judged; meaningless on padding."""
 
 
-def follows_path(credit: Credit, order: Order) -> bool:
-    """Whether contributions are needed: nobody asks who is first where the credit does not."""
-    return credit.reads_order and order.path is not None
-
-
-def judge(
-    critic: MixingCritic,
-    episodes: Episodes,
-    probs: Float[Array, "batch time1 agents actions"],
-    packed: Packed,
-    credit: Credit,
-    order: Order,
-    state: PyTree,
-    keys: Key[Array, " batch"],
-    axis: str | None,
-) -> Judged:
+def judge(critic: MixingCritic, batch: Batch, judging: Judging, state: PyTree) -> Judged:
     """Order of every step and the advantages it leads to, by the critic as it is now.
 
     Args:
         critic: online critic, already stepped on this batch.
-        episodes: whole episodes.
-        probs: masked policies of the actor, not yet stepped.
-        packed: the real rows.
-        credit: how an action is valued.
-        order: who is judged first.
+        batch: whole episodes, with the policies that are judged.
+        judging: how an action is valued, and who is judged first.
         state: what the order remembers.
-        keys: one key per episode.
-        axis: mapped axis of devices, or None.
     """
-    path = order.path if follows_path(credit, order) else None
+    episodes, probs, packed = batch.episodes, batch.probs, batch.packed
+    path = judging.order.path if judging.follows_path else None
     rows = episodes.state, next_row(episodes.state), probs, next_row(probs), episodes.actions
     seen = map_rows(functools.partial(_first_visit, critic, path), packed, *rows)
     mixed, earned = InRows(seen.arrays[0]), InRows(seen.arrays[1])
-    order_keys, credit_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
+    order_keys, credit_keys = jax.vmap(jax.random.split, out_axes=1)(batch.keys)
     contribution = team_mean = None
     if path is not None:
         per_step = unpack(earned, packed)[:, :-1]
-        contribution, team_mean = _stages(per_step, episodes, path, axis)
+        contribution, team_mean = _stages(per_step, episodes, path, batch.axis)
         ranks, state = _descending(contribution, team_mean, state, path), team_mean
     else:
-        ranks = _orders(critic, episodes, probs, order, order_keys, state)
+        ranks = _orders(critic, episodes, probs, judging.order, order_keys, state)
     told = to_rows(ranks), step_keys(credit_keys, probs.shape[1])
-    value = functools.partial(_second_visit, critic, credit)
+    value = functools.partial(_second_visit, critic, judging.credit)
     found = map_rows(value, packed, mixed, episodes.state, probs, episodes.actions, *told)
     advantage = jnp.where(episodes.valid[..., None], unpack(found, packed)[:, :-1], 0)
     taken = unpack(InRows(mixed.arrays.taken()), packed)[:, :-1]

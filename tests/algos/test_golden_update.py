@@ -15,15 +15,16 @@ from seca.algos.seca import Learner, SecaConfig, named
 from seca.credit.sequential import SWEPT
 from seca.learning.acting import acting_over
 from seca.learning.joint_critic import critic_gradient, regression_targets, taken_values
-from seca.learning.judging import Judged, judge
+from seca.learning.judging import Batch, Judged, Judging, judge
 from seca.learning.policy_gradient import PolicyLoss, actor_gradient
 from seca.learning.rows import pack
 from seca.learning.trained import clipped_adam, fresh
+from seca.nets.agents import RecurrentAgent
 from seca.order.base import GradientOrder
 from seca.order.gradients import by_gradients
 from seca.order.named import ORDERS
 from seca.policies import entropy, of_taken
-from seca.types import EnvSpec
+from seca.types import EnvSpec, Episodes
 
 _ = float64_fixture
 CHUNK = 5  # Smaller than a batch and no divisor of it, so that chunks meet episode ends everywhere.
@@ -45,19 +46,14 @@ def numbers_fixture(request: pytest.FixtureRequest, golden_dir: pathlib.Path) ->
 
 
 def judged_by(numbers: Numbers, order: str) -> Judged:
-    batch = episodes(numbers)
-    n_agents = batch.actions.shape[2]
-    return judge(
-        critic(numbers),
-        batch,
-        acting_over(actor(numbers), batch).probs,
-        pack(batch.valid, CHUNK),
-        SWEPT,
-        ORDERS[order](config_of(numbers).path),
-        jnp.arange(n_agents),
-        jax.random.split(jax.random.key(0), batch.valid.shape[0]),
-        None,
-    )
+    judging = Judging(SWEPT, ORDERS[order](config_of(numbers).path))
+    batch = to_judge(actor(numbers), episodes(numbers))
+    return judge(critic(numbers), batch, judging, jnp.arange(batch.probs.shape[2]))
+
+
+def to_judge(agent: RecurrentAgent, batch: Episodes) -> Batch:
+    keys = jax.random.split(jax.random.key(0), batch.valid.shape[0])
+    return Batch(batch, acting_over(agent, batch).probs, pack(batch.valid, CHUNK), keys, None)
 
 
 def test_policies(numbers: Numbers, float64: None) -> None:
@@ -203,17 +199,8 @@ def test_consecutive_orders_and_advantages(golden_dir: pathlib.Path, float64: No
         assert_close(targets, numbers["td_lambda_targets"][k], mask)
         assert_close(found.taken, numbers["critic_values_taken"][k], mask)
         n_agents = batch.actions.shape[2]
-        judged = judge(
-            stepped,
-            batch,
-            acting_over(agent, batch).probs,
-            pack(batch.valid, CHUNK),
-            SWEPT,
-            by_gradients(config.path),
-            jnp.zeros(n_agents),
-            jax.random.split(jax.random.key(0), batch.valid.shape[0]),
-            None,
-        )
+        judging = Judging(SWEPT, by_gradients(config.path))
+        judged = judge(stepped, to_judge(agent, batch), judging, jnp.zeros(n_agents))
         values = prefix_values(stepped, batch, acting_over(agent, batch).probs, judged.order)
         assert_close(values, numbers["prefix_values_ig_order"][k], mask)
         assert judged.contribution is not None

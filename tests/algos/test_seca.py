@@ -17,6 +17,7 @@ from seca.algos.seca import Learner, SecaConfig, memory, named
 from seca.credit.sequential import SWEPT, swept, swept_fast
 from seca.learning.acting import acting_over
 from seca.learning.joint_critic import chunk_rows, regression_targets
+from seca.learning.judging import Judging
 from seca.learning.rows import pack
 from seca.learning.trained import clipped_adam
 from seca.nets.agents import agent_inputs
@@ -237,7 +238,7 @@ def test_shapley_refuses_orders_that_do_not_pair() -> None:
 
 def test_memory_estimate_grows_with_the_critic() -> None:
     large = EnvSpec("large", "1", n_agents=10, n_actions=18, obs_size=176, state_size=322, episode_limit=180)
-    compact = memory(32, large, SecaConfig(), SWEPT, BY_GRADIENTS)
-    wide = memory(32, large, SecaConfig(critic_width=None), SWEPT, BY_GRADIENTS)
+    compact = memory(32, large, SecaConfig(), Judging(SWEPT, BY_GRADIENTS))
+    wide = memory(32, large, SecaConfig(critic_width=None), Judging(SWEPT, BY_GRADIENTS))
     assert compact < 2**32 < wide  # The wide critic of MMM2 has 137M parameters, each held many times.
     assert chunk_rows(large, SecaConfig(critic_width=None)) >= 512

@@ -15,7 +15,7 @@ from seca.credit.named import CREDITS
 from seca.credit.sequential import SWEPT, exact, monte_carlo, sampled, swept
 from seca.credit.shapley import shapley
 from seca.learning.acting import acting_over
-from seca.learning.judging import Judged, judge
+from seca.learning.judging import Batch, Judged, Judging, judge
 from seca.learning.rows import pack
 from seca.nets.critics import MixingCritic
 from seca.order.base import GradientOrder, Order
@@ -41,8 +41,8 @@ def judge_with(chunk: int, episodes: Episodes, credit: Credit = SWEPT, order: Or
     state = jnp.arange(3) if order.name == "identity" else state
     keys = jax.random.split(jax.random.key(0), len(LENGTHS))
     packed = pack(episodes.valid, chunk)
-    together = jax.jit(lambda c, probs: judge(c, episodes, probs, packed, credit, order, state, keys, None))
-    return together(critic_of(), probs_of(episodes))
+    batch = Batch(episodes, probs_of(episodes), packed, keys, None)
+    return jax.jit(lambda c, b: judge(c, b, Judging(credit, order), state))(critic_of(), batch)
 
 
 def probs_of(episodes: Episodes) -> jax.Array:
