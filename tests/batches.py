@@ -1,6 +1,7 @@
 """Made-up episodes to feed updates with."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -70,12 +71,28 @@ def alone(episodes: Episodes) -> Episodes:
 
 def in_float64(tree: Any) -> Any:
     """The tree with its real numbers in double precision."""
-    return jax.tree.map(lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+    return _cast(tree, np.float64)
 
 
 def in_float32(tree: Any) -> Any:
     """The tree with its real numbers in single precision."""
-    return jax.tree.map(lambda x: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+    return _cast(tree, np.float32)
+
+
+def _cast(tree: Any, kind: type) -> Any:
+    """By NumPy where there are numbers: a cast by JAX is a program for each shape."""
+
+    def cast(x: jax.Array) -> jax.Array:
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            return x
+        return x.astype(kind) if isinstance(x, jax.core.Tracer) else jnp.asarray(np.asarray(x, kind))
+
+    return jax.tree.map(cast, tree)
+
+
+def initial(init: Callable[..., Any], key: jax.Array, *options: Any) -> Any:
+    """`init(key, *options)` as one program, where every draw would be one of its own."""
+    return jax.jit(lambda key: init(key, *options))(key)
 
 
 def widened(episodes: Episodes, extra: int) -> Episodes:

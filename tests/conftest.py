@@ -1,5 +1,6 @@
 """Shared set-up of the tests: shapes are checked in every signature, and there are four host devices."""
 
+import fcntl
 import functools
 import gc
 import os
@@ -141,11 +142,14 @@ def small_run() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def finished_run(seca: Seca, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A finished small run. For reading only; `copied_run` may be changed."""
-    path = tmp_path_factory.mktemp("runs") / "finished"
-    ended = seca("train", *SMALL_RUN, "--steps", 160, "--eval-interval", 40, "--out", path)
-    assert ended.returncode == 0, ended.stderr
+def finished_run(seca: Seca, cache_dir: pathlib.Path) -> pathlib.Path:
+    """A finished small run, one for all workers. For reading only; `copied_run` may be changed."""
+    path = cache_dir.parent / "finished"
+    with (cache_dir.parent / "finished.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (path / "result.json").exists():
+            ended = seca("train", *SMALL_RUN, "--steps", 160, "--eval-interval", 40, "--out", path)
+            assert ended.returncode == 0, ended.stderr
     return path
 
 

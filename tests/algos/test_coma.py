@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from batches import SPEC, in_float64, random_episodes
+from batches import SPEC, in_float64, initial, random_episodes
 from learners import plain_acting
 from reference import Numbers, actor, assert_close, assert_trees_close, episodes, float64_fixture, linear, load
 
@@ -91,7 +91,7 @@ def test_frozen_critic(numbers: Numbers, float64: None) -> None:
         losses, _ = squared_errors(critic_inputs, of_taken, critic, (), seen, goal)
         return jnp.where(counts[:, None], losses, 0).sum()
 
-    gradient = jax.grad(loss)(coma_critic(numbers))
+    gradient = jax.jit(jax.grad(loss))(coma_critic(numbers))
     count = mask[:, middle].sum() * batch.actions.shape[2]
     for k, layer in enumerate(gradient.layers, start=1):
         assert_close(layer.bias / count, numbers[f"critic_gradient_middle_fc{k}_bias"])
@@ -135,7 +135,7 @@ def test_advantages_average_to_nothing() -> None:
 def test_target_is_copied_once_per_update_when_due(float64: None) -> None:
     """Seven critic steps per batch and an interval of 10: copies after the 2nd and the 4th batch, counted anew."""
     config = ComaConfig(actor_hidden=8, critic_hidden=16, target_interval=10)
-    learner, batch = in_float64(init(jax.random.key(0), SPEC, config)), random_episodes()
+    learner, batch = in_float64(initial(init, jax.random.key(0), SPEC, config)), random_episodes()
     update = jax.jit(functools.partial(coma("coma", SPEC, config).update, axis=None))
     copied = []
     for k in range(4):
@@ -161,9 +161,10 @@ def plain_critic_steps(learner, batch):
         return (error**2).sum() / (valid[:, t].sum() * SPEC.n_agents)
 
     critic, opt, rows = learner.critic.params, learner.critic.opt, []
+    slope_of, step = jax.jit(jax.grad(loss)), jax.jit(clipped_rmsprop(5e-4, 10.0).update)
     for t in reversed(range(SPEC.episode_limit)):
         rows.append(critic(critic_inputs(seen))[:, t])
-        moves, opt = clipped_rmsprop(5e-4, 10.0).update(jax.grad(loss)(critic, t), opt)
+        moves, opt = step(slope_of(critic, t), opt)
         critic = eqx.apply_updates(critic, moves)
     return critic, jnp.stack(rows[::-1], axis=1)
 
@@ -171,7 +172,7 @@ def plain_critic_steps(learner, batch):
 def test_update_equals_the_plain_one(float64: None) -> None:
     """The whole shipped update, with a target that is not the critic, against plain loops and autodiff."""
     config = dataclasses.replace(CONFIG, clip_norm=10.0)
-    learner = in_float64(init(jax.random.key(2), SPEC, config))
+    learner = in_float64(initial(init, jax.random.key(2), SPEC, config))
     halved = jax.tree.map(lambda x: 0.5 * x, learner.critic.params)
     learner = dataclasses.replace(learner, critic=dataclasses.replace(learner.critic, target=halved))
     batch = random_episodes(garbage=1.0)
@@ -191,7 +192,7 @@ def test_update_equals_the_plain_one(float64: None) -> None:
         logs = jnp.log(jnp.where(mask, chosen, 1))
         return -jnp.where(mask, logs * gained, 0).sum() / (batch.valid.sum() * SPEC.n_agents)
 
-    moves, _ = clipped_rmsprop(config.actor_lr, config.clip_norm).update(
+    moves, _ = jax.jit(clipped_rmsprop(config.actor_lr, config.clip_norm).update)(
         jax.jit(jax.grad(loss))(learner.actor.params), learner.actor.opt
     )
     assert_trees_close(found.actor.params, eqx.apply_updates(learner.actor.params, moves), 1e-9)

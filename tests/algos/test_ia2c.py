@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import naive
 import numpy as np
 import pytest
-from batches import SIZES, in_float64, random_episodes
+from batches import SIZES, in_float64, initial, random_episodes
 from learners import plain_acting
 from reference import assert_close, assert_trees_close, float64_fixture
 
@@ -33,7 +33,10 @@ def test_update_equals_autodiff(size: str, standardise: bool, float64: None) -> 
     """
     config = dataclasses.replace(CONFIG, standardise_rewards=standardise)
     spec, lengths, seed = SIZES[size]
-    learner, batch = in_float64(init(jax.random.key(0), spec, config)), random_episodes(seed, 1.0, lengths, spec)
+    learner, batch = (
+        in_float64(initial(init, jax.random.key(0), spec, config)),
+        random_episodes(seed, 1.0, lengths, spec),
+    )
     earlier = random_episodes(seed + 1, 0.0, lengths, spec)
     learner = dataclasses.replace(
         learner,
@@ -72,7 +75,7 @@ def test_update_equals_autodiff(size: str, standardise: bool, float64: None) -> 
     ):
         value, gradient = jax.jit(jax.value_and_grad(loss))(before.params)
         assert_close(metrics[name], np.asarray(value))
-        moves, _ = clipped_adam(5e-4, 10.0).update(gradient, before.opt)
+        moves, _ = jax.jit(clipped_adam(5e-4, 10.0).update)(gradient, before.opt)
         assert_trees_close(after.params, jax.tree.map(jnp.add, before.params, moves), 1e-8)
     mixed = jax.tree.map(lambda old, new: 0.99 * old + 0.01 * new, learner.critic.target, stepped.critic.params)
     assert_trees_close(stepped.critic.target, mixed, 1e-12)
@@ -85,7 +88,7 @@ def test_a_bandit_gets_the_exact_policy_gradient(float64: None) -> None:
     """
     config = dataclasses.replace(CONFIG, entropy_coef=0.0)
     spec, pays = EnvSpec("bandit", "1", 1, 4, 1, 1, 1), jnp.asarray([0.3, -1.0, 2.0, 0.5])
-    learner = in_float64(init(jax.random.key(0), spec, config))
+    learner = in_float64(initial(init, jax.random.key(0), spec, config))
     agent, head = learner.actor.params, learner.actor.params.head
     even = dataclasses.replace(head, weight=0 * head.weight, bias=0 * head.bias)
     actor = dataclasses.replace(learner.actor, params=dataclasses.replace(agent, head=even))
@@ -104,7 +107,7 @@ def test_a_bandit_gets_the_exact_policy_gradient(float64: None) -> None:
         return -(plain_acting(actor, batch).probs[0, 0, 0] * pays).sum()
 
     gradient = jax.jit(jax.grad(expected_return))(actor.params)
-    moves, _ = clipped_adam(5e-4, 10.0).update(gradient, actor.opt)
+    moves, _ = jax.jit(clipped_adam(5e-4, 10.0).update)(gradient, actor.opt)
     assert_trees_close(stepped.actor.params, jax.tree.map(jnp.add, actor.params, moves), 1e-8)
     assert float(plain_acting(stepped.actor.params, batch).probs[0, 0, 0, 2]) > 0.25
 

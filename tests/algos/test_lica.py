@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import SIZES, in_float64, random_episodes
+from batches import SIZES, in_float64, initial, random_episodes
 from learners import plain_acting
 from reference import Numbers, actor, assert_close, assert_trees_close, critic, episodes, float64_fixture, load
 from tiers import cases
@@ -66,7 +66,7 @@ def test_whole_update(golden_dir: pathlib.Path, float64: None) -> None:
         critic_embed=numbers["critic_b1_bias"].shape[0],
         critic_width=None,
     )
-    fresh = in_float64(init(jax.random.key(0), spec, config))
+    fresh = in_float64(initial(init, jax.random.key(0), spec, config))
     learner = dataclasses.replace(
         fresh,
         actor=dataclasses.replace(fresh.actor, params=actor(numbers)),
@@ -83,7 +83,7 @@ def test_whole_update(golden_dir: pathlib.Path, float64: None) -> None:
 def test_the_actor_climbs_the_critic_just_stepped(size: str, float64: None) -> None:
     """With a step of the critic that shows, and a target that is not the critic."""
     config, (spec, lengths, seed) = dataclasses.replace(CONFIG, critic_lr=0.05), SIZES[size]
-    fresh = in_float64(init(jax.random.key(1), spec, config))
+    fresh = in_float64(initial(init, jax.random.key(1), spec, config))
     target = jax.tree.map(lambda x: 0.5 * x, fresh.critic.params)
     learner = dataclasses.replace(fresh, critic=dataclasses.replace(fresh.critic, target=target))
     batch = random_episodes(seed, 0.0, lengths, spec)
@@ -101,7 +101,7 @@ def test_the_actor_climbs_the_critic_just_stepped(size: str, float64: None) -> N
             return -jnp.where(batch.valid, value, 0).sum() / steps - bonus
 
         value, slope = jax.jit(jax.value_and_grad(loss))(learner.actor.params)
-        moves, _ = clipped_adam(config.actor_lr, config.clip_norm).update(slope, learner.actor.opt)
+        moves, _ = jax.jit(clipped_adam(config.actor_lr, config.clip_norm).update)(slope, learner.actor.opt)
         return eqx.apply_updates(learner.actor.params, moves), value
 
     expected, loss = climbed(stepped.critic.params)

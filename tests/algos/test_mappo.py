@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from batches import ALONE, SIZES, SPEC, alone, in_float64, random_episodes
+from batches import ALONE, SIZES, SPEC, alone, in_float64, initial, random_episodes
 from learners import plain_acting
 from reference import assert_close, assert_trees_close, float64_fixture
 from tiers import cases
@@ -31,7 +31,7 @@ KEEP, CLIP, DELTA = 0.9, 0.2, 10.0
 
 def learner_of(config: MappoConfig, spec: EnvSpec = SPEC) -> Learner:
     """Untrained but for a policy that is not uniform and returns that have been seen before."""
-    learner = in_float64(init(jax.random.key(0), spec, config))
+    learner = in_float64(initial(init, jax.random.key(0), spec, config))
     agent, head = learner.actor.params, learner.actor.params.head
     agent = dataclasses.replace(agent, head=dataclasses.replace(head, weight=50 * head.weight))
     scale = dataclasses.replace(learner.scale, mean=jnp.asarray(0.2), square=jnp.asarray(1.3), weight=jnp.asarray(0.7))
@@ -94,12 +94,44 @@ def judged(old: Learner, episodes: Episodes, config: MappoConfig) -> tuple[np.nd
     return (advantage - advantage[active].mean()) / (advantage[active].std() + 1e-5), targets, active
 
 
+@functools.partial(jax.jit, static_argnames="config")
+def slope_of(
+    networks: Networks, old: Networks, episodes: Episodes, features, advantage, goal, active, config: MappoConfig
+) -> Networks:
+    """Gradient of one epoch's loss over the padded batch, `old` the networks before the first."""
+    previous = last_actions(episodes.actions, SPEC.n_actions, episodes.obs.dtype)
+    inputs, acting = agent_inputs(episodes.obs, previous), acting_over(old.actor, episodes)
+    critic_hidden, old_values = values_of(old.critic, features)
+
+    def pick(log_probs) -> jax.Array:
+        return jnp.take_along_axis(log_probs, episodes.actions[:, :-1, :, None], axis=-1)[..., 0]
+
+    def loss(networks: Networks) -> jax.Array:
+        logits = restarted(networks.actor, inputs, acting.hidden, config.stretch)
+        log_probs = masked_log_probs(logits, episodes.avail[:, :-1])
+        ratio = jnp.exp(pick(log_probs) - pick(jnp.log(jnp.maximum(acting.probs[:, :-1], 1e-30))))
+        gain = jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - CLIP, 1 + CLIP) * advantage)
+        value = restarted(networks.critic, features, critic_hidden, config.stretch)[..., 0]
+        kept = old_values[:, :-1] + jnp.clip(value - old_values[:, :-1], -CLIP, CLIP)
+        error = jnp.maximum(huber(goal - value, DELTA), huber(goal - kept, DELTA))
+        policy = jnp.where(active, gain + config.entropy_coef * entropy(jnp.exp(log_probs)), 0).sum() / active.sum()
+        # Of every judge in every real step, dead or not.
+        of_values = jnp.where(episodes.valid[..., None], error, 0).sum()
+        return of_values / (episodes.valid.sum() * error.shape[2]) - policy
+
+    return jax.grad(loss)(networks)
+
+
+def both(learner: Learner) -> Networks:
+    return Networks(learner.actor.params, learner.critic.params)
+
+
+STEP = jax.jit(optimiser(5e-4, 10.0).update)
+
+
 def plain_step(learner: Learner, old: Learner, episodes: Episodes, config: MappoConfig) -> Learner:
     """One epoch over the padded batch: everything by its definition, `old` the networks before the first."""
-    previous = last_actions(episodes.actions, SPEC.n_actions, episodes.obs.dtype)
-    inputs, features = agent_inputs(episodes.obs, previous), critic_rows(episodes, config.value_of)
-    acting = acting_over(old.actor.params, episodes)
-    critic_hidden, old_values = values_of(old.critic.params, features)
+    features = critic_rows(episodes, config.value_of)
     advantage, targets, active = judged(old, episodes, config)
     valid = np.asarray(episodes.valid)
     seen = targets[valid]
@@ -115,26 +147,10 @@ def plain_step(learner: Learner, old: Learner, episodes: Episodes, config: Mappo
         jnp.sqrt(scale.square / scale.weight - (scale.mean / scale.weight) ** 2),
     )
     goal = (jnp.asarray(targets) - mean) / deviation
-
-    def pick(log_probs) -> jax.Array:
-        return jnp.take_along_axis(log_probs, episodes.actions[:, :-1, :, None], axis=-1)[..., 0]
-
-    def loss(networks: Networks) -> jax.Array:
-        logits = restarted(networks.actor, inputs, acting.hidden, config.stretch)
-        log_probs = masked_log_probs(logits, episodes.avail[:, :-1])
-        ratio = jnp.exp(pick(log_probs) - pick(jnp.log(jnp.maximum(acting.probs[:, :-1], 1e-30))))
-        gain = jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - CLIP, 1 + CLIP) * advantage)
-        value = restarted(networks.critic, features, critic_hidden, config.stretch)[..., 0]
-        kept = old_values[:, :-1] + jnp.clip(value - old_values[:, :-1], -CLIP, CLIP)
-        error = jnp.maximum(huber(goal - value, DELTA), huber(goal - kept, DELTA))
-        policy = jnp.where(active, gain + config.entropy_coef * entropy(jnp.exp(log_probs)), 0).sum() / active.sum()
-        # Of every judge in every real step, dead or not.
-        return jnp.where(valid[..., None], error, 0).sum() / (valid.sum() * error.shape[2]) - policy
-
-    slope = jax.grad(loss)(Networks(learner.actor.params, learner.critic.params))
+    slope = slope_of(both(learner), both(old), episodes, features, advantage, goal, active, config)
 
     def moved(part: Trained, gradient: Any) -> Trained:
-        moves, opt = optimiser(5e-4, 10.0).update(gradient, part.opt)
+        moves, opt = STEP(gradient, part.opt)
         return dataclasses.replace(part, params=jax.tree.map(jnp.add, part.params, moves), opt=opt)
 
     return Learner(moved(learner.actor, slope.actor), moved(learner.critic, slope.critic), scale)
@@ -178,7 +194,7 @@ def test_first_epoch_is_the_policy_gradient(float64: None) -> None:
 
     slope: Any = jax.jit(jax.grad(a2c))(learner.actor.params)
     # Adam's first moment is linear in the gradient, which is too small to be clipped.
-    _, expected = optimiser(config.actor_lr, config.clip_norm).update(slope, learner.actor.opt)
+    _, expected = jax.jit(optimiser(config.actor_lr, config.clip_norm).update)(slope, learner.actor.opt)
     assert_trees_close(found.actor.opt, expected, 1e-10)
     assert 1e-3 < float(metrics["actor_gradient_norm"]) < 10.0
     assert_close(metrics["actor_gradient_norm"], np.asarray(optax.tree.norm(slope)))
@@ -194,7 +210,7 @@ def test_one_agent_alone_is_ppo(float64: None) -> None:
     found = []
     for value_of in ("state", "observation"):
         config = dataclasses.replace(CONFIG, value_of=value_of, epochs=3)
-        learner = in_float64(init(jax.random.key(0), spec, config))
+        learner = in_float64(initial(init, jax.random.key(0), spec, config))
         stepped, metrics = jax.jit(functools.partial(mappo("mappo", spec, config).update, axis=None))(
             learner, batch, None, jax.random.key(0)
         )

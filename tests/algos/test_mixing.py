@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import naive
 import numpy as np
 import pytest
-from batches import SIZES, SPEC, in_float64, random_episodes, widened
+from batches import SIZES, SPEC, in_float64, initial, random_episodes, widened
 from reference import assert_close, assert_trees_close, float64_fixture
 from tiers import cases
 
@@ -52,7 +52,7 @@ def config_of(name: str, **changes: Any) -> QLearningConfig:
 
 
 def untrained(config: QLearningConfig, seed: int, spec: EnvSpec = ENV) -> Networks:
-    return in_float64(init(jax.random.key(seed), spec, config).networks.params)
+    return in_float64(initial(init, jax.random.key(seed), spec, config).networks.params)
 
 
 def networks_of(config: QLearningConfig, seed: int = 0, spec: EnvSpec = ENV) -> Networks:
@@ -183,7 +183,7 @@ def plain_function(online: Networks, name: str, episodes: Episodes, config: QLea
     return loss
 
 
-@pytest.mark.parametrize("name", ["iql", "qplex", "qtran", "cw-qmix"])
+@pytest.mark.parametrize("name", cases(["iql", "qplex", "qtran", "cw-qmix"], "qtran", "cw-qmix"))
 def test_padding_does_not_matter(name: str, float64: None) -> None:
     """Neither what it holds nor how long it is."""
     config = config_of(name)

@@ -105,10 +105,11 @@ def test_several_gradient_steps_in_one_iteration() -> None:
     method = config.mixing.method(config.loss_scale)
     returns = Returns(config.gamma, config.td_lambda, False, config.double_q, config.time_limit)
     gradient_of = jax.jit(lambda params, batch: regress(params, before.target, batch, method, returns, None))
+    step = jax.jit(optimiser(config).update)
     for key in jax.random.split(jax.random.key(0), 3):
         batch = buffers.sample(replay, 8, key, None)
         found = gradient_of(online, batch)
-        moves, opt = optimiser(config).update(found.gradient, opt)
+        moves, opt = step(found.gradient, opt)
         online = eqx.apply_updates(online, moves)
         drawn.append(np.asarray(batch.reward))
         losses.append(found.loss)

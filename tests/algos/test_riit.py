@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import SIZES, SPEC, in_float64, random_episodes
+from batches import SIZES, SPEC, in_float64, initial, random_episodes
 from learners import plain_acting, stepping
 from reference import assert_close, assert_trees_close, float64_fixture
+from tiers import cases
 
 from seca.algos.riit import Learner, RiitConfig, init, riit
 from seca.learning.buffer import Replay, filled
@@ -28,7 +29,7 @@ RIIT = RiitConfig(actor_hidden=8, critic_hidden=8, embed=6, off_policy=False, en
 
 def started(config: RiitConfig, spec: EnvSpec = SPEC) -> tuple[Learner, Replay | None]:
     """Untrained, with a target that is not the critic, and an empty buffer where there is one."""
-    learner, algorithm = in_float64(init(jax.random.key(1), spec, config)), riit("riit", spec, config)
+    learner, algorithm = in_float64(initial(init, jax.random.key(1), spec, config)), riit("riit", spec, config)
     target = jax.tree.map(lambda x: 0.9 * x, learner.critic.params)
     replay = None if algorithm.buffer is None else in_float64(algorithm.buffer.init())
     return dataclasses.replace(learner, critic=dataclasses.replace(learner.critic, target=target)), replay
@@ -65,7 +66,7 @@ def critic_step(critic: UtilityCritic, target: UtilityCritic, opt: PyTree, batch
     return jax.tree.map(jnp.add, critic, moves), opt
 
 
-@pytest.mark.parametrize(("size", "latest"), [("one block", 16), ("between blocks", None)])
+@pytest.mark.parametrize(("size", "latest"), cases([("one block", 16), ("between blocks", None)], "between blocks"))
 def test_riit_update_equals_autodiff(size: str, latest: int | None, float64: None) -> None:
     """Critic and actor of the on-policy update against their losses over the padded batch.
 
@@ -86,14 +87,14 @@ def test_riit_update_equals_autodiff(size: str, latest: int | None, float64: Non
     critic, _ = plain(learner.critic.params, learner.critic.target, adam_state(learner.critic), batch, lam=0.6)
     assert_trees_close(stepped.critic.params, critic, 1e-8)
     gradient: PyTree = jax.jit(jax.grad(actor_loss))(learner.actor.params)
-    moves, _ = clipped_adam(1e-3, 10.0, eps=1e-7).update(gradient, learner.actor.opt)
+    moves, _ = jax.jit(clipped_adam(1e-3, 10.0, eps=1e-7).update)(gradient, learner.actor.opt)
     assert_trees_close(stepped.actor.params, jax.tree.map(jnp.add, learner.actor.params, moves), 1e-8)
     assert_close(metrics["actor_loss"], np.asarray(actor_loss(learner.actor.params)))
 
 
 def test_riit_critic_rises_with_every_utility(float64: None) -> None:
     """dQ_tot / dq_i >= 0, seen through the last bias of the agents' own values."""
-    critic, batch = in_float64(init(jax.random.key(1), SPEC, RIIT)).critic.params, random_episodes()
+    critic, batch = in_float64(initial(init, jax.random.key(1), SPEC, RIIT)).critic.params, random_episodes()
     taken = jax.nn.one_hot(batch.actions, SPEC.n_actions, dtype=batch.obs.dtype)
 
     def value(bias: jax.Array) -> jax.Array:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import SPEC, in_float64, random_episodes
+from batches import SPEC, in_float64, initial, random_episodes
 from learners import stepping
 from reference import assert_close, assert_trees_close, float64_fixture
 
@@ -45,7 +45,7 @@ def coalition_value(
 @pytest.fixture(name="step")
 def step_fixture(float64: None):
     """A critic, one step's observations and actions, and the values of all eight coalitions of three agents."""
-    critic = in_float64(jax.tree.map(lambda x: 2 * x, init(jax.random.key(2), SPEC, CONFIG).critic.params))
+    critic = in_float64(jax.tree.map(lambda x: 2 * x, initial(init, jax.random.key(2), SPEC, CONFIG).critic.params))
     rng = np.random.default_rng(0)
     features = jnp.asarray(rng.normal(size=SPEC.n_agents * SPEC.obs_size))
     one_hot = jax.nn.one_hot(jnp.asarray([3, 0, 2]), SPEC.n_actions, dtype=features.dtype)
@@ -109,7 +109,7 @@ def test_sizes_of_small_teams_leave_the_agent_itself_out(n_agents: int, float64:
     few = {name: getattr(batch, name)[:, :, :n_agents] for name in ("obs", "avail", "actions")}
     batch = of_observations(dataclasses.replace(batch, **few))
     config = dataclasses.replace(CONFIG, sampler="sizes")
-    critic = in_float64(init(jax.random.key(2), spec, config).critic.params)
+    critic = in_float64(initial(init, jax.random.key(2), spec, config).critic.params)
     found = credits_of(critic, batch, pack(batch.valid, 1024), jax.random.split(jax.random.key(3), 8), config)
 
     def joint(obs: jax.Array, taken: jax.Array) -> jax.Array:
@@ -125,7 +125,7 @@ def test_sizes_of_small_teams_leave_the_agent_itself_out(n_agents: int, float64:
 @pytest.mark.parametrize("sampler", ["orders", "sizes"])
 def test_credits_do_not_depend_on_padding(sampler: Any, float64: None) -> None:
     config = dataclasses.replace(CONFIG, sampler=sampler)
-    critic = in_float64(init(jax.random.key(2), SPEC, config).critic.params)
+    critic = in_float64(initial(init, jax.random.key(2), SPEC, config).critic.params)
     keys = jax.random.split(jax.random.key(3), 8)
     found = [
         credits_of(critic, of_observations(batch), pack(batch.valid, 1024), keys, config)
@@ -147,7 +147,7 @@ def test_update_regresses_each_agent_to_its_share(float64: None) -> None:
     """Losses and steps of an update on the whole of a buffer that holds one batch eight times over; target copies."""
     config = dataclasses.replace(CONFIG, clip_norm=0.05, target_interval=16)
     one = jax.tree.map(lambda x: jnp.broadcast_to(x[:1], x.shape), random_episodes())
-    learner: Learner = in_float64(init(jax.random.key(0), SPEC, config))
+    learner: Learner = in_float64(initial(init, jax.random.key(0), SPEC, config))
     moved = jax.tree.map(lambda x: 0.9 * x, learner.critic.params)
     learner = dataclasses.replace(learner, critic=dataclasses.replace(learner.critic, target=moved))
     algorithm = scc("scc", SPEC, config)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import ALONE, SIZES, SPEC, alone, in_float64, random_episodes
+from batches import ALONE, SIZES, SPEC, alone, in_float64, initial, random_episodes
 from learners import plain_acting
 from reference import assert_close, assert_trees_close, float64_fixture
 
@@ -47,7 +47,10 @@ def plain_loss(networks: Networks, episodes: Episodes, config: VdacConfig) -> tu
 @pytest.mark.parametrize(("size", "mixing"), [("one block", "sum"), ("between blocks", "monotone")])
 def test_update_equals_autodiff_of_the_whole_loss(size: str, mixing: Any, float64: None) -> None:
     config, (spec, lengths, seed) = config_of(mixing=mixing), SIZES[size]
-    learner, batch = in_float64(init(jax.random.key(0), spec, config)), random_episodes(seed, 1.0, lengths, spec)
+    learner, batch = (
+        in_float64(initial(init, jax.random.key(0), spec, config)),
+        random_episodes(seed, 1.0, lengths, spec),
+    )
     stepped, metrics = jax.jit(functools.partial(vdac("vdac", spec, config).update, axis=None))(
         learner, batch, None, jax.random.key(0)
     )
@@ -57,7 +60,7 @@ def test_update_equals_autodiff_of_the_whole_loss(size: str, mixing: Any, float6
     assert_close(metrics["actor_loss"], loss)
     assert_close(metrics["actor_policy_loss"], policy)
     assert_close(metrics["critic_loss"], value)
-    moves, _ = clipped_rmsprop(config.lr, config.clip_norm).update(gradient, learner.networks.opt)
+    moves, _ = jax.jit(clipped_rmsprop(config.lr, config.clip_norm).update)(gradient, learner.networks.opt)
     expected = jax.tree.map(jnp.add, learner.networks.params, moves)
     assert_trees_close(stepped.networks.params, expected, 1e-8)
 
@@ -65,7 +68,7 @@ def test_update_equals_autodiff_of_the_whole_loss(size: str, mixing: Any, float6
 def test_one_agent_alone_is_actor_critic(float64: None) -> None:
     """VDAC-sum with n = 1: V_tot is the agent's own value, and the update that of A2C on shared networks."""
     batch, config = alone(random_episodes()), config_of(mixing="sum")
-    learner: Learner = in_float64(init(jax.random.key(0), ALONE, config))
+    learner: Learner = in_float64(initial(init, jax.random.key(0), ALONE, config))
     stepped, metrics = jax.jit(functools.partial(vdac("vdac", ALONE, config).update, axis=None))(
         learner, batch, None, jax.random.key(0)
     )
@@ -87,7 +90,7 @@ def test_one_agent_alone_is_actor_critic(float64: None) -> None:
     value = acting.value[:, :, 0]
     error = np.asarray(jax.vmap(returns)(batch.reward, batch.terminated, mask, value) - value[:, :-1])
     np.testing.assert_allclose(metrics["advantage_abs"], np.abs(error)[np.asarray(mask)].mean(), rtol=1e-10)
-    moves, _ = clipped_rmsprop(config.lr, config.clip_norm).update(
+    moves, _ = jax.jit(clipped_rmsprop(config.lr, config.clip_norm).update)(
         jax.jit(jax.grad(a2c))(learner.networks.params), learner.networks.opt
     )
     assert_trees_close(stepped.networks.params, jax.tree.map(jnp.add, learner.networks.params, moves), 1e-8)
@@ -95,7 +98,7 @@ def test_one_agent_alone_is_actor_critic(float64: None) -> None:
 
 def test_team_value_rises_with_every_value(float64: None) -> None:
     """dV_tot / dV_i >= 0 for the monotone mixer."""
-    mixer = in_float64(init(jax.random.key(3), SPEC, config_of()).networks.params.mixer)
+    mixer = in_float64(initial(init, jax.random.key(3), SPEC, config_of()).networks.params.mixer)
     rng = np.random.default_rng(0)
     state, values = jnp.asarray(rng.normal(size=(20, 6))), jnp.asarray(rng.normal(size=(20, 3)))
     slope = jax.grad(lambda v: team_value(mixer, state, v).sum())(values)

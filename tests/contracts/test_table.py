@@ -32,8 +32,8 @@ from seca.train.state import TrainState, init_state
 from seca.types import PyTree
 
 RUNNERS = 8
-FAMILIES = ("seca", "coma", "mappo", "scc", "qmix")
-"""One of each that goes its own way through acting, replay or update."""
+FAMILIES = ("seca", "scc", "qmix")
+"""What `make test` trains on a battle: on policy, shares of credit with replay, values with replay."""
 METHODS = [name for name in PRESETS if compared(name) or name == "seca-paper"]
 """One program each, in one size: those with published numbers are built, all of them, in `test_references.py`."""
 SCENARIO = """

@@ -6,7 +6,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import pytest
-from batches import SPEC, in_float64, random_episodes
+from batches import SPEC, in_float64, initial, random_episodes
 from batches import updated as update_of
 from jax.sharding import Mesh, PartitionSpec
 from reference import assert_trees_close, float64_fixture
@@ -38,7 +38,7 @@ def compiled(name: str):
 
 def updated(name: str, garbage: float = 0.0):
     """State and metrics after one update from seed 0."""
-    learner = in_float64(algorithm(name).init(jax.random.key(0)))
+    learner = in_float64(initial(algorithm(name).init, jax.random.key(0)))
     return compiled(name)(learner, random_episodes(garbage=garbage), jax.random.key(1))
 
 
@@ -61,7 +61,7 @@ def test_two_devices_give_the_same_update(name: str, float64: None) -> None:
             check_vma=False,
         )
     )
-    learner = in_float64(algorithm(name).init(jax.random.key(0)))
+    learner = in_float64(initial(algorithm(name).init, jax.random.key(0)))
     assert_trees_close(shared(learner, random_episodes(), jax.random.key(1)), updated(name), 1e-9)
 
 
@@ -73,7 +73,7 @@ def test_a_time_limit_can_count_as_an_end(name: str, float64: None) -> None:
         episodes, terminated=episodes.terminated | episodes.truncated, truncated=jnp.zeros_like(episodes.truncated)
     )
     terminal = build(name, SPEC, small(name, clip_norm=0.01, time_limit="terminal"))
-    learner = in_float64(algorithm(name).init(jax.random.key(0)))
+    learner = in_float64(initial(algorithm(name).init, jax.random.key(0)))
     by_option = jax.jit(functools.partial(update_of, terminal))(learner, episodes, jax.random.key(1))
     by_flags = compiled(name)(learner, ended, jax.random.key(1))
     assert_trees_close(by_option, by_flags, 1e-12)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import SPEC, in_float64, random_episodes
+from batches import SPEC, in_float64, initial, random_episodes
 from learners import plain_acting
 from reference import assert_trees_close, float64_fixture
 
@@ -21,7 +21,7 @@ CONFIG = LicaConfig(actor_hidden=8, critic_embed=8, critic_width=16)
 
 def test_gradient_equals_autodiff_through_the_critic(float64: None) -> None:
     """The packed, linearised form against -mean f(s, pi) differentiated end to end."""
-    learner, batch = in_float64(init(jax.random.key(1), SPEC, CONFIG)), random_episodes(garbage=1.0)
+    learner, batch = in_float64(initial(init, jax.random.key(1), SPEC, CONFIG)), random_episodes(garbage=1.0)
     actor, online = learner.actor.params, learner.critic.params
 
     def loss(agent) -> jax.Array:

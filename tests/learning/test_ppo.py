@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import SPEC, in_float64, random_episodes
+from batches import SPEC, in_float64, initial, random_episodes
 from reference import assert_trees_close, float64_fixture
+from tiers import cases
 
 from seca.algos.mappo import MappoConfig, init, judge
 from seca.learning.acting import acting_over
@@ -24,7 +25,7 @@ def judged(n_agents: int, lengths: tuple[int, ...]) -> Any:
     """Networks some steps away from those that acted, and what these say of a batch in stretches of 4 steps."""
     spec = dataclasses.replace(SPEC, n_agents=n_agents, episode_limit=max(lengths) + 1)
     config = MappoConfig(actor_hidden=8, critic_hidden=8, stretch=4)
-    old, new = (in_float64(init(jax.random.key(seed), spec, config)) for seed in (0, 1))
+    old, new = (in_float64(initial(init, jax.random.key(seed), spec, config)) for seed in (0, 1))
     scale = dataclasses.replace(old.scale, mean=jnp.asarray(0.2), square=jnp.asarray(1.3), weight=jnp.asarray(0.7))
     episodes = random_episodes(3, 1.0, lengths, spec)
     found = jax.jit(
@@ -35,15 +36,35 @@ def judged(n_agents: int, lengths: tuple[int, ...]) -> Any:
     return Networks(new.actor.params, new.critic.params), scale, found
 
 
+@functools.cache
+def at_once(n_agents: int, lengths: tuple[int, ...]) -> Any:
+    """Gradient and sums of all stretches in one, those without a real step among them."""
+    networks, scale, found = judged(n_agents, lengths)
+
+    def plain(params: Networks) -> tuple[jax.Array, Any]:
+        whole = jax.tree.map(jnp.sum, terms(params, found.stretches, scale, found.counts, PPO))
+        return -whole.policy - PPO.entropy_coef * whole.entropy + whole.value, whole
+
+    return jax.jit(jax.grad(plain, has_aux=True))(networks)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_agents", "lengths", "group"),
-    [
-        *((3, (9, 13, 1, 5), group) for group in (1, 3, 5, 24)),
-        *((7, (13, 9), group) for group in (2, 4)),
-        *((3, (13,) * 4 + (1,), group) for group in (GROUP - 1, GROUP, GROUP + 1)),
+    cases(
+        [
+            *((3, (9, 13, 1, 5), group) for group in (1, 3, 5, 24)),
+            *((7, (13, 9), group) for group in (2, 4)),
+            *((3, (13,) * 4 + (1,), group) for group in (GROUP - 1, GROUP, GROUP + 1)),
+            (3, (4,), GROUP),
+        ],
+        (3, (9, 13, 1, 5), 1),
+        (3, (9, 13, 1, 5), 5),
+        (7, (13, 9), 4),
+        (3, (13,) * 4 + (1,), GROUP - 1),
+        (3, (13,) * 4 + (1,), GROUP),
         (3, (4,), GROUP),
-    ],
+    ),
 )
 def test_groups_change_no_number(n_agents: int, lengths: tuple[int, ...], group: int, float64: None) -> None:
     networks, scale, found = judged(n_agents, lengths)
@@ -51,13 +72,7 @@ def test_groups_change_no_number(n_agents: int, lengths: tuple[int, ...], group:
     assert int(found.stretches.valid.any(axis=1).sum()) == real
     told = scale, found.counts, PPO
     slope, means = jax.jit(lambda n, s: ppo_gradient(n, s, *told, None, group))(networks, found.stretches)
-
-    def plain(params: Networks) -> tuple[jax.Array, Any]:
-        """All stretches at once, those without a real step among them."""
-        whole = jax.tree.map(jnp.sum, terms(params, found.stretches, *told))
-        return -whole.policy - PPO.entropy_coef * whole.entropy + whole.value, whole
-
-    expected, whole = jax.jit(jax.grad(plain, has_aux=True))(networks)
+    expected, whole = at_once(n_agents, lengths)
     assert_trees_close(slope, expected, 1e-10)
     assert_trees_close(means, whole, 1e-10)
     assert np.abs(np.asarray([whole.policy, whole.entropy, whole.value])).min() > 1e-4

@@ -46,7 +46,7 @@ def rough_ground() -> dict:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", cases([*WALLED, "rough"], "corridor", "rough"))
+@pytest.mark.parametrize("name", cases([*WALLED, "rough"], "corridor"))
 def test_ways_lead_everywhere(name):
     """From any point to any other in time, and no longer than over the cells' centres."""
     terrain = rough_ground() if name == "rough" else name

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import smac_lab
+from tiers import cases
 
 from seca.envs import smac
 from seca.smac import scenario
@@ -86,7 +87,7 @@ def test_units_have_the_numbers_of_their_sources(golden_dir, profile):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["2s3z", "MMM"])
+@pytest.mark.parametrize("name", cases(["2s3z", "MMM"], "MMM"))
 def test_battles_with_smaclites_numbers(name):
     """They start and go on."""
     env = smac.make(name, profile="smaclite")

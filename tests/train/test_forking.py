@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import forking
@@ -25,6 +26,7 @@ from seca.train.standing import standing_at
 from seca.train.state import init_state
 from seca.truth.audit import audit
 from seca.truth.rounds import CRITIC, OWN, Plan
+from seca.types import Episodes
 
 ORDER = (2, 0, 1)
 GUESS = np.array([0.7, -0.4, 1.1, 5.0], np.float32)
@@ -45,6 +47,20 @@ def trying(forks: int, steps: int, lanes: int = 64, every: int = 1) -> tuple[Alg
         update=lambda learner, episodes, tried, key, axis: (learner, {}),
     )
     return dataclasses.replace(forking.algorithm(), forking=fork), fork
+
+
+def played(algorithm: Algorithm, keys: jax.Array) -> Episodes:
+    """Episodes of the game."""
+    return jax.jit(lambda keys: collect(forking.env(), algorithm, jnp.zeros(1), keys, NOW)[0])(keys)
+
+
+def compiled(algorithm: Algorithm, fork: Forking) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    """`credits_of_batch` of episodes, their keys and a key."""
+
+    def tried(episodes: Episodes, keys: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return credits_of_batch(forking.env(), algorithm, fork, jnp.zeros(1), episodes, keys, NOW, key, None)
+
+    return jax.jit(tried)
 
 
 def closed(t: int, place: int, joint: tuple[int, ...]) -> float:
@@ -82,13 +98,11 @@ def expected(t: int, place: int, last: Any, taken: tuple[int, ...], steps: int) 
 def test_credits_are_eq_5(steps: int) -> None:
     """Within four standard errors of enumeration: to the end, beyond it, and closed by a guess after one step."""
     forks, batch = 512, 5
-    (algorithm, fork), env = trying(forks, steps, lanes=forks * 4 * forking.LIMIT), forking.env()
+    algorithm, fork = trying(forks, steps, lanes=forks * 4 * forking.LIMIT)
     keys = jax.random.split(jax.random.key(3), batch)
-    episodes, _ = collect(env, algorithm, jnp.zeros(1), keys, NOW)
-    found = []
+    episodes, tried, found = played(algorithm, keys), compiled(algorithm, fork), []
     for seed in range(4):
-        told = jnp.zeros(1), episodes, keys, NOW, jax.random.key(seed)
-        credit, known = credits_of_batch(env, algorithm, fork, *told, None)
+        credit, known = tried(episodes, keys, jax.random.key(seed))
         np.testing.assert_array_equal(known, episodes.valid)
         assert (np.asarray(credit)[~np.asarray(known)] == 0).all()
         found.append(np.asarray(credit))
@@ -109,13 +123,11 @@ def test_credits_are_eq_5(steps: int) -> None:
 @pytest.mark.parametrize(("every", "forked"), [(1, [0, 1, 2, 3, 4, 5]), (2, [0, 2, 4]), (4, [0, 2, 4]), (7, range(6))])
 def test_some_episodes_are_forked(every: int, forked: list[int]) -> None:
     """One in so many, or in the largest divisor; and what is found of them does not depend on the others."""
-    env, keys = forking.env(), jax.random.split(jax.random.key(4), 6)
-    found = []
+    keys, found = jax.random.split(jax.random.key(4), 6), []
     for number in (1, every):
         algorithm, fork = trying(8, 3, lanes=8 * 4 * forking.LIMIT, every=number)
-        episodes, _ = collect(env, algorithm, jnp.zeros(1), keys, NOW)
-        told = jnp.zeros(1), episodes, keys, NOW, jax.random.key(1)
-        found.append([np.asarray(x) for x in credits_of_batch(env, algorithm, fork, *told, None)])
+        tried = compiled(algorithm, fork)(played(algorithm, keys), keys, jax.random.key(1))
+        found.append([np.asarray(x) for x in tried])
     (every_credit, everywhere), (credit, known) = found
     assert np.flatnonzero(known.any(axis=1)).tolist() == list(forked)
     np.testing.assert_array_equal(known[forked], everywhere[forked])
@@ -127,13 +139,12 @@ def test_some_episodes_are_forked(every: int, forked: list[int]) -> None:
 def test_lanes_can_be_played_in_parts(abreast: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 2 x 24 lanes, side by side: one, a number that does not divide them, half of them, more than there are."""
     algorithm, fork = trying(2, 2, lanes=24)
-    env, keys = forking.env(), jax.random.split(jax.random.key(4), 2)
-    episodes, _ = collect(env, algorithm, jnp.zeros(1), keys, NOW)
-    told = jnp.zeros(1), episodes, keys, NOW, jax.random.key(1)
-    whole = credits_of_batch(env, algorithm, fork, *told, None)
+    keys = jax.random.split(jax.random.key(4), 2)
+    told = played(algorithm, keys), keys, jax.random.key(1)
+    whole = compiled(algorithm, fork)(*told)
     assert (np.asarray(whole[0]) != 0).any()
     monkeypatch.setattr("seca.train.forking.LANES", abreast)
-    for one, other in zip(credits_of_batch(env, algorithm, fork, *told, None), whole, strict=True):
+    for one, other in zip(compiled(algorithm, fork)(*told), whole, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
@@ -153,10 +164,10 @@ def test_audits_of_any_length_say_the_same_of_their_first_steps() -> None:
 def test_steps_that_come_out_otherwise_are_left_alone() -> None:
     """Where an episode played again is not the one that was played, nothing is known of it."""
     algorithm, fork = trying(2, 3, lanes=200)
-    env, keys = forking.env(), jax.random.split(jax.random.key(4), 3)
-    episodes, _ = collect(env, algorithm, jnp.zeros(1), keys, NOW)
+    keys = jax.random.split(jax.random.key(4), 3)
+    episodes = played(algorithm, keys)
     other = dataclasses.replace(episodes, obs=episodes.obs.at[1, :, 0].add(0.5))
-    _, known = credits_of_batch(env, algorithm, fork, jnp.zeros(1), other, keys, NOW, jax.random.key(1), None)
+    _, known = compiled(algorithm, fork)(other, keys, jax.random.key(1))
     assert not known[1].any()
     np.testing.assert_array_equal(known[::2], episodes.valid[::2])
 

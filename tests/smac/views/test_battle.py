@@ -83,7 +83,7 @@ def test_the_time_limit_is_no_defeat(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("map_name", cases(maps_with_every_unit(), "2s3z", "MMM"))
+@pytest.mark.parametrize("map_name", cases(maps_with_every_unit(), "MMM"))
 def test_bounds_hold_on_maps_with_every_unit(map_name):
     single = SingleBattle(map_name, {"obs_last_action": True, "obs_timestep_number": True})
     rng = np.random.default_rng(1)
