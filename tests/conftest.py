@@ -107,13 +107,13 @@ def usual_programs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def played_programs(request: pytest.FixtureRequest) -> None:
-    """Slow tests of the simulator play battles by the thousand: there the time is running, and optimising pays.
+    """Who plays battles by the thousand says so, or is left to `make test-all`: there optimising pays.
 
     Unless they choose by a fixture `programs` of their own.
     """
-    slow = any(request.node.get_closest_marker(name) for name in ("slow", "every"))
-    chosen = "programs" in request.fixturenames
-    if slow and "smac" in request.path.parts and not chosen:
+    asked = request.node.get_closest_marker("optimised")
+    asked = asked or ("smac" in request.path.parts and request.node.get_closest_marker("every"))
+    if asked and "programs" not in request.fixturenames:
         request.getfixturevalue("usual_programs")
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from batches import SPEC, random_episodes
+from tiers import cases
 
 from seca.algos.base import Algorithm
 from seca.credit.base import KINDS
@@ -17,6 +18,8 @@ from seca.types import TimeStep
 SILENT = {"mappo", "ippo", "ia2c", "vdac", "vmix"}
 """They judge the team alone: values of agents, if any, but none of an action."""
 NAMES = [name for name in PRESETS if compared(name)]
+SHOWN = ("seca", "seca-shapley", "seca-fork", "indadv", "coma", "lica", "riit", "scc", "qmix", "qplex", "mappo")
+"""One of each way to claim a credit."""
 SMALL = {"agent_hidden": 8, "actor_hidden": 8, "critic_hidden": 8, "critic_embed": 8, "critic_width": 8}
 OWN_ACTION = ["coma", "lica", "riit", "qmix", "iql", "vdn"]
 """Their credit is linear in the agent's own policy: its mean over that is 0."""
@@ -32,7 +35,7 @@ def made(name: str) -> tuple[Algorithm, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", cases(NAMES, *SHOWN))
 def test_claims_of_every_method(name: str) -> None:
     algorithm, learner = made(name)
     if name in SILENT:

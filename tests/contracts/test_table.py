@@ -147,7 +147,7 @@ def on_map(env: str) -> Env:
 
 
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("map_name", ["2s3z", "MMM2", "27m_vs_30m"])
+@pytest.mark.parametrize("map_name", cases(["2s3z", "MMM2", "27m_vs_30m"], "MMM2"))
 def test_what_does_not_fit_is_refused(name: str, map_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before compiling, with the estimate; with a MiB nothing trains, with 256 GiB everything does."""
     config = dataclasses.replace(from_preset(name), env=f"smac/{map_name}", loop=LoopConfig(runners=32))

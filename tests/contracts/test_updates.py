@@ -86,8 +86,14 @@ def test_a_time_limit_can_count_as_an_end(name: str, float64: None) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_learners_hold_arrays_only(name: str, float64: None) -> None:
-    """So that a checkpoint keeps all of them."""
-    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(updated(name)[0]))
+    """So that a checkpoint keeps all of them; and an update leaves them as many, of the same shapes and types."""
+    learner = in_float64(algorithm(name).init(jax.random.key(0)))
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(learner))
+    update = functools.partial(update_of, algorithm(name))
+    after = jax.eval_shape(update, learner, random_episodes(), jax.random.key(1))[0]
+    before = jax.eval_shape(lambda: learner)
+    assert jax.tree.structure(after) == jax.tree.structure(before)
+    assert [(x.shape, x.dtype) for x in jax.tree.leaves(after)] == [(x.shape, x.dtype) for x in jax.tree.leaves(before)]
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -66,7 +66,6 @@ def played(
             ("qtran", 4000, SMALL_STEPS, 8.0),
             ("qplex", 2000, DEEP_DUPLEX, 8.0),
         ],
-        "cw-qmix",
         slow=True,
     ),
     ids=["iql", "qmix", "cw-qmix", "ow-qmix", "qtran", "qplex"],

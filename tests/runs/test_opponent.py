@@ -55,7 +55,7 @@ def test_watch_against_a_run(battle_run: pathlib.Path, seca, tmp_path: pathlib.P
     assert recording.load(path).about.env_options["opponent"] == "kite"
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_unknown_opponents(battle_run: pathlib.Path, seca) -> None:
     ended = seca("evaluate", battle_run, "--opponent", "nobody")
     assert (ended.returncode, ended.stdout) == (2, "")

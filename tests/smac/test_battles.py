@@ -118,6 +118,7 @@ def test_battles_depend_on_their_own_key_only(name):
     assert np.unique(np.concatenate([units.x[-1], units.y[-1]]), axis=1).shape[1] > 16
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("name", cases(["3m", "8m", "2s3z"], "2s3z", slow=True))
 def test_mirror_symmetry(name):
     """12.13: with both teams attack-moving from mirrored places, each side wins half of 2000 fights (draws apart)."""

@@ -94,6 +94,7 @@ SELF_PLAY = [("2s3z", by_chance), ("2s3z", by_network)]
 SELF_PLAY += [(name, by_chance) for name in ("3m", "8m", "MMM", "3s5z", "1c3s5z", "25m")]
 
 
+@pytest.mark.optimised
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "make"), cases(SELF_PLAY, "3m"))
 def test_a_policy_against_itself_wins_half(name, make):
@@ -148,6 +149,7 @@ def both_attack_move(name: str):
 EVEN = ["3m", "8m", "25m", "MMM", "2s3z", "3s5z", "1c3s5z", "bane_vs_bane"]
 
 
+@pytest.mark.optimised
 @pytest.mark.slow
 @pytest.mark.parametrize("name", cases(EVEN, "2s3z"))
 def test_attack_move_against_itself_wins_half(name):
