@@ -62,7 +62,7 @@ def test_recorded_hidden_states_serve_as_the_forward_pass(float64: None) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n_devices", cases([2, 4], 2))
+@pytest.mark.parametrize("n_devices", cases([2, 4]))
 def test_any_number_of_devices_gives_the_same_update(n_devices: int, float64: None) -> None:
     """Losses, entropy means and clip norms are global; episode lengths are unequal within and between devices."""
     config = dataclasses.replace(CONFIG, clip_norm=0.01, entropy="alive_only")

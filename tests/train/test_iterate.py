@@ -20,7 +20,7 @@ ENV = counting.env()
 ALGORITHM = counting.algorithm()
 
 
-@pytest.mark.parametrize("n_devices", cases([2, 4], 2))
+@pytest.mark.parametrize("n_devices", cases([2, 4]))
 def test_device_counts_agree(n_devices: int) -> None:
     """1, 2 and 4 devices: same episodes, and the same update to 1e-6."""
     alone = make_iterate(ENV, ALGORITHM, 16, jax.devices()[:1])(init_state(ALGORITHM, 0))
