@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from batches import SPEC, agent_of, plain_outputs, random_episodes
 from reference import assert_trees_close, float64_fixture
-from tiers import cases
 
 from seca.learning.acting import acting_over, unroll
 from seca.learning.policy_gradient import PolicyLoss, actor_gradient
@@ -26,13 +25,10 @@ def sized(n_agents: int, longest: int, lengths: tuple[int, ...], seed: int = 0) 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("length", "block", "n_agents", "group"),
-    cases(
-        [
-            *((1, 8, 3, 2), (7, 8, 7, 3), (8, 8, 3, 6), (9, 8, 7, 2), (13, 8, 3, 4), (16, 8, 7, 3)),
-            *((9, 1, 3, 1), (13, 3, 7, 5), (9, 16, 3, 8)),
-        ],
-        *((7, 8, 7, 3), (8, 8, 3, 6), (9, 8, 7, 2), (13, 3, 7, 5), (9, 16, 3, 8)),
-    ),
+    [
+        *((1, 8, 3, 2), (7, 8, 7, 3), (8, 8, 3, 6), (9, 8, 7, 2), (13, 8, 3, 4), (16, 8, 7, 3)),
+        *((9, 1, 3, 1), (13, 3, 7, 5), (9, 16, 3, 8)),
+    ],
 )
 def test_sums_are_those_of_the_unrolled_network(
     length: int, block: int, n_agents: int, group: int, float64: None

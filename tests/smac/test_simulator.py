@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import smac_lab
-from tiers import cases
 
 from seca.envs import smac
 from seca.presets import PRESETS, build
@@ -55,7 +54,7 @@ def test_the_simulator_refuses_an_empty_scale():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("jitter", cases([True, False], False))
+@pytest.mark.parametrize("jitter", [True, False])
 def test_without_jitter_a_battle_has_no_chance(jitter):
     """The same actions lead to the same battle whatever its key; with jitter they do not."""
     env = smac.make("3m", jitter=jitter)
