@@ -87,7 +87,7 @@ def ask(
     """
     n_steps, n_agents = actions.shape
     draw_keys, luck_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
-    draw = jax.vmap(lambda key, logits: jax.random.categorical(key, logits, shape=(forks, n_agents)))
+    draw = jax.vmap(lambda key, logits: jax.random.categorical(key, logits, shape=(forks, n_agents), mode="low"))
     drawn = draw(draw_keys, log_of(probs)).astype(actions.dtype)
     differs = drawn != actions[:, None]
     rank = jnp.argsort(order, axis=-1)

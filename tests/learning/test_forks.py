@@ -94,3 +94,18 @@ def test_who_is_sure_of_its_actions_costs_nothing() -> None:
     found = ask(probs, actions, order, jnp.ones(STEPS, bool), keys, 4, 2)
     assert found.known.all() and not found.changed.any()
     assert (found.credit(jnp.ones(2)) == 0).all()
+
+
+@pytest.mark.slow
+def test_draws_are_the_same_where_gumbel_noise_is_made_otherwise() -> None:
+    """JAX_HIGH_DYNAMIC_RANGE_GUMBEL changes what JAX draws by default; an audit's questions it does not."""
+    logits = jnp.log(jnp.full((64, ACTIONS), 1 / ACTIONS))
+    usual, (found, *_) = jax.random.categorical(jax.random.key(1), logits), asked(3, 90)
+    jax.config.update("jax_high_dynamic_range_gumbel", True)
+    try:
+        other, (again, *_) = jax.random.categorical(jax.random.key(1), logits), asked(3, 90)
+    finally:
+        jax.config.update("jax_high_dynamic_range_gumbel", False)
+    assert (usual != other).any()  # The option is in force.
+    np.testing.assert_array_equal(found.first, again.first)
+    np.testing.assert_array_equal(found.changed, again.changed)
