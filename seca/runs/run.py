@@ -134,17 +134,19 @@ def resume(path: pathlib.Path, kind: Kind, display: Display) -> int:
     config = folders.read_config(folder.config)
     with folders.locked(folder):
         prepared = prepare(config, folder)
-        state, position = untrained(prepared), Position()
         found = newest_valid(folder, kind, prepared.built)
-        if found is not None:
-            # The best checkpoint has no replay buffer: it starts empty again.
-            replay = found[0].replay if kind == "latest" else state.replay
-            state, position = dataclasses.replace(found[0], replay=replay), found[1]
-        elif folder.metrics.is_file() and len(folders.read_metrics(folder)) > 1:
+        if found is None and folder.metrics.is_file() and len(folders.read_metrics(folder)) > 1:
             raise UsageError(f"`run` is {path}: it has metrics but no {kind} checkpoint to go on from")
+        position = Position() if found is None else found[1]
         warnings = session_changes(folder, prepared)
         folders.check_metrics(folder, position.metrics_lines, position.metrics_bytes)
         # Nothing on disk is touched before everything has been read and found good.
+        if found is None:
+            state = untrained(prepared)
+        elif kind == "latest":
+            state = found[0]
+        else:  # The best checkpoint has no replay buffer: it starts empty again.
+            state = dataclasses.replace(found[0], replay=untrained(prepared).replay)
         if kind == "best" and found is not None:
             # It becomes `latest` before the metrics are cut to it: whenever a kill comes, the two belong together.
             metadata = checkpoint.read_metadata(checkpoint.find(folder.checkpoints, kind)[0])
