@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from run_files import metric_lines
+from tiers import cases
 
 import seca as package
 from seca import numerics
@@ -44,10 +45,10 @@ AROUND = {
 
 
 @pytest.mark.slow
-def test_a_run_has_its_own_numbers(finished_run: pathlib.Path, small_run: list[str], tmp_path: pathlib.Path) -> None:
-    """All of them set at once, from start to end: the same metrics, bit for bit."""
+def test_a_run_has_its_own_numbers(finished_run: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Repeated from its config.json with all of them set at once, from start to end: the same metrics, bit for bit."""
     path = tmp_path / "run"
-    command = [sys.executable, "-m", "seca", "train", *small_run, "--steps", "160", "--eval-interval", "40"]
+    command = [sys.executable, "-m", "seca", "train", "--config", finished_run / "config.json"]
     ended = subprocess.run([*command, "--out", path], env=os.environ | AROUND, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     assert metric_lines(path) == metric_lines(finished_run)
@@ -148,7 +149,7 @@ def test_a_loaded_run_acts_where_transfers_are_watched(finished_run: pathlib.Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", [pytest.param("seca", marks=pytest.mark.every), "qmix"])
+@pytest.mark.parametrize("preset", cases(["seca", "qmix"]))
 def test_an_update_is_the_same_in_any_program(preset: str, request: pytest.FixtureRequest) -> None:
     def updated() -> list[np.ndarray]:
         env = registry.make("matrix/peak")

@@ -258,31 +258,32 @@ def pack_spawns(
     `[x, y]`) and no centre of its layer is closer than the sum of the separation radii. Returns `(unit, x, y)` rows.
     """
     placed: list[tuple[str, float, float]] = []
+    along, across = _spots().T
     for group in groups:
         unit, (at_x, at_y) = group["unit"], group["at"]
         layer, room = units[unit]["layer"], units[unit]["separation"]
-        others = [(x, y, units[u]["separation"]) for u, x, y in placed if units[u]["layer"] == layer]
+        x = at_x + (ahead[0] * along if ahead[0] else across)
+        y = at_y + (ahead[1] * along if ahead[1] else across)
+        free = (x >= 0) & (x < MAP_SIZE) & (y >= 0) & (y < MAP_SIZE)
+        free[free] = standing[layer][x[free].astype(int), y[free].astype(int)]
+        for other, other_x, other_y in placed:
+            if units[other]["layer"] == layer:
+                free &= (x - other_x) ** 2 + (y - other_y) ** 2 >= (room + units[other]["separation"]) ** 2
         for _ in range(group["count"]):
-            for along, across in _spots():
-                x = at_x + (ahead[0] * along if ahead[0] else across)
-                y = at_y + (ahead[1] * along if ahead[1] else across)
-                if not (0 <= x < MAP_SIZE and 0 <= y < MAP_SIZE and standing[layer][int(x), int(y)]):
-                    continue
-                if all((x - px) ** 2 + (y - py) ** 2 >= (room + other) ** 2 for px, py, other in others):
-                    placed.append((unit, x, y))
-                    others.append((x, y, room))
-                    break
-            else:
+            if not free.any():
                 raise ValueError(f"no free spot for {unit} around ({at_x}, {at_y})")
+            nearest = int(free.argmax())
+            placed.append((unit, float(x[nearest]), float(y[nearest])))
+            free &= (x - x[nearest]) ** 2 + (y - y[nearest]) ** 2 >= (2 * room) ** 2
     return placed
 
 
 @functools.cache
-def _spots() -> list[tuple[float, float]]:
-    """Offsets (along, across) from a spawn point in the order in which they are tried."""
+def _spots() -> np.ndarray:
+    """Offsets (along, across) from a spawn point, `[spots, 2]`, in the order in which they are tried."""
     steps = np.arange(-48, 49) / 8
     offsets = [(float(along), float(across)) for along in steps for across in steps]
-    return sorted(offsets, key=lambda o: (o[0] ** 2 + o[1] ** 2, abs(o[0]), o))
+    return np.array(sorted(offsets, key=lambda o: (o[0] ** 2 + o[1] ** 2, abs(o[0]), o)))
 
 
 def load(map_name: str, profile: str = "smac", creep_decay: bool = False) -> Scenario:

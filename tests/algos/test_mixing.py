@@ -214,6 +214,7 @@ def test_one_agent_alone_is_vdn(float64: None) -> None:
     assert_trees_close(found[0], found[1], 1e-12)
 
 
+@pytest.mark.every
 def test_alpha_one_gives_every_joint_action_full_weight(float64: None) -> None:
     """Then the gradient of agents and mixer is QMIX's own at the same targets, whichever weighting is named."""
     found, episodes = [], random_episodes()

@@ -32,8 +32,6 @@ from seca.train.state import TrainState, init_state
 from seca.types import PyTree
 
 RUNNERS = 8
-FAMILIES = ("seca", "qmix")
-"""What `make test` trains on a battle: on policy, and with replay."""
 METHODS = [name for name in PRESETS if compared(name) or name == "seca-paper"]
 """One program each, in one size: those with published numbers are built, all of them, in `test_references.py`."""
 SCENARIO = """
@@ -88,7 +86,7 @@ def goes_on_from_its_checkpoints(
     return unbroken
 
 
-@pytest.mark.parametrize("name", cases(METHODS, *FAMILIES, slow=True))
+@pytest.mark.parametrize("name", cases(METHODS, "qmix", slow=True))
 def test_trains_on_a_battle(name: str, tiny: str, tmp_path: pathlib.Path) -> None:
     env = make(tiny)
     algorithm = build(name, env.spec, small(name))

@@ -10,6 +10,7 @@ import time
 
 import pytest
 from run_files import metric_lines
+from tiers import cases
 
 from seca.host.signals import stop_on_signals
 
@@ -134,18 +135,24 @@ def test_output_of_a_child() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "module"),
-    [
-        ("train", "tyro"),
+    cases(
+        [
+            ("train", "tyro"),
+            ("train", "jax._src.core"),
+            ("train", "seca.presets"),
+            ("train", "seca.runs.run"),
+            ("evaluate", "numpy"),
+            ("plot", "matplotlib"),
+            ("watch", "seca.battles.render"),
+            ("envs", "jax"),
+            ("bench", "seca.runs.bench"),
+            ("doctor", "seca.host.doctor"),
+        ],
         ("train", "jax._src.core"),
-        ("train", "seca.presets"),
         ("train", "seca.runs.run"),
         ("evaluate", "numpy"),
-        ("plot", "matplotlib"),
         ("watch", "seca.battles.render"),
-        ("envs", "jax"),
-        ("bench", "seca.runs.bench"),
-        ("doctor", "seca.host.doctor"),
-    ],
+    ),
 )
 def test_commands_while_they_are_imported(
     command: str, module: str, finished_run: pathlib.Path, tmp_path: pathlib.Path

@@ -76,15 +76,15 @@ def unbroken(train: list[str], seca, tmp_path_factory: pytest.TempPathFactory) -
     return run
 
 
-@pytest.mark.parametrize("interval", cases(["0", "60"], "0", slow=True), ids=["saving always", "saving hardly"])
+@pytest.mark.parametrize(("interval", "kills"), cases([("0", 2), ("0", 3), ("60", 2)], ("0", 2), slow=True))
 def test_kill_at_random_points(
-    interval: str, train: list[str], unbroken: pathlib.Path, seca, tmp_path: pathlib.Path
+    interval: str, kills: int, train: list[str], unbroken: pathlib.Path, seca, tmp_path: pathlib.Path
 ) -> None:
     """With interval 0 most kills hit a checkpoint being written; with 60 nearly everything is played again."""
     rng = random.Random(f"kill {interval}")
     run = tmp_path / "run"
     command = [*train, "--checkpoint-interval", interval, "--out", str(run)]
-    points = sorted(rng.sample(range(2, LINES - 4), 3)) if interval == "0" else [1, rng.randrange(2, LINES - 4)]
+    points = sorted(rng.sample(range(2, LINES - 4), kills)) if interval == "0" else [1, rng.randrange(2, LINES - 4)]
     for point in points:
         _kill_after(run, point, rng.uniform(0, 0.15), *command)
         command = ["resume", str(run)]

@@ -56,7 +56,7 @@ def programs(name: str, request: pytest.FixtureRequest) -> None:
 @pytest.mark.usefixtures("programs")
 @pytest.mark.parametrize(
     "name",
-    cases(scenario.map_names(), "2s3z", "6h_vs_8z", slow=True),
+    cases(scenario.map_names(), "6h_vs_8z", slow=True),
 )
 def test_random_play(name):
     """Bodies stay within bounds, the dead stay dead, nobody is in a wall or deep in another, ends stay as they are."""

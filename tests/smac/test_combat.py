@@ -130,7 +130,7 @@ MORE_FIGHTS = ("8m", "8m_vs_9m", "10m_vs_11m", "25m", "27m_vs_30m")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    cases(["3m", "5m_vs_6m", *MORE_FIGHTS], "3m", "5m_vs_6m", "8m_vs_9m"),
+    cases(["3m", "5m_vs_6m", *MORE_FIGHTS], "5m_vs_6m"),
 )
 def test_team_fights(golden_dir, name):
     """Marines in range of each other, volley by volley: who survives, and with how much health."""

@@ -8,10 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import smac_lab
+from tiers import cases
 
 from seca.smac import actions, observe, scenario, state
 from seca.smac.exchange import exchange, give_orders, mirrored, swapped
 
+MIRRORED = ("3m", "2s3z", "MMM", "bane_vs_bane", "corridor", "2c_vs_64zg", "MMM2")
+"""For `make test`: equal teams of every kind of unit, and teams that are not."""
 EQUAL = ("3m", "8m", "25m", "MMM", "2s3z", "3s5z", "1c3s5z", "bane_vs_bane")
 
 
@@ -38,7 +41,7 @@ def views(name: str):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", scenario.map_names())
+@pytest.mark.parametrize("name", cases(scenario.map_names(), *MIRRORED))
 def test_maps_with_equal_teams_are_their_own_mirror_image(name):
     """There the enemies, mirrored, start as the agents do; everywhere else a policy is refused in one line."""
     field = scenario.load(name)

@@ -214,7 +214,7 @@ TIGHT = ("corridor", "27m_vs_30m", "bane_vs_bane", "2c_vs_64zg", "so_many_baneli
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", cases(TIGHT, "corridor", "2c_vs_64zg"))
+@pytest.mark.parametrize("name", cases(TIGHT, "2c_vs_64zg"))
 def test_nobody_in_walls_or_in_each_other(name):
     """12.10: in crowds and between walls no two units of a layer ever overlap by 0.1, in random play and in battle."""
     battlefield = scenario.load(name)

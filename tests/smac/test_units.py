@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import smac_lab
+from tiers import cases
 
 from seca.smac import combat, scenario
 
@@ -119,7 +120,7 @@ def test_a_blast_hits_all_in_its_circle():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("unit", "needed"), [("zealot", 5), ("baneling", 2), ("zergling", 1)])
+@pytest.mark.parametrize(("unit", "needed"), cases([("zealot", 5), ("baneling", 2), ("zergling", 1)], "zealot"))
 def test_how_many_banelings_it_takes(unit, needed):
     """12: baneling against zealot, baneling and zergling."""
     assert bombs(needed - 1, [unit], [(10.4, 16.0)])[1][0] > 0 if needed > 1 else True

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from tiers import cases
 from views_lab import LIMIT, shorten
 
 from seca.smac.views.battle import Frame
@@ -56,7 +57,7 @@ def test_visibility():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["2s3z", "MMM", "6h_vs_8z", "corridor"])
+@pytest.mark.parametrize("name", cases(["2s3z", "MMM", "6h_vs_8z", "corridor"], "2s3z", "MMM"))
 def test_sizes_against_smac(golden_dir, name):
     """SMAC's own `get_obs_size` and `get_state_size` under all flags; one less with the number of the time step."""
     for kind, size in (("obs", "get_obs_size"), ("state", "get_state_size")):
