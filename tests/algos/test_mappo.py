@@ -200,6 +200,7 @@ def test_first_epoch_is_the_policy_gradient(float64: None) -> None:
     assert_close(metrics["actor_gradient_norm"], np.asarray(optax.tree.norm(slope)))
 
 
+@pytest.mark.every
 def test_one_agent_alone_is_ppo(float64: None) -> None:
     """With one agent whose observation is the state there is nothing central about the value: MAPPO is IPPO is PPO."""
     batch = alone(battles())

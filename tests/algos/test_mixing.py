@@ -187,7 +187,7 @@ def plain_function(online: Networks, name: str, episodes: Episodes, config: QLea
     return loss
 
 
-@pytest.mark.parametrize("name", cases(["iql", "qplex", "qtran", "cw-qmix"], "cw-qmix"))
+@pytest.mark.parametrize("name", cases(["iql", "qplex", "qtran", "cw-qmix"], "qplex"))
 def test_padding_does_not_matter(name: str, float64: None) -> None:
     """Neither what it holds nor how long it is."""
     config = config_of(name)

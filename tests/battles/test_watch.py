@@ -32,7 +32,7 @@ def _refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return line
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_a_script_then_the_recording_again(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -115,7 +115,7 @@ def on_focus_fire(name: str) -> tuple[Env, Algorithm, Callable]:
 VALUE_BASED = [name for name in METHODS if PRESETS[name].group == "value-based"]
 
 
-@pytest.mark.parametrize("name", cases([name for name in METHODS if name not in VALUE_BASED], "seca", slow=True))
+@pytest.mark.parametrize("name", cases([name for name in METHODS if name not in VALUE_BASED]))
 def test_trains_on_a_matrix_game_and_solves_it(name: str, tmp_path: pathlib.Path) -> None:
     """From a start that does not solve it: some networks happen to."""
     env, algorithm, iterate = on_focus_fire(name)

@@ -65,7 +65,7 @@ def test_two_devices_give_the_same_update(name: str, float64: None) -> None:
     assert_trees_close(shared(learner, random_episodes(), jax.random.key(1)), updated(name), 1e-9)
 
 
-@pytest.mark.parametrize("name", cases(METHODS, "seca"))
+@pytest.mark.parametrize("name", cases(METHODS))
 def test_a_time_limit_can_count_as_an_end(name: str, float64: None) -> None:
     """With `terminal` a truncated episode is one that terminated; without, it bootstraps, and the update differs."""
     episodes = random_episodes()

@@ -45,7 +45,7 @@ def test_one_and_two_devices_play_the_same_battles_and_learn_the_same() -> None:
     close(alone, shared, 1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_going_on_from_a_copy_equals_going_on() -> None:
     """Three iterations, and two then one from arrays read back on the host: bit for bit the same."""
     iterate, state, _ = iterations(1, 2)

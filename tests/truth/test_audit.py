@@ -137,7 +137,7 @@ def test_the_truth_is_in_the_order_of_the_credits() -> None:
         claims_of(run, [dataclasses.replace(SWEPT, name="nothing")])
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_a_fixed_order_is_one_order() -> None:
     """The run's own where it has one, in every round."""
     own = audit(made("seca-fixed"), Plan(70, 2))
