@@ -52,7 +52,9 @@ def where_now(playing: Playing) -> Steps:
 
 def some_of(env: Env, steps: Steps, index: Int[Array, " lanes"]) -> Steps:
     """Some of them, in the order of `index`."""
-    env_state = jax.tree.map(lambda x: jnp.take(x, index, axis=env.state_batch_axis), steps.env_state)
+    # Clipped, since older versions of JAX have nothing to fill an array of keys with; no index is out of range.
+    take = functools.partial(jnp.take, indices=index, axis=env.state_batch_axis, mode="clip")
+    env_state = jax.tree.map(take, steps.env_state)
     return Steps(env_state, *jax.tree.map(lambda x: x[index], (steps.time_step, steps.carry, steps.time)))
 
 

@@ -174,10 +174,13 @@ def test_copies_of_parts():
 def test_copies_of_the_jaxmarl_view():
     env = SmacJaxEnv("3m")
     keys = jax.random.split(jax.random.key(0), 2)
-    program = jax.make_jaxpr(jax.vmap(env.reset))(keys)
+
+    def program(view: SmacJaxEnv) -> str:  # Older versions of JAX print where a function lies.
+        return re.sub(" at 0x[0-9a-f]+", "", str(jax.make_jaxpr(jax.vmap(view.reset))(keys)))
+
     for copied in COPIES.values():
         other = copied(env)
-        assert str(jax.make_jaxpr(jax.vmap(other.reset))(keys)) == str(program) and other.agents == env.agents
+        assert program(other) == program(env) and other.agents == env.agents
 
 
 def test_an_opponent_without_names_says_what_to_do():
