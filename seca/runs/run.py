@@ -141,14 +141,11 @@ def resume(path: pathlib.Path, kind: Kind, display: Display) -> int:
         warnings = session_changes(folder, prepared)
         folders.check_metrics(folder, position.metrics_lines, position.metrics_bytes)
         # Nothing on disk is touched before everything has been read and found good.
-        if found is None:
-            state = untrained(prepared)
-        elif kind == "latest":
-            state = found[0]
-        else:  # The best checkpoint has no replay buffer: it starts empty again.
-            state = dataclasses.replace(found[0], replay=untrained(prepared).replay)
+        state = untrained(prepared) if found is None else found[0]
         if kind == "best" and found is not None:
-            # It becomes `latest` before the metrics are cut to it: whenever a kill comes, the two belong together.
+            # It has no replay buffer, which starts empty again. It becomes `latest` before the metrics are cut to it:
+            # whenever a kill comes, the two belong together.
+            state = dataclasses.replace(state, replay=untrained(prepared).replay)
             metadata = checkpoint.read_metadata(checkpoint.find(folder.checkpoints, kind)[0])
             checkpoint.save(folder.checkpoints, "latest", state, metadata)
         folders.cut_metrics(folder, position.metrics_bytes)

@@ -1,5 +1,6 @@
 """Maps, units and options as data, and which maps can be played with which unit numbers."""
 
+import itertools
 import json
 
 import jax
@@ -154,6 +155,42 @@ def test_spawns_are_packed(ahead):
     only["ground"][9, 16] = True
     with pytest.raises(ValueError, match=r"no free spot for marine around \(9, 16\)"):
         scenario.pack_spawns([five[0]], units, only, (1, 0))
+
+
+def plain_spawns(groups, units, standing, ahead):
+    """`pack_spawns` spot by spot: of all offsets up to 6, nearest first, the first where nobody is in the way."""
+    steps = [k / 8 for k in range(-48, 49)]
+    offsets = sorted(
+        itertools.product(steps, steps), key=lambda offset: (offset[0] ** 2 + offset[1] ** 2, abs(offset[0]), offset)
+    )
+    placed = []
+    for unit, (at_x, at_y) in [(group["unit"], group["at"]) for group in groups for _ in range(group["count"])]:
+        for along, across in offsets:
+            x, y = (at_x + ahead[0] * along, at_y + across) if ahead[0] else (at_x + across, at_y + ahead[1] * along)
+            inside = 0 <= x < scenario.MAP_SIZE and 0 <= y < scenario.MAP_SIZE
+            layer, room = units[unit]["layer"], units[unit]["separation"]
+            near = [(px, py, room + units[u]["separation"]) for u, px, py in placed if units[u]["layer"] == layer]
+            if inside and standing[layer][int(x), int(y)]:
+                if all((x - px) ** 2 + (y - py) ** 2 >= apart**2 for px, py, apart in near):
+                    placed.append((unit, x, y))
+                    break
+    return placed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", cases(scenario.map_names(), "MMM2", "bane_vs_bane", "corridor", "2c_vs_64zg"))
+def test_spawns_equal_the_plain_search(name, monkeypatch):
+    """Of both teams of a map, to the last bit, between its walls and at its borders."""
+    packed, checked = scenario.pack_spawns, []
+
+    def both(*args):
+        checked.append(plain_spawns(*args))
+        assert packed(*args) == checked[-1]
+        return checked[-1]
+
+    monkeypatch.setattr(scenario, "pack_spawns", both)
+    scenario.load(name)
+    assert len(checked) == 2
 
 
 def test_terrain_from_its_rows():
