@@ -130,8 +130,9 @@ def terms(networks: Networks, part: Stretch, scale: ReturnScale, counts: Counts,
 def stretches(
     episodes: Episodes, hidden: tuple[Array, Array], per_step: dict[str, Array], critic_inputs: Array, length: int
 ) -> Stretch:
-    """Episodes cut into pieces of `length` steps, `[batch * pieces, length, ...]`."""
+    """Episodes cut into pieces of `length` steps (no more than they have room for), `[batch * pieces, length, ...]`."""
     time = episodes.valid.shape[1]
+    length = min(length, time)
     pieces = -(-time // length)
 
     def cut(array: Array) -> Array:
@@ -166,7 +167,7 @@ def ppo_gradient(
     are visited at once.
     """
     real = everything.valid.any(axis=1)
-    packed = pack_alone(real, min(group, real.shape[0]))
+    packed = pack_alone(real, group)
 
     def loss(params: Networks, _: PyTree, part: Stretch) -> tuple[Array, Terms]:
         found = terms(params, part, scale, counts, ppo)

@@ -30,7 +30,7 @@ class Packed(eqx.Module):
     row_of: Int[Array, "batch time1"]
     """Row of each step; meaningless on padding."""
     chunk: int = eqx.field(static=True)
-    """Rows that a visit takes at once."""
+    """Rows that a visit takes at once: as asked for, or all that the padded batch has room for."""
 
 
 class InRows(eqx.Module):
@@ -62,7 +62,9 @@ def pack_alone(real: Bool[Array, " rows"], chunk: int) -> Packed:
 
 
 def _listed(filled: Bool[Array, "batch time1"], is_step: Bool[Array, "batch time1"], chunk: int) -> Packed:
-    number, room = filled.size, filled.size + chunk
+    number = filled.size
+    chunk = min(chunk, number)  # A visit takes no more than there can be: batches of a few steps are quick.
+    room = number + chunk
     flat = filled.reshape(-1)
     row_of = jnp.cumsum(flat, dtype=jnp.int32) - 1
     # Padding is sent past the end and dropped.

@@ -13,7 +13,7 @@ from reference import assert_trees_close, float64_fixture
 
 from seca.algos.mappo import MappoConfig, init, judge
 from seca.learning.acting import acting_over
-from seca.learning.ppo import GROUP, Networks, PpoLoss, ppo_gradient, terms
+from seca.learning.ppo import GROUP, Networks, PpoLoss, ppo_gradient, stretches, terms
 
 _ = float64_fixture
 PPO = PpoLoss(clip=0.2, entropy_coef=0.01, huber_delta=10.0)
@@ -67,3 +67,19 @@ def test_groups_change_no_number(n_agents: int, lengths: tuple[int, ...], group:
     assert_trees_close(slope, expected, 1e-10)
     assert_trees_close(means, whole, 1e-10)
     assert np.abs(np.asarray([whole.policy, whole.entropy, whole.value])).min() > 1e-4
+
+
+@pytest.mark.parametrize("limit", [1, 3, 5])
+def test_a_stretch_is_no_longer_than_an_episode(limit: int) -> None:
+    """Nothing is worked on that no episode has room for: stretches of one matrix game are one step long."""
+    spec = dataclasses.replace(SPEC, episode_limit=limit)
+    episodes = random_episodes(3, 1.0, (limit, 1), spec)
+    hidden = jnp.zeros((2, limit + 1, spec.n_agents, 4))
+    ones = jnp.ones(episodes.actions.shape)
+    steps = {name: ones for name in ("old_log_prob", "advantage", "old_value", "returns", "active")}
+    cut = functools.partial(
+        stretches, episodes, (hidden, hidden), {**steps, "valid": episodes.valid}, jnp.zeros((*ones.shape, 2))
+    )
+    for array, same in zip(jax.tree.leaves(cut(10)), jax.tree.leaves(cut(limit)), strict=True):
+        np.testing.assert_array_equal(array, same)
+    assert cut(10).valid.shape == (2, limit)

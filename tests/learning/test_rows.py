@@ -11,9 +11,9 @@ from seca.learning.rows import InRows, map_rows, next_row, pack, sum_value_and_g
 
 _ = float64_fixture
 ROWS = sum(length + 1 for length in LENGTHS)
-CHUNKS = (1, 2, 5, ROWS - 1, ROWS, ROWS + 1, 64)
-"""Below, at, above and between divisors of the 43 real rows, a prime number."""
 FILLED = np.arange(SPEC.episode_limit + 1) <= np.array(LENGTHS)[:, None]
+CHUNKS = (1, 2, 5, ROWS - 1, ROWS, ROWS + 1, 64, FILLED.size, FILLED.size + 1)
+"""Below, at, above and between divisors of the 43 real rows, a prime number, and of all that there is room for."""
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)
@@ -21,6 +21,7 @@ def test_each_real_row_is_visited_once(chunk: int) -> None:
     episodes = random_episodes()
     packed = pack(episodes.valid, chunk)
     assert int(packed.count) == ROWS
+    assert packed.chunk == min(chunk, FILLED.size)  # Fillers beyond the batch would be worked on for nothing.
     index = np.asarray(packed.index)[:ROWS]
     np.testing.assert_array_equal(index, np.flatnonzero(FILLED))
     np.testing.assert_array_equal(np.asarray(packed.row_of)[FILLED], np.arange(ROWS))
