@@ -46,11 +46,14 @@ def gae(reward, ended: bool, length: int, value, gamma: float, lam: float) -> np
 
 def restarted(agent: NormalisedAgent, inputs, hidden, every: int) -> jax.Array:
     """Outputs of all rows but the last, the recurrent state set to the given one at each `every`-th."""
-    outputs, h = [], hidden[:, 0]
-    for t in range(inputs.shape[1] - 1):
-        h, out = agent(inputs[:, t], hidden[:, t] if t % every == 0 else h)
-        outputs.append(out)
-    return jnp.stack(outputs, axis=1)
+
+    def step(h: jax.Array, row: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        t, seen, given = row
+        return agent(seen, jnp.where(t % every == 0, given, h))
+
+    rows = (jnp.moveaxis(x[:, :-1], 1, 0) for x in (inputs, hidden))
+    _, outputs = jax.lax.scan(step, hidden[:, 0], (jnp.arange(inputs.shape[1] - 1), *rows))
+    return jnp.moveaxis(outputs, 0, 1)
 
 
 def battles(garbage: float = 0.0, size: str = "one block") -> Episodes:
