@@ -235,3 +235,10 @@ def test_untrained_policies_are_nearly_uniform() -> None:
     )
     weight = np.asarray(agent.layers[1].weight)
     np.testing.assert_allclose(weight @ weight.T, 2 * np.eye(8), atol=1e-5)
+
+
+def test_a_stretch_longer_than_an_episode_takes_no_more_memory() -> None:
+    """Nor is a run refused for it: 100,000 steps at once would be 46 GiB."""
+    sizes = [mappo("mappo", SPEC, MappoConfig(stretch=n)).memory(32) for n in (SPEC.episode_limit, 100_000)]
+    assert sizes[0] == sizes[1]
+    assert mappo("mappo", SPEC, MappoConfig(stretch=SPEC.episode_limit - 1)).memory(32) < sizes[0]
