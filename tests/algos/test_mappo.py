@@ -73,7 +73,7 @@ def critic_rows(episodes: Episodes, value_of: str) -> jax.Array:
         return episodes.state[:, :, None]
     state, obs, avail = (np.asarray(x) for x in (episodes.state, episodes.obs, episodes.avail))
     n_agents = obs.shape[2]
-    width = SPEC.obs_size + n_agents + (SPEC.state_size if value_of == "agent" else 0)
+    width = obs.shape[-1] + n_agents + (state.shape[-1] if value_of == "agent" else 0)
     rows = np.zeros((*obs.shape[:3], width))
     for b, t, i in np.ndindex(*obs.shape[:3]):
         dead = avail[b, t, i].tolist() == [True, False, False, False]

@@ -59,7 +59,7 @@ def plain_gradients(learner, episodes: Episodes):
         error = critic_of(critic, episodes.state, taken)[:, :-1] - y
         return jnp.where(episodes.valid, error**2, 0).sum() / episodes.valid.sum()
 
-    critic_slope = jax.jit(jax.grad(regression))(learner.critic.params)
+    critic_slope = jax.grad(regression)(learner.critic.params)
     probs = acting_over(learner.actor.params, episodes).probs
 
     def value(state, inputs):
@@ -85,7 +85,7 @@ def plain_gradients(learner, episodes: Episodes):
         policy = -jnp.where(mask, chosen * advantage, 0).sum() / samples
         return policy - CONFIG.entropy_coef * mean / jax.lax.stop_gradient(mean)
 
-    return critic_slope, jax.jit(jax.grad(policy_loss))(learner.actor.params)
+    return critic_slope, jax.grad(policy_loss)(learner.actor.params)
 
 
 @pytest.mark.every
