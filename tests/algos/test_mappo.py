@@ -51,8 +51,8 @@ def restarted(agent: NormalisedAgent, inputs, hidden, every: int) -> jax.Array:
         t, seen, given = row
         return agent(seen, jnp.where(t % every == 0, given, h))
 
-    rows = (jnp.moveaxis(x[:, :-1], 1, 0) for x in (inputs, hidden))
-    _, outputs = jax.lax.scan(step, hidden[:, 0], (jnp.arange(inputs.shape[1] - 1), *rows))
+    seen, given = (jnp.moveaxis(x[:, :-1], 1, 0) for x in (inputs, hidden))
+    _, outputs = jax.lax.scan(step, hidden[:, 0], (jnp.arange(seen.shape[0]), seen, given))
     return jnp.moveaxis(outputs, 0, 1)
 
 
