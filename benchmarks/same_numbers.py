@@ -121,7 +121,11 @@ def main() -> int:
     for name, config, preset, env in cases(parts):
         if command == "record" and (name, SEEDS[-1]) in before:
             continue
-        for after in play(preset, config, env):
+        played = play(preset, config, env)
+        if command == "check" and not played and (name, SEEDS[0]) in before:
+            print(f"{name}: is gone", flush=True)
+            code = 1
+        for after in played:
             if command == "record":
                 with path.open("a") as file:
                     file.write(json.dumps({"case": name, **after}) + "\n")

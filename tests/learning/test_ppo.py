@@ -71,7 +71,7 @@ def test_groups_change_no_number(n_agents: int, lengths: tuple[int, ...], group:
 
 @pytest.mark.parametrize("limit", [1, 3, 5])
 def test_a_stretch_is_no_longer_than_an_episode(limit: int) -> None:
-    """Nothing is worked on that no episode has room for: stretches of one matrix game are one step long."""
+    """Nothing is worked on that no episode has room for: stretches of a matrix game are one step long."""
     spec = dataclasses.replace(SPEC, episode_limit=limit)
     episodes = random_episodes(3, 1.0, (limit, 1), spec)
     hidden = jnp.zeros((2, limit + 1, spec.n_agents, 4))
@@ -80,6 +80,9 @@ def test_a_stretch_is_no_longer_than_an_episode(limit: int) -> None:
     cut = functools.partial(
         stretches, episodes, (hidden, hidden), {**steps, "valid": episodes.valid}, jnp.zeros((*ones.shape, 2))
     )
-    for array, same in zip(jax.tree.leaves(cut(10)), jax.tree.leaves(cut(limit)), strict=True):
-        np.testing.assert_array_equal(array, same)
-    assert cut(10).valid.shape == (2, limit)
+    for longer in (limit + 1, 10):
+        for array, same in zip(jax.tree.leaves(cut(longer)), jax.tree.leaves(cut(limit)), strict=True):
+            np.testing.assert_array_equal(array, same)
+        assert cut(longer).valid.shape == (2, limit)
+    if limit > 1:
+        assert cut(limit - 1).valid.shape == (4, limit - 1)

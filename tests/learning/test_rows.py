@@ -12,7 +12,7 @@ from seca.learning.rows import InRows, map_rows, next_row, pack, sum_value_and_g
 _ = float64_fixture
 ROWS = sum(length + 1 for length in LENGTHS)
 FILLED = np.arange(SPEC.episode_limit + 1) <= np.array(LENGTHS)[:, None]
-CHUNKS = (1, 2, 5, ROWS - 1, ROWS, ROWS + 1, 64, FILLED.size, FILLED.size + 1)
+CHUNKS = (1, 2, 5, ROWS - 1, ROWS, ROWS + 1, FILLED.size - 1, FILLED.size, FILLED.size + 1)
 """Below, at, above and between divisors of the 43 real rows, a prime number, and of all that there is room for."""
 
 
