@@ -62,7 +62,7 @@ def train(arguments: list[str]) -> int:
     from seca.runs import run
 
     config = options.config
-    machine.configure(config.devices, config.loop.runners)
+    machine.configure(config.devices, config.loop.update_episodes)
     return run.start(config, options.out, make_display(config.loop.steps))
 
 
@@ -111,7 +111,7 @@ def resume(arguments: list[str]) -> int:
     from seca.runs import folder, run
 
     config = folder.read_config(folder.existing(options.run).config)
-    machine.configure(config.devices, config.loop.runners)
+    machine.configure(config.devices, config.loop.update_episodes)
     return run.resume(options.run, options.checkpoint, make_display(config.loop.steps))
 
 
@@ -275,13 +275,16 @@ def bench(arguments: list[str]) -> int:
     from seca.runs import bench as benches
 
     presets = _bench_presets(options.preset, configs.PRESETS)
-    machine.configure(0, options.batch if options.what == "simulator" else options.runners)
+    if options.runners % options.minibatches:
+        raise UsageError(f"`minibatches` is {options.minibatches}: it must divide the {options.runners} runners")
+    machine.configure(0, options.batch if options.what == "simulator" else options.runners // options.minibatches)
+    size = options.runners, options.seconds, options.minibatches
     result: dict[str, Any] = {}
     if options.what in ("all", "train") and len(presets) == 1:
-        result["training"] = benches.bench_training(options.env, presets[0], options.runners, options.seconds)
+        result["training"] = benches.bench_training(options.env, presets[0], *size)
     elif options.what in ("all", "train"):
         result["training"] = []
-        for measured in benches.bench_each(options.env, presets, options.runners, options.seconds):
+        for measured in benches.bench_each(options.env, presets, *size):
             result["training"].append(measured)
             if not options.json:
                 print(_bench_line(measured), flush=True)

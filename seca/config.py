@@ -58,10 +58,17 @@ class RunConfig:
         with refusing():
             for part in (self.loop, self.algorithm, self):  # Options of the first two are named without a prefix.
                 check_numbers(part)
-        if self.devices and self.loop.runners % self.devices:
+        runners, minibatches, each = self.loop.runners, self.loop.minibatches, self.loop.update_episodes
+        if runners % minibatches:
             raise UsageError(
-                f"`runners` is {self.loop.runners} and `devices` is {self.devices}: runners are split evenly, "
-                f"so `devices` must be one of {_listed(divisors(self.loop.runners))}"
+                f"`minibatches` is {minibatches} and `runners` is {runners}: episodes are shared out evenly, so "
+                f"`minibatches` must be one of {_listed(divisors(runners))}"
+            )
+        if self.devices and each % self.devices:
+            what = "runners are" if minibatches == 1 else f"the {each} episodes of each of {minibatches} updates are"
+            raise UsageError(
+                f"`runners` is {runners} and `devices` is {self.devices}: {what} split evenly, so `devices` must be "
+                f"one of {_listed(divisors(each))}"
             )
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-from seca.ranges import Batch, Positive, Range, Seed
+from seca.ranges import Batch, Count, Positive, Range, Seed
 
 RunPath = Annotated[pathlib.Path, arg(metavar="RUN")]
 
@@ -98,6 +98,8 @@ class BenchOptions:
     """Environments side by side in the simulator."""
     runners: Batch = 32
     """Environments side by side in training."""
+    minibatches: Count = 1
+    """Updates that share the episodes of an iteration."""
     seconds: Positive = 10.0
     """How long to measure each at least, compiling left out."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

@@ -12,13 +12,14 @@ from typing import Any
 import jax
 
 import seca
-from seca.algos.base import Algorithm
 from seca.config import LoopConfig, divisors, from_preset
 from seca.envs import registry
 from seca.errors import RunError, refusing
 from seca.host import machine, signals, smax, throughput
+from seca.runs.load import Built
 from seca.runs.run import prepare
 from seca.train.iterate import make_iterate, spread
+from seca.train.minibatches import training_bytes
 from seca.train.state import init_state
 
 WARM_UP = 2
@@ -51,7 +52,7 @@ def bench_simulator(env_id: str, batch: int, seconds: float) -> dict[str, Any]:
     return result
 
 
-def bench_training(env_id: str, preset: str, runners: int, seconds: float) -> dict[str, Any]:
+def bench_training(env_id: str, preset: str, runners: int, seconds: float, minibatches: int = 1) -> dict[str, Any]:
     """Env steps per second of training, everything included: acting, simulating, credit, order, updates, metrics.
 
     The median over at least 30 iterations after warm-up, and over as many as fit into `seconds`. Peak memory is the
@@ -59,10 +60,12 @@ def bench_training(env_id: str, preset: str, runners: int, seconds: float) -> di
     included, and the method's own only in a process of its own. The estimate, of arrays alone, is the one by which
     training beyond free memory is refused, over all devices.
     """
-    config = dataclasses.replace(from_preset(preset), env=env_id, loop=LoopConfig(runners=runners))
+    config = dataclasses.replace(
+        from_preset(preset), env=env_id, loop=LoopConfig(runners=runners, minibatches=minibatches)
+    )
     prepared = prepare(config)
     built, devices = prepared.built, prepared.devices
-    iterate = make_iterate(built.env, built.algorithm, runners, devices)
+    iterate = make_iterate(built.env, built.algorithm, runners, devices, minibatches)
     state = spread(init_state(built.algorithm, config.seed), devices)
     durations, rates = [], []
     began = time.perf_counter()
@@ -76,22 +79,27 @@ def bench_training(env_id: str, preset: str, runners: int, seconds: float) -> di
         "env": env_id,
         "preset": preset,
         "runners": runners,
+        "minibatches": minibatches,
         "env_steps_per_s": statistics.median(rates[WARM_UP:]),
         "devices": len(devices),
         "iterations": len(rates) - WARM_UP,
         "iteration_s": statistics.median(durations[WARM_UP:]),
         "first_update_s": durations[0],
         "peak_memory_bytes": machine.peak_memory(devices),
-        "estimated_memory_bytes": estimated_memory(built.algorithm, runners, len(devices)),
+        "estimated_memory_bytes": estimated_memory(built, len(devices)),
     }
 
 
-def estimated_memory(algorithm: Algorithm, runners: int, devices: int) -> int:
+def estimated_memory(built: Built, devices: int) -> int:
     """Bytes that training is estimated to take on all devices together: each holds the whole replay buffer."""
-    return algorithm.memory(runners) + devices * algorithm.buffer_bytes
+    loop = built.config.loop
+    each = training_bytes(built.env, built.algorithm, loop.runners, loop.minibatches)
+    return each + devices * built.algorithm.buffer_bytes
 
 
-def bench_each(env_id: str, presets: Sequence[str], runners: int, seconds: float) -> Iterator[dict[str, Any]]:
+def bench_each(
+    env_id: str, presets: Sequence[str], runners: int, seconds: float, minibatches: int = 1
+) -> Iterator[dict[str, Any]]:
     """`bench_training` of each preset in a process of its own, one after the other.
 
     A preset that does not fit the environment or the machine has the reason in `refused` in place of numbers. Raises
@@ -99,7 +107,8 @@ def bench_each(env_id: str, presets: Sequence[str], runners: int, seconds: float
     """
     with refusing():
         registry.make(env_id)
-    options = ["--env", env_id, "--runners", str(runners), "--seconds", str(seconds), "--json"]
+    options = ["--env", env_id, "--runners", str(runners), "--minibatches", str(minibatches)]
+    options += ["--seconds", str(seconds), "--json"]
     for preset in presets:
         command = [sys.executable, "-m", "seca", "bench", "train", "--preset", preset, *options]
         ended = signals.run_child(command)
@@ -107,7 +116,13 @@ def bench_each(env_id: str, presets: Sequence[str], runners: int, seconds: float
         if ended.returncode == 0:
             yield json.loads(ended.stdout)["training"]
         elif ended.returncode == 2 and lines:
-            yield {"env": env_id, "preset": preset, "runners": runners, "refused": lines[-1].removeprefix("seca: ")}
+            yield {
+                "env": env_id,
+                "preset": preset,
+                "runners": runners,
+                "minibatches": minibatches,
+                "refused": lines[-1].removeprefix("seca: "),
+            }
         else:
             why = lines[-1] if lines else "no message"
             raise RunError(f"measuring `preset` {preset} ended with exit code {ended.returncode}: {why}")

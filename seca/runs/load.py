@@ -241,7 +241,8 @@ def check_fits(path: pathlib.Path, metadata: dict[str, Any], built: Built) -> No
                 f"`{name}` of checkpoint {path} is '{before}' but this seca plays '{current}': what it learned "
                 f"there does not carry over; install the seca that made it, or train anew"
             )
-    before, now = decisive(metadata["config"]), decisive(to_dict(built.config))
+    # Checkpoints from before there were minibatches do not say that there was one.
+    before, now = {"loop.minibatches": 1} | decisive(metadata["config"]), decisive(to_dict(built.config))
     if not named:
         before.pop("env", None), now.pop("env")
     # An option of the environment given now but not then changes it as much as another value would.

@@ -11,7 +11,6 @@ import jax
 
 import seca
 from seca import files
-from seca.algos.base import Algorithm
 from seca.config import RunConfig
 from seca.errors import RunError, UsageError
 from seca.host import machine
@@ -28,6 +27,7 @@ from seca.train import checkpoint
 from seca.train.evaluate import make_evaluate
 from seca.train.iterate import Iterate
 from seca.train.loop import NonFiniteError, start_compiling, train
+from seca.train.minibatches import training_bytes
 from seca.train.state import TrainState, init_state
 
 FINAL_EPISODES = 128
@@ -55,12 +55,11 @@ def prepare(config: RunConfig, home: RunFolder | None = None) -> Prepared:
     built = build_run(config, home=home)
     buffer = built.algorithm.buffer
     drawn = () if buffer is None else buffer.drawn.values()
-    devices = machine.choose_devices(config.devices, config.loop.runners, *drawn)
+    devices = machine.choose_devices(config.devices, config.loop.update_episodes, *drawn)
     if buffer is not None:
         _check_replay(buffer, config, len(devices))
-    prepared = Prepared(
-        built, devices, _needed(built.algorithm, config.loop.runners, devices), machine.free_memory(devices[0])
-    )
+    needed = _needed(built, config.loop.runners, config.loop.minibatches, devices)
+    prepared = Prepared(built, devices, needed, machine.free_memory(devices[0]))
     _check_memory(prepared)
     return prepared
 
@@ -72,6 +71,11 @@ def _check_replay(buffer: Buffer, config: RunConfig, devices: int) -> None:
             f"which holds {buffer.episodes} on {config.env}; choose fewer runners, or larger `buffer_episodes` or "
             "`buffer_gib`"
         )
+    if "latest_episodes" in buffer.drawn and config.loop.minibatches > 1:
+        raise UsageError(
+            f"`minibatches` is {config.loop.minibatches} but updates of {config.preset} are on the `latest_episodes` "
+            f"({buffer.drawn['latest_episodes']}) of all, whichever a minibatch has: choose 1"
+        )
     for option, count in buffer.drawn.items():
         if count % devices:
             raise UsageError(
@@ -80,8 +84,9 @@ def _check_replay(buffer: Buffer, config: RunConfig, devices: int) -> None:
             )
 
 
-def _needed(algorithm: Algorithm, runners: int, devices: list[jax.Device]) -> int:
-    shared, whole = algorithm.memory(runners), algorithm.buffer_bytes
+def _needed(built: Built, runners: int, minibatches: int, devices: list[jax.Device]) -> int:
+    shared = training_bytes(built.env, built.algorithm, runners, minibatches)
+    whole = built.algorithm.buffer_bytes
     # Host devices share one memory; accelerators have one each, and the runners are split.
     return shared + len(devices) * whole if devices[0].platform == "cpu" else shared // len(devices) + whole
 
@@ -98,7 +103,7 @@ def _check_memory(prepared: Prepared) -> None:
     smaller = f", or `buffer_gib` below {buffer / 2**30:.1f}" if buffer else ""
     if buffer and len(prepared.devices) > 1 and prepared.devices[0].platform == "cpu":
         smaller += f", or fewer `devices` than {len(prepared.devices)}, each of which holds the buffer"
-    least = _needed(algorithm, len(prepared.devices), prepared.devices)
+    least = _needed(prepared.built, len(prepared.devices), 1, prepared.devices)
     if least > free:
         raise UsageError(
             f"`algorithm` is too large: {needs}; {least / 2**30:.1f} GiB of it would stay with a single runner on each "
@@ -119,7 +124,9 @@ def start(config: RunConfig, out: pathlib.Path | None, display: Display) -> int:
         _introduce(prepared, folder, display)  # First: compiling and the untrained state take memory already.
         with stop_on_signals(lambda: _how_to_resume(folder)) as stop:
             built, devices = prepared.built, prepared.devices
-            compiling = start_compiling(built.env, built.algorithm, config.loop.runners, devices)
+            compiling = start_compiling(
+                built.env, built.algorithm, config.loop.runners, devices, config.loop.minibatches
+            )
             return _train(prepared, folder, untrained(prepared), Position(), display, stop, compiling)
 
 

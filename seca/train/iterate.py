@@ -17,6 +17,7 @@ from seca.learning import buffer
 from seca.learning.buffer import Replay
 from seca.learning.devices import global_sum
 from seca.train.forking import credits_of_batch
+from seca.train.minibatches import in_turn
 from seca.train.rollout import collect
 from seca.train.state import TrainState, iteration_keys
 
@@ -48,15 +49,17 @@ class Iteration:
         return Iteration(self.program.lower(state.without_replay(), state.replay).compile())
 
 
-def make_iterate(env: Env, algorithm: Algorithm, runners: int, devices: list[jax.Device]) -> Iteration:
-    """Compile-ready iteration over `runners` environments spread evenly over `devices`.
+def make_iterate(
+    env: Env, algorithm: Algorithm, runners: int, devices: list[jax.Device], minibatches: int = 1
+) -> Iteration:
+    """Compile-ready iteration over `runners` environments spread evenly over `devices`, with so many updates.
 
     Raises ValueError if the runners do not divide evenly.
     """
-    check_split("runners", runners, devices)
+    check_split("runners", runners, devices, minibatches)
     if algorithm.forking is not None:
         check_pure(env)
-    body = functools.partial(_iterate, env, algorithm, runners // len(devices))
+    body = functools.partial(_iterate, env, algorithm, runners // len(devices), minibatches)
     if len(devices) == 1:
         return Iteration(jax.jit(functools.partial(body, axis=None), donate_argnums=1))
     everywhere = PartitionSpec()
@@ -88,10 +91,13 @@ def placement(devices: list[jax.Device]) -> jax.sharding.Sharding:
     return NamedSharding(Mesh(devices, (AXIS,)), PartitionSpec())
 
 
-def check_split(field: str, batch: int, devices: list[jax.Device]) -> None:
-    """Raise ValueError unless `batch` divides evenly over the devices."""
-    if batch < 1 or batch % len(devices):
-        raise ValueError(f"`{field}` is {batch}; it must be a positive multiple of the {len(devices)} devices in use")
+def check_split(field: str, batch: int, devices: list[jax.Device], minibatches: int = 1) -> None:
+    """Raise ValueError unless `batch` divides evenly over the devices, and each share into minibatches."""
+    each = f" times {minibatches} minibatches" if minibatches > 1 else ""
+    if batch < 1 or batch % (len(devices) * minibatches):
+        raise ValueError(
+            f"`{field}` is {batch}; it must be a positive multiple of the {len(devices)} devices in use{each}"
+        )
 
 
 def device_keys(key: Array, per_device: int, axis: str | None) -> Array:
@@ -101,19 +107,28 @@ def device_keys(key: Array, per_device: int, axis: str | None) -> Array:
 
 
 def _iterate(
-    env: Env, algorithm: Algorithm, per_device: int, state: TrainState, replay: Replay | None, axis: str | None
+    env: Env,
+    algorithm: Algorithm,
+    per_device: int,
+    minibatches: int,
+    state: TrainState,
+    replay: Replay | None,
+    axis: str | None,
 ) -> tuple[TrainState, dict[str, Array]]:
     collect_key, update_key, _ = iteration_keys(state)
     keys = device_keys(collect_key, per_device, axis)
     episodes, played = collect(env, algorithm, algorithm.policy(state.learner), keys, state.env_steps)
     replay = None if replay is None else buffer.add(replay, episodes, axis)
     if algorithm.forking is None:
-        learner, metrics = algorithm.update(state.learner, episodes, replay, update_key, axis)
+        update = lambda learner, part, key: algorithm.update(learner, part, replay, key, axis)  # noqa: E731
+        learner, metrics = in_turn(update, state.learner, episodes, minibatches, update_key, axis)
     else:
+        forking = algorithm.forking
         fork_key, update_key = jax.random.split(update_key)
         begun = state.learner, episodes, keys, state.env_steps
-        tried = credits_of_batch(env, algorithm, algorithm.forking, *begun, fork_key, axis)
-        learner, metrics = algorithm.forking.update(state.learner, episodes, tried, update_key, axis)
+        tried = credits_of_batch(env, algorithm, forking, *begun, fork_key, axis)
+        update = lambda learner, part, key: forking.update(learner, part[0], part[1], key, axis)  # noqa: E731
+        learner, metrics = in_turn(update, state.learner, (episodes, tried), minibatches, update_key, axis)
     if replay is not None:
         metrics["buffer_episodes"] = buffer.filled(replay)
     wins = None if played.won is None else played.won.sum()

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from seca import numerics
 from seca.algos.base import Algorithm
 from seca.envs.base import Env
-from seca.ranges import Batch, Steps
+from seca.ranges import Batch, Range, Steps
 from seca.train.evaluate import make_evaluate
 from seca.train.iterate import Iterate, make_iterate, placement, spread
 from seca.train.state import TrainState, init_state
@@ -40,11 +40,19 @@ class LoopConfig:
     steps: Steps = 2_000_000
     """Env steps to train for; the loop ends with the first iteration that reaches them."""
     runners: Batch = 32
-    """Environments played side by side; each update uses one whole episode of each."""
+    """Environments played side by side; each iteration learns from one whole episode of each."""
+    minibatches: Annotated[int, Range(1, 1_000_000)] = 1
+    """Updates that share the episodes of an iteration, each episode in one of them. With many runners one for each 32
+    of them learns about as much per env step as 32 runners do."""
     eval_interval: Steps = 100_000
     """Env steps between two evaluations of the current policy; the untrained policy is evaluated as well."""
     eval_episodes: Batch = 32
     """Greedy episodes per evaluation."""
+
+    @property
+    def update_episodes(self) -> int:
+        """Episodes that an update learns from: what is split over the devices."""
+        return self.runners // self.minibatches
 
 
 class NonFiniteError(RuntimeError):
@@ -71,7 +79,7 @@ def train(
     state = spread(state, devices)
     evaluate = make_evaluate(env, algorithm, config.eval_episodes, devices)
     # The iteration compiles while the untrained policy is being evaluated: the first update comes seconds earlier.
-    compiling = compiling or start_compiling(env, algorithm, config.runners, devices)
+    compiling = compiling or start_compiling(env, algorithm, config.runners, devices, config.minibatches)
     if int(state.iteration) == 0:
         evaluated = evaluation_line(state, evaluate(state))
         sinks.metrics(evaluated)
@@ -95,22 +103,24 @@ def train(
 
 
 def start_compiling(
-    env: Env, algorithm: Algorithm, runners: int, devices: list[jax.Device]
+    env: Env, algorithm: Algorithm, runners: int, devices: list[jax.Device], minibatches: int = 1
 ) -> "concurrent.futures.Future[Iterate]":
     """Begin to compile the iteration in a thread of its own; needs no state yet, only what `init_state` would make."""
     background = concurrent.futures.ThreadPoolExecutor(1)
-    compiling = background.submit(compile_iterate, env, algorithm, runners, devices)
+    compiling = background.submit(compile_iterate, env, algorithm, runners, devices, minibatches)
     background.shutdown(wait=False)
     return compiling
 
 
 @numerics.own()
-def compile_iterate(env: Env, algorithm: Algorithm, runners: int, devices: list[jax.Device]) -> Iterate:
+def compile_iterate(
+    env: Env, algorithm: Algorithm, runners: int, devices: list[jax.Device], minibatches: int = 1
+) -> Iterate:
     """The iteration compiled for states as `init_state` makes them, spread over the devices."""
     place = placement(devices)
     shapes = jax.eval_shape(functools.partial(init_state, algorithm), 0)
     state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes)
-    return make_iterate(env, algorithm, runners, devices).compile(state)
+    return make_iterate(env, algorithm, runners, devices, minibatches).compile(state)
 
 
 def crossed(before: int, after: int, interval: int) -> bool:

@@ -56,7 +56,7 @@ def test_smax_is_timed_beside_where_it_is_installed(monkeypatch: pytest.MonkeyPa
 def test_the_estimate_is_the_one_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     config = from_preset("vdn")  # It has a buffer, which each device holds.
     prepared = prepare(config)
-    needed = bench.estimated_memory(prepared.built.algorithm, config.loop.runners, len(prepared.devices))
+    needed = bench.estimated_memory(prepared.built, len(prepared.devices))
     monkeypatch.setattr(machine, "free_memory", lambda device: needed)
     prepare(config)
     monkeypatch.setattr(machine, "free_memory", lambda device: needed - 1)
