@@ -46,8 +46,8 @@ NonNegative = Annotated[float, Range(0)]
 """A weight, 0 leaves out what it is of."""
 Count = Annotated[int, Range(1, 2**31 - 1)]
 """How many; counters are 32 bits wide."""
-Batch = Annotated[int, Range(1, 65_536)]
-"""Environments side by side; beyond it a number is a slip of the hand."""
+Batch = Annotated[int, Range(1, 2**20)]
+"""Environments side by side; what fills an accelerator is below it, and beyond it a number is a slip of the hand."""
 Seed = Annotated[int, Range(0, 2**32 - 1)]
 """Where random numbers start from."""
 Steps = Annotated[int, Range(1, 4_000_000_000)]

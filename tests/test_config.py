@@ -79,6 +79,16 @@ def test_divisors() -> None:
 def test_sizes_that_contradict_each_other() -> None:
     with pytest.raises(ValueError, match=r"`runners` is 6 and `devices` is 4.*1, 2, 3, 6"):
         configs.RunConfig(loop=LoopConfig(runners=6), devices=4)
+    with pytest.raises(ValueError, match=r"`minibatches` is 4 and `runners` is 6.*1, 2, 3, 6"):
+        configs.RunConfig(loop=LoopConfig(runners=6, minibatches=4))
+    with pytest.raises(ValueError, match=r"`runners` is 12 and `devices` is 4: the 6 episodes of each of 2 updates"):
+        configs.RunConfig(loop=LoopConfig(runners=12, minibatches=2), devices=4)
+
+
+def test_a_configuration_from_before_minibatches_has_one() -> None:
+    older = configs.to_dict(configs.from_preset("seca"))
+    del older["loop"]["minibatches"]
+    assert configs.from_json(json.dumps(older)).loop.minibatches == 1
 
 
 @pytest.mark.parametrize(

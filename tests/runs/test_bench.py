@@ -80,7 +80,7 @@ def test_a_preset_that_does_not_fit_is_listed(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(bench.signals, "run_child", _answer(2, "", "seca: `runners` is 9: choose fewer runners\n"))
     (refused,) = bench.bench_each(ENV, ["seca-paper"], 9, 0.1)
     reason = "`runners` is 9: choose fewer runners"
-    assert refused == {"env": ENV, "preset": "seca-paper", "runners": 9, "refused": reason}
+    assert refused == {"env": ENV, "preset": "seca-paper", "runners": 9, "minibatches": 1, "refused": reason}
 
 
 def test_a_process_that_breaks_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,17 @@ def test_how_long_and_where_it_runs_may_change() -> None:
     assert decisive(to_dict(longer)) == decisive(to_dict(CONFIG))
 
 
+def test_minibatches_may_not() -> None:
+    """Checkpoints from before there were any are of runs with one."""
+    several = dataclasses.replace(CONFIG, loop=dataclasses.replace(CONFIG.loop, minibatches=4))
+    older = metadata(CONFIG)
+    del older["config"]["loop"]["minibatches"]
+    check_fits(PATH, older, build_run(CONFIG))
+    for then in (older, metadata(CONFIG)):
+        with pytest.raises(UsageError, match=r"`loop.minibatches` of config.json is 4 but .* was made with 1"):
+            check_fits(PATH, then, build_run(several))
+
+
 @pytest.mark.parametrize(("before", "now"), [({}, {"jitter": False}), ({"jitter": False}, {})])
 def test_options_of_the_environment_may_not(before: dict, now: dict) -> None:
     """Neither added nor taken away: the battles would be others."""

@@ -137,6 +137,18 @@ def test_what_is_replayed_fits(runners: int, devices: int, options: dict[str, in
         runs.prepare(config("qmix", runners, devices, **options))
 
 
+def test_minibatches_are_of_new_episodes() -> None:
+    """And not of the latest, of which every update would have the same. Devices divide what an update has."""
+    asked = config("riit-reference", 8, 1)
+    shared = dataclasses.replace(asked, loop=dataclasses.replace(asked.loop, minibatches=2))
+    with pytest.raises(UsageError, match="`minibatches` is 2 but updates of riit-reference are on .*latest_episodes"):
+        runs.prepare(shared)
+    asked = config("seca", 8, 0)
+    for minibatches, devices in ((1, 2), (4, 2), (8, 1)):
+        loop = dataclasses.replace(asked.loop, minibatches=minibatches)
+        assert len(runs.prepare(dataclasses.replace(asked, loop=loop)).devices) == devices
+
+
 @pytest.mark.parametrize(("preset", "devices"), [("seca", 1), ("qmix", 1), ("qmix", 2)])
 def test_memory_is_looked_at_before_anything_is_made(
     preset: str, devices: int, monkeypatch: pytest.MonkeyPatch
