@@ -19,7 +19,8 @@ from seca.envs.registry import make
 from seca.host import machine
 from seca.learning.acting import Acting, last_actions
 from seca.learning.policy_gradient import PolicyLoss, actor_gradient
-from seca.learning.through_time import BLOCK, through_time
+from seca.learning.sizes import CPU
+from seca.learning.through_time import through_time
 from seca.nets.agents import RecurrentAgent, agent_inputs
 from seca.policies import masked_log_probs, of_taken
 from seca.presets import PRESETS, build
@@ -36,12 +37,12 @@ def outputs_of(agent: RecurrentAgent, episodes: Episodes, hidden: jax.Array) -> 
     outputs = jnp.zeros((*episodes.actions.shape, agent.head.bias.shape[0]), hidden.dtype)
 
     def block(number: jax.Array, sofar: jax.Array) -> jax.Array:
-        start = jnp.minimum(number * BLOCK, n_rows - BLOCK)
-        cut = functools.partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=BLOCK, axis=1)
+        start = jnp.minimum(number * CPU.time_block, n_rows - CPU.time_block)
+        cut = functools.partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=CPU.time_block, axis=1)
         _, found = agent(agent_inputs(cut(episodes.obs), cut(previous)), cut(hidden))
         return jax.lax.dynamic_update_slice_in_dim(sofar, found, start, axis=1)
 
-    return jax.lax.fori_loop(0, (episodes.length.max() + BLOCK - 1) // BLOCK, block, outputs)
+    return jax.lax.fori_loop(0, (episodes.length.max() + CPU.time_block - 1) // CPU.time_block, block, outputs)
 
 
 def _forward(agent: RecurrentAgent, episodes: Episodes, hidden: jax.Array):

@@ -34,7 +34,6 @@ from seca.algos.base import Claim
 from seca.algos.seca import SecaConfig
 from seca.credit.sequential import swept_fast
 from seca.learning.joint_critic import (
-    CRITIC_CHUNK,
     critic_gradient,
     fresh_mixing_critic,
     is_wide,
@@ -43,6 +42,7 @@ from seca.learning.joint_critic import (
 )
 from seca.learning.measures import count_steps
 from seca.learning.rows import map_rows, pack, unpack
+from seca.learning.sizes import sizes
 from seca.learning.trained import clipped_adam
 from seca.nets.grouped import taken_value as grouped_taken_value
 from seca.returns import lambda_returns
@@ -120,7 +120,7 @@ def refit(run: Any, change: Change, batches: int) -> Any:
     @jax.jit
     def step(params: Any, target: Any, opt: Any, episodes: Episodes) -> tuple[Any, Any]:
         probs, read = episodes.record.probs, told(episodes, change)
-        packed = pack(read.valid, CRITIC_CHUNK)
+        packed = pack(read.valid, sizes().critic_rows)
         if change.expected:
             y = expected_targets(target, read, probs, packed, config)
         else:

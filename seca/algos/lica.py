@@ -13,7 +13,6 @@ from seca.learning.acting import act, acting_over, initial_carry, n_agent_inputs
 from seca.learning.buffer import Replay
 from seca.learning.climbing import along_slope, climb, climbing_gradient
 from seca.learning.joint_critic import (
-    CRITIC_CHUNK,
     MixingCriticConfig,
     chunk_rows,
     fresh_mixing_critic,
@@ -27,6 +26,7 @@ from seca.learning.memory import training_bytes
 from seca.learning.options import check_numbers
 from seca.learning.policy_gradient import EntropyForm
 from seca.learning.rows import pack
+from seca.learning.sizes import sizes
 from seca.learning.trained import Trained, clipped_adam, fresh
 from seca.nets.agents import RecurrentAgent
 from seca.nets.critics import MixingCritic
@@ -110,7 +110,7 @@ def update(
     """
     del replay, key  # On policy, deterministic.
     count = count_steps(episodes, axis)
-    packed = pack(episodes.valid, CRITIC_CHUNK)
+    packed = pack(episodes.valid, sizes().critic_rows)
     critic, regressed = train_mixing_critic(learner.critic, episodes, packed, config, count, axis)
     acting = acting_over(learner.actor.params, episodes)
     packed = pack(episodes.valid, chunk_rows(spec, config))

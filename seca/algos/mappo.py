@@ -20,7 +20,6 @@ from seca.learning.memory import training_bytes
 from seca.learning.options import ActorCriticOptions, check_numbers
 from seca.learning.policy_gradient import ActorGradient
 from seca.learning.ppo import (
-    GROUP,
     Counts,
     Networks,
     PpoLoss,
@@ -31,6 +30,7 @@ from seca.learning.ppo import (
     ppo_gradient,
     stretches,
 )
+from seca.learning.sizes import sizes
 from seca.learning.trained import Trained, clipped_adam, fresh, norm
 from seca.nets.agents import NormalisedAgent, agent_inputs
 from seca.policies import of_taken
@@ -249,7 +249,7 @@ def memory(batch: int, spec: EnvSpec, config: MappoConfig) -> int:
     """Estimated peak bytes of training: episodes cut into stretches, activations of a group."""
     learner = jax.eval_shape(functools.partial(init, spec=spec, config=config), jax.random.key(0))
     judges = 1 if config.value_of == "state" else spec.n_agents
-    steps = GROUP * min(config.stretch, spec.episode_limit)
+    steps = sizes().stretches * min(config.stretch, spec.episode_limit)
     working = 20 * steps * (spec.n_agents * config.actor_hidden + judges * config.critic_hidden)
     per_agent = n_agent_inputs(spec) + 4 * spec.n_actions + 2 * config.actor_hidden
     per_agent += judges * (2 * n_value_inputs(spec, config) + 5 * config.critic_hidden) // spec.n_agents

@@ -15,12 +15,13 @@ from seca.learning.acting import act, acting_over, initial_carry, n_agent_inputs
 from seca.learning.buffer import Buffer, Replay, ReplayOptions
 from seca.learning.climbing import along_slope, climb, climbing_gradient
 from seca.learning.devices import global_sum
-from seca.learning.joint_critic import CRITIC_CHUNK, CriticStep, fit, regression_targets
+from seca.learning.joint_critic import CriticStep, fit, regression_targets
 from seca.learning.measures import count_steps, measure_actor, measure_critic
 from seca.learning.memory import training_bytes
 from seca.learning.options import ActorCriticOptions, check_numbers
 from seca.learning.policy_gradient import EntropyForm
 from seca.learning.rows import pack
+from seca.learning.sizes import sizes
 from seca.learning.trained import Copied, Trained, clipped_adam, fresh, never_copied
 from seca.nets.agents import RecurrentAgent
 from seca.nets.critics import UtilityCritic
@@ -158,7 +159,7 @@ def critic_step(
     critic: Trained, episodes: Episodes, lam: float, config: RiitConfig, axis: str | None
 ) -> tuple[Trained, CriticStep]:
     """One step on half the mean squared error, on episodes `with_observations`."""
-    packed, count = pack(episodes.valid, CRITIC_CHUNK), count_steps(episodes, axis)
+    packed, count = pack(episodes.valid, sizes().critic_rows), count_steps(episodes, axis)
     value = functools.partial(taken_value, n_actions=episodes.avail.shape[-1])
     targets = regression_targets(critic.target, episodes, packed, config.gamma, lam, config.time_limit, value)
     return fit(critic, targets, episodes, packed, critic_optimiser(config), count, axis, value)
@@ -189,7 +190,7 @@ def update(
         episodes = buffers.latest(replay, config.latest_episodes, axis)
     acting, new = acting_over(actor.params, episodes), with_observations(episodes)
     critic, found = critic_step(critic, new, config.td_lambda, config, axis)
-    packed = pack(episodes.valid, CRITIC_CHUNK)
+    packed = pack(episodes.valid, sizes().critic_rows)
     up = climb(critic.params, value_and_slope, new.state, acting.probs, packed)
     slope = climbing_gradient(actor.params, episodes, acting, up, config.entropy_coef, config.entropy, axis)
     actor = actor.step(slope.gradient, adam(config.actor_lr, config))
@@ -204,7 +205,7 @@ def claim(learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyAr
     """What the critic's slope says of each action: dQ_tot/dpi_i (u_i - pi_i)."""
     del env_steps, key  # No schedules, nothing drawn.
     acting, seen = acting_over(learner.actor.params, episodes), with_observations(episodes)
-    packed = pack(episodes.valid, CRITIC_CHUNK)
+    packed = pack(episodes.valid, sizes().critic_rows)
     up = climb(learner.critic.params, value_and_slope, seen.state, acting.probs, packed)
     return Claim(along_slope(up, acting, episodes))
 
@@ -214,6 +215,6 @@ def memory(batch: int, spec: EnvSpec, config: RiitConfig) -> int:
     learner = jax.eval_shape(functools.partial(init, spec=spec, config=config), jax.random.key(0))
     drawn = config.batch_episodes if config.off_policy else 0
     inputs = spec.obs_size + spec.n_agents + spec.n_actions
-    working = CRITIC_CHUNK * spec.n_agents * (3 * inputs + 8 * config.critic_hidden)
+    working = sizes().critic_rows * spec.n_agents * (3 * inputs + 8 * config.critic_hidden)
     episodes = max(batch, config.latest_episodes or 0) + drawn
     return training_bytes(learner, spec, episodes, 2 * config.actor_hidden + 2 * spec.n_actions, working, kept=5)

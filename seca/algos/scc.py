@@ -17,11 +17,12 @@ from seca.learning import buffer as buffers
 from seca.learning.acting import act_on_values, initial_carry, n_agent_inputs, unroll, utility_gain
 from seca.learning.buffer import Replay, ReplayOptions
 from seca.learning.devices import episode_keys, global_sum, step_keys
-from seca.learning.joint_critic import CRITIC_CHUNK, fit, regression_targets
+from seca.learning.joint_critic import fit, regression_targets
 from seca.learning.measures import count_steps, mean_over_steps, measure_critic
 from seca.learning.memory import training_bytes
 from seca.learning.options import ActorCriticOptions, check_numbers
 from seca.learning.rows import Packed, map_rows, pack, to_rows, unpack
+from seca.learning.sizes import sizes
 from seca.learning.through_time import through_time
 from seca.learning.trained import Copied, Trained, clip_each, fresh, never_copied, norm
 from seca.nets.agents import RecurrentAgent
@@ -30,9 +31,6 @@ from seca.policies import Exploration, of_taken
 from seca.ranges import Count, Positive, Range
 from seca.returns import Targets
 from seca.types import EnvSpec, Episodes
-
-CHUNK = 256
-"""Rows whose coalitions are valued at once; results do not depend on it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,13 +242,13 @@ def train(
     """
     actor, critic = before
     batch, count = of_observations(drawn), count_steps(drawn, axis)
-    packed = pack(batch.valid, CRITIC_CHUNK)
+    packed = pack(batch.valid, sizes().critic_rows)
     actor_rule, critic_rule = make_optimisers(config)
     value = functools.partial(taken_value, n_actions=drawn.avail.shape[-1])
     targets = regression_targets(critic.target, batch, packed, config.gamma, 0.0, config.time_limit, value)
     critic, regressed = fit(critic, targets, batch, packed, critic_rule, count, axis, value)
     keys = episode_keys(key, batch.valid.shape[0], axis)
-    share = credits_of(critic.params, batch, pack(batch.valid, CHUNK), keys, config)
+    share = credits_of(critic.params, batch, pack(batch.valid, sizes().coalition_rows), keys, config)
     told = drawn.actions, to_rows(share)
     swept = through_time(actor.params, drawn, unroll(actor.params, drawn).hidden, told, to_credit)
     gradient, loss = global_sum((swept.gradient, swept.loss), axis)
@@ -279,7 +277,8 @@ def memory(batch: int, spec: EnvSpec, config: SccConfig) -> int:
     """Estimated peak bytes of training on one device: new and drawn episodes, a chunk of the critic."""
     learner = jax.eval_shape(functools.partial(init, spec=spec, config=config), jax.random.key(0))
     inputs, n = spec.obs_size + spec.n_actions, spec.n_agents
-    working = CRITIC_CHUNK * n * (3 * inputs + 8 * config.critic_hidden + 2 * config.joint_width)
-    working += CHUNK * max(config.credit_orders, config.credit_samples * n) * n * config.joint_width * 3
+    working = sizes().critic_rows * n * (3 * inputs + 8 * config.critic_hidden + 2 * config.joint_width)
+    coalitions = max(config.credit_orders, config.credit_samples * n) * n
+    working += sizes().coalition_rows * coalitions * config.joint_width * 3
     per_agent = 2 * config.actor_hidden + 2 * spec.n_actions
     return training_bytes(learner, spec, batch + config.batch_episodes, per_agent, working)

@@ -17,7 +17,6 @@ from seca.learning.acting import Acting, act, acting_over, initial_carry, n_agen
 from seca.learning.buffer import Replay
 from seca.learning.devices import episode_keys
 from seca.learning.joint_critic import (
-    CRITIC_CHUNK,
     CriticStep,
     MixingCriticConfig,
     chunk_rows,
@@ -48,6 +47,7 @@ from seca.learning.policy_gradient import (
     score_function,
 )
 from seca.learning.rows import pack
+from seca.learning.sizes import sizes
 from seca.learning.trained import Trained, clipped_adam, fresh
 from seca.nets.agents import RecurrentAgent
 from seca.order.base import GradientOrder, Order
@@ -177,7 +177,7 @@ def update(
     """
     del replay  # On policy.
     count = count_steps(episodes, axis)
-    packed = pack(episodes.valid, CRITIC_CHUNK)
+    packed = pack(episodes.valid, sizes().critic_rows)
     critic, regressed = train_mixing_critic(learner.critic, episodes, packed, config, count, axis)
     acting = acting_over(learner.actor.params, episodes)
     keys = episode_keys(key, episodes.valid.shape[0], axis)
@@ -192,8 +192,8 @@ def update(
     metrics |= measure(episodes, acting, regressed, judged, slope, judging, axis)
     if config.td_correction:
         metrics["correction_abs"] = mean_over_steps(jnp.abs(correction), episodes, axis)
-        sizes = (mean_over_steps(jnp.abs(signal), episodes, axis).mean() for signal in (claimed, advantage))
-        metrics["credit_share"] = share_of(*sizes)
+        means = (mean_over_steps(jnp.abs(signal), episodes, axis).mean() for signal in (claimed, advantage))
+        metrics["credit_share"] = share_of(*means)
     if tried is not None:
         metrics |= measure_tried(episodes, judged.advantage, *tried, axis)
     return Learner(actor, critic, judged.state), metrics

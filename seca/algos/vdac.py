@@ -18,6 +18,7 @@ from seca.learning.memory import training_bytes
 from seca.learning.options import check_numbers
 from seca.learning.policy_gradient import ActorGradient, PolicyLoss, Rows, actor_gradient, score_function
 from seca.learning.rows import map_rows, pack, sum_value_and_grad, to_rows, unpack
+from seca.learning.sizes import sizes
 from seca.learning.trained import Trained, clipped_rmsprop, fresh, norm
 from seca.nets.agents import RecurrentAgent
 from seca.nets.mixers import Choice, MonotoneMixer, SumMixer
@@ -25,9 +26,6 @@ from seca.policies import FloorConfig, floored_policy, of_taken
 from seca.ranges import Count, NonNegative, Positive
 from seca.returns import LambdaTargets, lambda_returns
 from seca.types import EnvSpec, Episodes, PyTree
-
-CHUNK = 1024
-"""Rows visited at once by the mixer; results do not depend on it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +139,7 @@ def valued(
 
     L = sum m (V_tot - y)^2 / sum m
     """
-    packed, count = pack(episodes.valid, CHUNK), count_steps(episodes, axis)
+    packed, count = pack(episodes.valid, sizes().mixer_rows), count_steps(episodes, axis)
     team = unpack(map_rows(functools.partial(team_value, mixer), packed, episodes.state, values), packed)
     returns = functools.partial(lambda_returns, gamma=config.gamma, lam=config.td_lambda)
     targets = jax.vmap(returns)(episodes.reward, episodes.ended(config.time_limit), episodes.valid, team)
@@ -222,5 +220,5 @@ def _in_value(
 def memory(batch: int, spec: EnvSpec, config: VdacConfig) -> int:
     """Estimated peak bytes of training."""
     learner = jax.eval_shape(functools.partial(init, spec=spec, config=config), jax.random.key(0))
-    working = 6 * CHUNK * (config.embed * (spec.n_agents + 1) + 2 * config.width)
+    working = 6 * sizes().mixer_rows * (config.embed * (spec.n_agents + 1) + 2 * config.width)
     return training_bytes(learner, spec, batch, 3 * spec.n_actions + 4 * config.actor_hidden, working)

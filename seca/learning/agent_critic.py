@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from seca.learning.acting import last_actions
 from seca.learning.rows import Packed, map_rows, sum_value_and_grad, to_rows, unpack
+from seca.learning.sizes import sizes
 from seca.nets.mixers import Deep
 from seca.types import Episodes, PyTree, TimeLimit
 
@@ -108,6 +109,6 @@ def regress_all(
 
 
 def rows_at_once(n_agents: int, n_inputs: int) -> int:
-    """Rows per chunk that keep the critic's inputs around 4 MiB: a power of two from 16 to 1024."""
-    fitting = 2**20 // (n_agents * n_inputs)
-    return 2 ** min(max(fitting, 16).bit_length() - 1, 10)
+    """Rows per chunk that keep the critic's inputs around 4 MiB on a CPU: a power of two from 16 to `critic_rows`."""
+    fitting = sizes().input_bytes // (4 * n_agents * n_inputs)
+    return 2 ** min(max(fitting, 16).bit_length() - 1, sizes().critic_rows.bit_length() - 1)

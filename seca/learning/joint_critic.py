@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from seca.learning.rows import Packed, map_rows, sum_value_and_grad, to_rows, unpack
+from seca.learning.sizes import sizes
 from seca.learning.trained import Trained, clipped_adam, fresh, norm
 from seca.nets.critics import MixingCritic
 from seca.nets.grouped import taken_value as grouped_taken_value
@@ -40,9 +41,6 @@ class MixingCriticConfig(LambdaTargets):
 
 TakenValue = Callable[[PyTree, Float[Array, "rows state"], Int[Array, "rows agents"]], Float[Array, " rows"]]
 """`f(critic, state, actions)` of many rows: `plain_taken_value`, or `nets.grouped.taken_value`, faster and equal."""
-
-CRITIC_CHUNK = 1024
-"""Rows visited at once by the critic's regression, which groups them by taken action."""
 
 
 def plain_taken_value(
@@ -205,8 +203,7 @@ def chunk_rows(spec: EnvSpec, config: MixingCriticConfig) -> int:
     The wide hypernetwork reads tens of MB of weights per chunk, so there a chunk has at least 512 rows.
     """
     row_bytes = 4 * spec.n_agents * spec.n_actions * config.critic_embed
-    on_cpu = jax.default_backend() == "cpu"
-    rows = max(16, (2**21 if on_cpu else 2**28) // row_bytes)
+    rows = max(16, sizes().weight_bytes // row_bytes)
     if is_wide(config):
         rows = max(rows, 512)
     # A power of two, and no more than the rows a batch can have.

@@ -10,12 +10,10 @@ from jaxtyping import Array, Bool, Float, Int
 from seca.learning.acting import last_actions
 from seca.learning.devices import global_sum
 from seca.learning.rows import pack_alone, sum_value_and_grad
+from seca.learning.sizes import sizes
 from seca.nets.agents import NormalisedAgent, agent_inputs
 from seca.policies import entropy, masked_log_probs, of_taken
 from seca.types import Episodes, PyTree
-
-GROUP = 16
-"""Stretches of episodes visited at once: their activations stay in a core's cache (64 take up to 1.5 times as long)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +157,7 @@ def ppo_gradient(
     counts: Counts,
     ppo: PpoLoss,
     axis: str | None,
-    group: int = GROUP,
+    group: int | None = None,
 ) -> tuple[PyTree, Terms]:
     """Gradient of -policy - xi entropy + value, each a mean, and those means.
 
@@ -167,7 +165,7 @@ def ppo_gradient(
     are visited at once.
     """
     real = everything.valid.any(axis=1)
-    packed = pack_alone(real, group)
+    packed = pack_alone(real, group or sizes().stretches)
 
     def loss(params: Networks, _: PyTree, part: Stretch) -> tuple[Array, Terms]:
         found = terms(params, part, scale, counts, ppo)

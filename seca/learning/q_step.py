@@ -19,6 +19,7 @@ from seca.learning.acting import Unrolled, unroll
 from seca.learning.devices import global_sum
 from seca.learning.measures import count_steps
 from seca.learning.rows import Packed, map_rows, pack, sum_value_and_grad, to_rows, unpack
+from seca.learning.sizes import sizes
 from seca.learning.through_time import through_time
 from seca.nets.agents import RecurrentAgent
 from seca.nets.linear import Linear
@@ -26,9 +27,6 @@ from seca.nets.mixers import Choice
 from seca.policies import mode, of_taken
 from seca.returns import lambda_returns
 from seca.types import Episodes, PyTree, TimeLimit
-
-CHUNK = 512
-"""Rows visited at once by mixers and losses."""
 
 
 class Mixers(eqx.Module):
@@ -229,7 +227,7 @@ def regress(
         returns: how targets are made.
         axis: mapped axis of devices, or None.
     """
-    packed, passed = pack(episodes.valid, CHUNK), pass_over(online, episodes, method)
+    packed, passed = pack(episodes.valid, sizes().q_rows), pass_over(online, episodes, method)
     theirs = pass_over(target, episodes, method).outputs()
     goal = targets(target, passed.outputs(), theirs, episodes, packed, method, returns)
 

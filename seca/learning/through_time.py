@@ -19,14 +19,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from seca.learning.acting import last_actions
+from seca.learning.sizes import sizes
 from seca.nets.agents import GRUCell, GRUGates, RecurrentAgent, agent_inputs
 from seca.nets.linear import Linear
 from seca.types import Episodes, PyTree
-
-BLOCK = 8
-"""Time steps handled at once; chosen by measurement, results do not depend on it."""
-GROUP = 8
-"""Episodes handled at once; likewise."""
 
 RowLoss = Callable[
     [Float[Array, "batch block agents outputs"], PyTree], tuple[Float[Array, "batch block agents"], Array]
@@ -60,8 +56,8 @@ def through_time(
     hidden: Float[Array, "batch time1 agents hidden"],
     told: PyTree,
     loss: RowLoss,
-    block: int = BLOCK,
-    group: int = GROUP,
+    block: int | None = None,
+    group: int | None = None,
 ) -> Swept:
     """Gradient of the sum of a loss over all steps t < L of this device's episodes, and that sum.
 
@@ -71,11 +67,12 @@ def through_time(
         hidden: recurrent states before each row.
         told: what the loss depends on besides the network's outputs, `[batch, time + 1, ...]`; constants.
         loss: of some rows.
-        block: time steps handled at once.
-        group: episodes handled at once, at most.
+        block: time steps handled at once; None is what suits the platform.
+        group: episodes handled at once, at most; likewise.
     """
     batch, n_rows, n_agents = episodes.actions.shape
-    block, group = min(block, n_rows), max(size for size in range(1, min(group, batch) + 1) if batch % size == 0)
+    block, group = min(block or sizes().time_block, n_rows), group or sizes().episodes
+    group = max(size for size in range(1, min(group, batch) + 1) if batch % size == 0)
     everything = _Rows(
         episodes.obs,
         last_actions(episodes.actions, episodes.avail.shape[-1], episodes.obs.dtype),

@@ -11,11 +11,10 @@ from seca.algos.base import Algorithm, Forking
 from seca.envs.base import Env
 from seca.learning.devices import episode_keys
 from seca.learning.forks import Asked, ask
+from seca.learning.sizes import sizes
 from seca.train.standing import Steps, acted_at, ended, fork_keys, forked_on, picked, relucked, some_of, standing_always
 from seca.types import Episodes, PyTree
 
-LANES = 512
-"""Battles played side by side on a CPU; an accelerator plays all of them."""
 CLOSE = 1e-3
 """How far observations of an episode that is played again may be from those of the first time."""
 
@@ -107,7 +106,7 @@ def _returns(
 ) -> Float[Array, " lanes"]:
     """Discounted returns of all lanes, some at a time."""
     lanes = first.shape[0]
-    abreast = min(LANES if jax.default_backend() == "cpu" else lanes, lanes)
+    abreast = min(sizes().lanes, lanes)
     parts = -(-lanes // abreast)
     filled = (jnp.arange(parts * abreast) % lanes).reshape(parts, abreast)
 

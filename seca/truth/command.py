@@ -17,13 +17,13 @@ from seca.credit.base import Kind as TruthKind
 from seca.credit.named import CREDITS
 from seca.errors import UsageError, refusing
 from seca.host import machine
+from seca.learning.sizes import sizes
 from seca.order.base import Order
 from seca.order.named import ORDERS
 from seca.runs import folder as folders
 from seca.runs.load import Kind, LoadedRun, load
 from seca.truth import findings, picture
 from seca.truth.audit import Audit, Tell, audit, claims_of
-from seca.truth.forks import LANES
 from seca.truth.rounds import DRAWN, EPISODES, Plan
 
 
@@ -109,7 +109,7 @@ def needed_bytes(run: LoadedRun) -> int:
     standing = jax.eval_shape(env.reset, keys), jax.eval_shape(lambda: algorithm.initial_carry(2))
     each = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(standing)) // 2
     # Lanes before and after a step, what they begin from, and activations of about twice that.
-    return algorithm.memory(EPISODES) + each * (DRAWN + 6 * LANES)
+    return algorithm.memory(EPISODES) + each * (DRAWN + 6 * sizes().audit_lanes)
 
 
 def _check_memory(run: LoadedRun, devices: Sequence[jax.Device]) -> None:

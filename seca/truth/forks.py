@@ -19,14 +19,11 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from seca import numerics
 from seca.algos.base import Algorithm
 from seca.envs.base import Env
+from seca.learning.sizes import sizes
 from seca.train.iterate import AXIS
 from seca.train.standing import Steps, acted_at, ended, fork_keys, forked_on, lane_by_lane, relucked, some_of
 from seca.types import PyTree
 
-CAPACITY = 32_768
-"""Forks that each device is given at a time: the last of them leave lanes idle, and progress is seen after each."""
-LANES = 512
-"""Forks that each device plays side by side."""
 REFILL = 8
 """Lanes are filled again once one in so many has nothing to do: to look for the next fork costs as a step does."""
 
@@ -44,8 +41,8 @@ class Forks:
     algorithm: Algorithm
     gamma: float
     """Discount of the returns, per env step."""
-    lanes: int = LANES
-    capacity: int = CAPACITY
+    lanes: int = dataclasses.field(default_factory=lambda: sizes().audit_lanes)
+    capacity: int = dataclasses.field(default_factory=lambda: sizes().audit_forks)
     devices: tuple[jax.Device, ...] = ()
     """Over which the forks are spread; none: the default one."""
 
@@ -134,6 +131,7 @@ def _draw(
         actions = acted_at(algorithm, params, at, acting, jnp.zeros((), jnp.int32), env_steps).actions
         return actions, jax.vmap(lambda key: jax.random.uniform(key, (n_agents,), jnp.float32))(other)
 
+    lanes = min(lanes, index.shape[0])
     parts = -(-index.shape[0] // lanes)
     filled = jnp.arange(parts * lanes).reshape(parts, lanes) % index.shape[0]
     found = jax.lax.map(some, filled)

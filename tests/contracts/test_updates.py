@@ -14,6 +14,7 @@ from sizes import small
 from tiers import cases
 
 from seca.algos.base import Algorithm
+from seca.learning.sizes import ACCELERATOR, CPU, Sizes, using
 from seca.presets import PRESETS, build
 from seca.types import EnvSpec
 
@@ -63,6 +64,26 @@ def test_two_devices_give_the_same_update(name: str, float64: None) -> None:
     )
     learner = in_float64(initial(algorithm(name).init, jax.random.key(0)))
     assert_trees_close(shared(learner, random_episodes(), jax.random.key(1)), updated(name), 1e-9)
+
+
+ODD = Sizes(**{name: 3 for name in ("time_block", "episodes", "stretches")} | {
+    "critic_rows": 5, "mixer_rows": 5, "q_rows": 5, "coalition_rows": 5, "weight_bytes": 1, "input_bytes": 1,
+    "lanes": 5, "audit_lanes": 5, "audit_forks": 5,
+})  # fmt: skip
+"""Small, and no divisors of a batch, of its rows or of an episode."""
+
+
+@pytest.mark.parametrize("name", cases([*METHODS, "qmix", "qtran"], "scc"))
+def test_how_much_is_visited_at_once_changes_nothing(name: str, float64: None) -> None:
+    """An accelerator's sizes, with which each loop has one visit here, and odd ones."""
+    learner = in_float64(initial(algorithm(name).init, jax.random.key(0)))
+    found = []
+    for chosen in (ACCELERATOR, CPU, ODD):
+        with using(chosen):
+            update = jax.jit(functools.partial(update_of, build(name, SPEC, small(name, clip_norm=0.01))))
+            found.append(update(learner, random_episodes(), jax.random.key(1)))
+    assert_trees_close(found[0], found[1], 1e-9)
+    assert_trees_close(found[2], found[1], 1e-9)
 
 
 @pytest.mark.parametrize("name", cases(METHODS))

@@ -13,7 +13,8 @@ from reference import assert_trees_close, float64_fixture
 
 from seca.algos.mappo import MappoConfig, init, judge
 from seca.learning.acting import acting_over
-from seca.learning.ppo import GROUP, Networks, PpoLoss, ppo_gradient, stretches, terms
+from seca.learning.ppo import Networks, PpoLoss, ppo_gradient, stretches, terms
+from seca.learning.sizes import CPU
 
 _ = float64_fixture
 PPO = PpoLoss(clip=0.2, entropy_coef=0.01, huber_delta=10.0)
@@ -53,8 +54,8 @@ def at_once(n_agents: int, lengths: tuple[int, ...]) -> Any:
     [
         *((3, (9, 13, 1, 5), group) for group in (1, 3, 5, 24)),
         *((7, (13, 9), group) for group in (2, 4)),
-        *((3, (13,) * 4 + (1,), group) for group in (GROUP - 1, GROUP, GROUP + 1)),
-        (3, (4,), GROUP),
+        *((3, (13,) * 4 + (1,), group) for group in (CPU.stretches - 1, CPU.stretches, CPU.stretches + 1)),
+        (3, (4,), CPU.stretches),
     ],
 )
 def test_groups_change_no_number(n_agents: int, lengths: tuple[int, ...], group: int, float64: None) -> None:

@@ -11,7 +11,8 @@ from reference import assert_trees_close, float64_fixture
 
 from seca.learning.acting import acting_over, unroll
 from seca.learning.policy_gradient import PolicyLoss, actor_gradient
-from seca.learning.through_time import GROUP, through_time
+from seca.learning.sizes import CPU
+from seca.learning.through_time import through_time
 from seca.types import EnvSpec, Episodes
 
 _ = float64_fixture
@@ -60,7 +61,9 @@ def test_sums_are_those_of_the_unrolled_network(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("rows", "batch"), [(7, GROUP + 1), (9, GROUP + 1), (13, GROUP + 1), (9, 2 * GROUP)])
+@pytest.mark.parametrize(
+    ("rows", "batch"), [(7, CPU.episodes + 1), (9, CPU.episodes + 1), (13, CPU.episodes + 1), (9, 2 * CPU.episodes)]
+)
 def test_the_reported_loss_counts_each_row_once(rows: int, batch: int, float64: None) -> None:
     """Nine steps and blocks of eight once gave 0.1144 where the loss is 0.0522, with the right gradient."""
     spec, episodes = sized(3, rows, (rows,) * batch)

@@ -18,6 +18,7 @@ from tiers import cases
 from seca.algos.base import Algorithm, Forking
 from seca.envs.registry import make
 from seca.learning.forks import ForkOptions
+from seca.learning.sizes import CPU, using
 from seca.presets import build
 from seca.train.forking import credits_of_batch, credits_of_steps
 from seca.train.iterate import make_iterate
@@ -136,15 +137,16 @@ def test_some_episodes_are_forked(every: int, forked: list[int]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("abreast", [1, 7, 24, 64])
-def test_lanes_can_be_played_in_parts(abreast: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lanes_can_be_played_in_parts(abreast: int) -> None:
     """Of 2 x 24 lanes, side by side: one, a number that does not divide them, half of them, more than there are."""
     algorithm, fork = trying(2, 2, lanes=24)
     keys = jax.random.split(jax.random.key(4), 2)
     told = played(algorithm, keys), keys, jax.random.key(1)
     whole = compiled(algorithm, fork)(*told)
     assert (np.asarray(whole[0]) != 0).any()
-    monkeypatch.setattr("seca.train.forking.LANES", abreast)
-    for one, other in zip(compiled(algorithm, fork)(*told), whole, strict=True):
+    with using(dataclasses.replace(CPU, lanes=abreast)):
+        found = compiled(algorithm, fork)(*told)
+    for one, other in zip(found, whole, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 

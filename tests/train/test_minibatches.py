@@ -137,12 +137,12 @@ def test_an_iteration_is_its_updates_one_by_one(name: str) -> None:
     keys = jax.vmap(functools.partial(jax.random.fold_in, collect_key))(jnp.arange(6))
     params = algorithm.policy(state.learner)
     episodes, _ = jax.jit(functools.partial(collect, env, algorithm))(params, keys, state.env_steps)
-    whole, update = (episodes,), lambda learner, part, key: algorithm.update(learner, *part, None, key, None)
+    whole, update = (episodes,), lambda learner, part, key: algorithm.update(learner, part[0], None, key, None)
     if (forking := algorithm.forking) is not None:
         fork_key, key = jax.random.split(key)
         try_out = functools.partial(credits_of_batch, env, algorithm, forking, axis=None)
         whole = episodes, jax.jit(try_out)(state.learner, episodes, keys, state.env_steps, key=fork_key)
-        update = lambda learner, part, key: forking.update(learner, *part, key, None)  # noqa: E731
+        update = lambda learner, part, key: forking.update(learner, part[0], part[1], key, None)  # noqa: E731
     share_key, update_key = jax.random.split(key)
     learner, step = state.learner, jax.jit(update)
     for part, own in zip(dealt(share_key, 6, 3, None), jax.random.split(update_key, 3), strict=True):

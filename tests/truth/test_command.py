@@ -12,9 +12,9 @@ from refusals import assert_refused, snapshot
 from seca import cli
 from seca.errors import UsageError
 from seca.host import machine
+from seca.learning.sizes import CPU
 from seca.runs.load import load
 from seca.truth import command
-from seca.truth.forks import LANES
 from seca.truth.rounds import DRAWN, EPISODES
 
 
@@ -129,7 +129,8 @@ def test_an_audit_that_does_not_fit_is_not_begun(finished_run: pathlib.Path, mon
     """Memory for the method's claims, and for where the forks of all lanes stand, which one state and carry tell."""
     run, before = load(finished_run), snapshot(finished_run)
     shown = run.env.reset(jax.random.split(jax.random.key(0), 1)), run.algorithm.initial_carry(1)
-    needed = run.algorithm.memory(EPISODES) + sum(x.nbytes for x in jax.tree.leaves(shown)) * (DRAWN + 6 * LANES)
+    each = sum(x.nbytes for x in jax.tree.leaves(shown))
+    needed = run.algorithm.memory(EPISODES) + each * (DRAWN + 6 * CPU.audit_lanes)
     assert command.needed_bytes(run) == needed
     for free in (None, needed):
         monkeypatch.setattr(machine, "free_memory", lambda place, free=free: free)
