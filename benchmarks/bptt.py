@@ -19,11 +19,11 @@ from seca.envs.registry import make
 from seca.host import machine
 from seca.learning.acting import Acting, last_actions
 from seca.learning.policy_gradient import PolicyLoss, actor_gradient
-from seca.learning.sizes import CPU
 from seca.learning.through_time import through_time
 from seca.nets.agents import RecurrentAgent, agent_inputs
 from seca.policies import masked_log_probs, of_taken
 from seca.presets import PRESETS, build
+from seca.sizes import CPU
 from seca.train.rollout import collect
 from seca.train.state import init_state
 from seca.types import Episodes

@@ -42,10 +42,10 @@ from seca.learning.joint_critic import (
 )
 from seca.learning.measures import count_steps
 from seca.learning.rows import map_rows, pack, unpack
-from seca.learning.sizes import sizes
 from seca.learning.trained import clipped_adam
 from seca.nets.grouped import taken_value as grouped_taken_value
 from seca.returns import lambda_returns
+from seca.sizes import sizes
 from seca.train.rollout import collect
 from seca.truth.rounds import Plan
 from seca.types import Episodes

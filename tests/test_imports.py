@@ -12,7 +12,7 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parent.parent / "seca"
 
 # Part of the package -> parts it may import besides itself. A module straight in `seca/` is a part of its own.
-_CORE = {"types", "ranges", "numerics", "policies", "credit", "order", "returns", "nets"}
+_CORE = {"types", "ranges", "numerics", "sizes", "policies", "credit", "order", "returns", "nets"}
 _LEARN = _CORE | {"learning", "algos", "smac", "envs", "train"}
 _RUNS = _LEARN | {"errors", "files", "presets", "config"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "ranges": set(),
     "files": {"errors"},
+    "sizes": set(),
     "numerics": {"types"},
     "policies": {"types", "ranges"},
     "credit": {"types", "policies"},
@@ -28,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nets": {"types", "credit"},
     "learning": _CORE,
     "algos": _CORE | {"learning"},
-    "smac": {"types", "numerics", "files"},
+    "smac": {"types", "numerics", "sizes", "files"},
     "envs": {"types", "numerics", "smac"},
     "train": _CORE | {"files", "learning", "algos", "envs"},
     "presets": _LEARN,

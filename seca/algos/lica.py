@@ -26,11 +26,11 @@ from seca.learning.memory import training_bytes
 from seca.learning.options import check_numbers
 from seca.learning.policy_gradient import EntropyForm
 from seca.learning.rows import pack
-from seca.learning.sizes import sizes
 from seca.learning.trained import Trained, clipped_adam, fresh
 from seca.nets.agents import RecurrentAgent
 from seca.nets.critics import MixingCritic
 from seca.ranges import Count, NonNegative, Positive
+from seca.sizes import sizes
 from seca.types import EnvSpec, Episodes
 
 

@@ -30,12 +30,12 @@ from seca.learning.ppo import (
     ppo_gradient,
     stretches,
 )
-from seca.learning.sizes import sizes
 from seca.learning.trained import Trained, clipped_adam, fresh, norm
 from seca.nets.agents import NormalisedAgent, agent_inputs
 from seca.policies import of_taken
 from seca.ranges import Count, Fraction, NonNegative, Positive, Range
 from seca.returns import Targets, lambda_returns
+from seca.sizes import sizes
 from seca.types import EnvSpec, Episodes, PyTree
 
 

@@ -21,12 +21,12 @@ from seca.learning.memory import training_bytes
 from seca.learning.options import ActorCriticOptions, check_numbers
 from seca.learning.policy_gradient import EntropyForm
 from seca.learning.rows import pack
-from seca.learning.sizes import sizes
 from seca.learning.trained import Copied, Trained, clipped_adam, fresh, never_copied
 from seca.nets.agents import RecurrentAgent
 from seca.nets.critics import UtilityCritic
 from seca.ranges import Count, Fraction, NonNegative, Positive
 from seca.returns import LambdaTargets
+from seca.sizes import sizes
 from seca.types import EnvSpec, Episodes
 
 

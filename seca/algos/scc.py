@@ -22,7 +22,6 @@ from seca.learning.measures import count_steps, mean_over_steps, measure_critic
 from seca.learning.memory import training_bytes
 from seca.learning.options import ActorCriticOptions, check_numbers
 from seca.learning.rows import Packed, map_rows, pack, to_rows, unpack
-from seca.learning.sizes import sizes
 from seca.learning.through_time import through_time
 from seca.learning.trained import Copied, Trained, clip_each, fresh, never_copied, norm
 from seca.nets.agents import RecurrentAgent
@@ -30,6 +29,7 @@ from seca.nets.critics import CoalitionCritic
 from seca.policies import Exploration, of_taken
 from seca.ranges import Count, Positive, Range
 from seca.returns import Targets
+from seca.sizes import sizes
 from seca.types import EnvSpec, Episodes
 
 

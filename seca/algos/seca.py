@@ -47,7 +47,6 @@ from seca.learning.policy_gradient import (
     score_function,
 )
 from seca.learning.rows import pack
-from seca.learning.sizes import sizes
 from seca.learning.trained import Trained, clipped_adam, fresh
 from seca.nets.agents import RecurrentAgent
 from seca.order.base import GradientOrder, Order
@@ -55,6 +54,7 @@ from seca.order.gradients import BY_GRADIENTS
 from seca.order.named import ORDERS
 from seca.policies import of_taken
 from seca.ranges import Count, NonNegative, Positive, Range
+from seca.sizes import sizes
 from seca.types import EnvSpec, Episodes, PyTree
 
 

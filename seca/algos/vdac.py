@@ -18,13 +18,13 @@ from seca.learning.memory import training_bytes
 from seca.learning.options import check_numbers
 from seca.learning.policy_gradient import ActorGradient, PolicyLoss, Rows, actor_gradient, score_function
 from seca.learning.rows import map_rows, pack, sum_value_and_grad, to_rows, unpack
-from seca.learning.sizes import sizes
 from seca.learning.trained import Trained, clipped_rmsprop, fresh, norm
 from seca.nets.agents import RecurrentAgent
 from seca.nets.mixers import Choice, MonotoneMixer, SumMixer
 from seca.policies import FloorConfig, floored_policy, of_taken
 from seca.ranges import Count, NonNegative, Positive
 from seca.returns import LambdaTargets, lambda_returns
+from seca.sizes import sizes
 from seca.types import EnvSpec, Episodes, PyTree
 
 

@@ -13,8 +13,8 @@ from jaxtyping import Array, Float, Int
 
 from seca.learning.acting import last_actions
 from seca.learning.rows import Packed, map_rows, sum_value_and_grad, to_rows, unpack
-from seca.learning.sizes import sizes
 from seca.nets.mixers import Deep
+from seca.sizes import sizes
 from seca.types import Episodes, PyTree, TimeLimit
 
 

@@ -12,12 +12,12 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from seca.learning.rows import Packed, map_rows, sum_value_and_grad, to_rows, unpack
-from seca.learning.sizes import sizes
 from seca.learning.trained import Trained, clipped_adam, fresh, norm
 from seca.nets.critics import MixingCritic
 from seca.nets.grouped import taken_value as grouped_taken_value
 from seca.ranges import Count, Positive, Range
 from seca.returns import LambdaTargets, lambda_returns
+from seca.sizes import sizes
 from seca.types import EnvSpec, Episodes, PyTree, TimeLimit
 
 

@@ -10,9 +10,9 @@ from jaxtyping import Array, Bool, Float, Int
 from seca.learning.acting import last_actions
 from seca.learning.devices import global_sum
 from seca.learning.rows import pack_alone, sum_value_and_grad
-from seca.learning.sizes import sizes
 from seca.nets.agents import NormalisedAgent, agent_inputs
 from seca.policies import entropy, masked_log_probs, of_taken
+from seca.sizes import sizes
 from seca.types import Episodes, PyTree
 
 

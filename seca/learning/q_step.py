@@ -19,13 +19,13 @@ from seca.learning.acting import Unrolled, unroll
 from seca.learning.devices import global_sum
 from seca.learning.measures import count_steps
 from seca.learning.rows import Packed, map_rows, pack, sum_value_and_grad, to_rows, unpack
-from seca.learning.sizes import sizes
 from seca.learning.through_time import through_time
 from seca.nets.agents import RecurrentAgent
 from seca.nets.linear import Linear
 from seca.nets.mixers import Choice
 from seca.policies import mode, of_taken
 from seca.returns import lambda_returns
+from seca.sizes import sizes
 from seca.types import Episodes, PyTree, TimeLimit
 
 

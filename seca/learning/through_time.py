@@ -19,9 +19,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from seca.learning.acting import last_actions
-from seca.learning.sizes import sizes
 from seca.nets.agents import GRUCell, GRUGates, RecurrentAgent, agent_inputs
 from seca.nets.linear import Linear
+from seca.sizes import sizes
 from seca.types import Episodes, PyTree
 
 RowLoss = Callable[

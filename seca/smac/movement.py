@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from seca.sizes import sizes
 from seca.smac import paths
 from seca.smac.opponent import RANGE_SLOP
 from seca.smac.scenario import LAYERS, MAP_SIZE, Scenario
@@ -252,11 +253,11 @@ def _nudge(px, py, still, separation, j, carry):
 
 def _over_units(scenario: Scenario, pairs: Callable[[Any, Any], Any], carry: Any) -> Any:
     """Fold `pairs` over all units."""
-    # Not unrolled: written out, every step would be computed again for each array it feeds.
+    unroll = sizes().unrolled
     if scenario.turns is not None:
         turns = jnp.asarray(scenario.turns, jnp.int32)
-        return jax.lax.fori_loop(0, scenario.n_units, lambda k, c: pairs(turns[k], c), carry)
-    return jax.lax.fori_loop(0, scenario.n_units, pairs, carry)
+        return jax.lax.fori_loop(0, scenario.n_units, lambda k, c: pairs(turns[k], c), carry, unroll=unroll)
+    return jax.lax.fori_loop(0, scenario.n_units, pairs, carry, unroll=unroll)
 
 
 def _layered(scenario: Scenario, units: Units) -> tuple[Float[Array, "units batch"], Float[Array, "units batch"]]:

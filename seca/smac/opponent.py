@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Array, Float, UInt
 
+from seca.sizes import sizes
 from seca.smac.scenario import LOOPS_PER_SECOND, Options, Scenario
 from seca.smac.state import NOBODY, Battle, either, parked
 from seca.types import PyTree
@@ -170,7 +171,7 @@ def attack_move(
     first_foe = foes.start
     view = (px, py, x, y, old, w.struck_by[mine], jnp.asarray(scenario.radius))
     look = lambda j, c: _look(j, c, view, _row(reachable, j - first_foe))  # noqa: E731
-    unroll = len(foes) <= 10
+    unroll = _unroll(len(foes))
     nearest, who, gap_old, gap_striker = jax.lax.fori_loop(foes.start, foes.stop, look, carry, unroll=unroll)
 
     keep = gap_old - radius <= patience
@@ -222,7 +223,7 @@ def _called(battle: Battle, px: Array, py: Array, first: int, last: int) -> Arra
         return jnp.where(heard, away, squared), jnp.where(heard, w.struck_by[None, j], who)
 
     none = jnp.full_like(battle.orders.target[first:last], NOBODY)
-    _, who = jax.lax.fori_loop(first, last, ask, (jnp.full_like(x, _FAR), none))
+    _, who = jax.lax.fori_loop(first, last, ask, (jnp.full_like(x, _FAR), none), unroll=sizes().unrolled)
     attacker = jnp.maximum(who, 0)
     to_x, to_y = (jnp.take_along_axis(p, attacker, axis=0) for p in (px, py))
     reached = (to_x - x) ** 2 + (to_y - y) ** 2 <= LEASH**2  # The dead are parked beyond it.
@@ -328,7 +329,12 @@ def _over(rows: np.ndarray, look: Callable[[Array, PyTree], PyTree], carry: PyTr
     if not len(rows):
         return carry
     one = lambda k, c: look(jnp.asarray(rows)[k], c)  # noqa: E731
-    return jax.lax.fori_loop(0, len(rows), one, carry, unroll=len(rows) <= 10)
+    return jax.lax.fori_loop(0, len(rows), one, carry, unroll=_unroll(len(rows)))
+
+
+def _unroll(count: int) -> int:
+    """Steps of a loop over so many units that are written out at a time."""
+    return count if count <= sizes().unrolled_whole else sizes().unrolled
 
 
 def attack_point(

@@ -11,7 +11,7 @@ from seca.algos.base import Algorithm, Forking
 from seca.envs.base import Env
 from seca.learning.devices import episode_keys
 from seca.learning.forks import Asked, ask
-from seca.learning.sizes import sizes
+from seca.sizes import sizes
 from seca.train.standing import Steps, acted_at, ended, fork_keys, forked_on, picked, relucked, some_of, standing_always
 from seca.types import Episodes, PyTree
 

@@ -17,11 +17,11 @@ from seca.credit.base import Kind as TruthKind
 from seca.credit.named import CREDITS
 from seca.errors import UsageError, refusing
 from seca.host import machine
-from seca.learning.sizes import sizes
 from seca.order.base import Order
 from seca.order.named import ORDERS
 from seca.runs import folder as folders
 from seca.runs.load import Kind, LoadedRun, load
+from seca.sizes import sizes
 from seca.truth import findings, picture
 from seca.truth.audit import Audit, Tell, audit, claims_of
 from seca.truth.rounds import DRAWN, EPISODES, Plan

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from seca import numerics
 from seca.algos.base import Algorithm
 from seca.envs.base import Env
-from seca.learning.sizes import sizes
+from seca.sizes import sizes
 from seca.train.iterate import AXIS
 from seca.train.standing import Steps, acted_at, ended, fork_keys, forked_on, lane_by_lane, relucked, some_of
 from seca.types import PyTree

@@ -14,8 +14,8 @@ from sizes import small
 from tiers import cases
 
 from seca.algos.base import Algorithm
-from seca.learning.sizes import ACCELERATOR, CPU, Sizes, using
 from seca.presets import PRESETS, build
+from seca.sizes import ACCELERATOR, CPU, Sizes, using
 from seca.types import EnvSpec
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ from reference import assert_trees_close, float64_fixture
 from seca.algos.mappo import MappoConfig, init, judge
 from seca.learning.acting import acting_over
 from seca.learning.ppo import Networks, PpoLoss, ppo_gradient, stretches, terms
-from seca.learning.sizes import CPU
+from seca.sizes import CPU
 
 _ = float64_fixture
 PPO = PpoLoss(clip=0.2, entropy_coef=0.01, huber_delta=10.0)

@@ -11,8 +11,8 @@ from reference import assert_trees_close, float64_fixture
 
 from seca.learning.acting import acting_over, unroll
 from seca.learning.policy_gradient import PolicyLoss, actor_gradient
-from seca.learning.sizes import CPU
 from seca.learning.through_time import through_time
+from seca.sizes import CPU
 from seca.types import EnvSpec, Episodes
 
 _ = float64_fixture

@@ -18,8 +18,8 @@ from tiers import cases
 from seca.algos.base import Algorithm, Forking
 from seca.envs.registry import make
 from seca.learning.forks import ForkOptions
-from seca.learning.sizes import CPU, using
 from seca.presets import build
+from seca.sizes import CPU, using
 from seca.train.forking import credits_of_batch, credits_of_steps
 from seca.train.iterate import make_iterate
 from seca.train.rollout import collect

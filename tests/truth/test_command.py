@@ -12,8 +12,8 @@ from refusals import assert_refused, snapshot
 from seca import cli
 from seca.errors import UsageError
 from seca.host import machine
-from seca.learning.sizes import CPU
 from seca.runs.load import load
+from seca.sizes import CPU
 from seca.truth import command
 from seca.truth.rounds import DRAWN, EPISODES
 

@@ -6,7 +6,7 @@ import threading
 import jax
 import pytest
 
-from seca.learning.sizes import ACCELERATOR, CPU, sizes, using
+from seca.sizes import ACCELERATOR, CPU, sizes, using
 
 
 @pytest.mark.parametrize(("platform", "expected"), [("cpu", CPU), ("gpu", ACCELERATOR), ("tpu", ACCELERATOR)])
