@@ -42,18 +42,23 @@ def quick_flags() -> str:
     return " ".join(flags if known(flags) else [flag for flag in flags if known([flag])])
 
 
+ON_CPU = os.environ.get("SECA_TEST_PLATFORM", "cpu") == "cpu"
+"""Else the devices are those that JAX finds, and programs as for users (benchmarks/accelerator.sh)."""
+
 # Nearly all of a test's time is compiling. In the environment, for processes of tests to have the same programs, and
 # xdist's workers. Who sets a level compiles as that says: `XLA_FLAGS=--xla_backend_optimization_level=3 make test`.
-if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
+if ON_CPU and "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quick_flags()}".strip()
-QUICKLY = [name for name, value in QUICK.items() if f"--{name}={str(value).lower()}" in os.environ["XLA_FLAGS"]]
+QUICKLY = [name for name, value in QUICK.items() if f"--{name}={str(value).lower()}" in os.environ.get("XLA_FLAGS", "")]
 """Options that are in force."""
 
 # Both before the first `import seca` and before JAX's backend starts, hence at import of this file.
 install_import_hook("seca", "beartype.beartype")
-jax.config.update("jax_platforms", "cpu")
-jax.config.update("jax_num_cpu_devices", 4)
-assert jax.device_count() == 4  # Starts the backend, so that no command called in this process can change the number.
+if ON_CPU:
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", 4)
+# Starts the backend, so that no command called in this process can change the number.
+assert jax.device_count() == 4 or not ON_CPU
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -101,7 +106,7 @@ def usual_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is compiled by `jax.jit` within the test, and in processes it starts, is optimised as for users."""
     options = {name: USUAL[name] for name in QUICKLY}
     monkeypatch.setattr(jax, "jit", functools.partial(jax.jit, compiler_options=options))
-    flags = os.environ["XLA_FLAGS"].split()
+    flags = os.environ.get("XLA_FLAGS", "").split()
     monkeypatch.setenv("XLA_FLAGS", " ".join(flag for flag in flags if flag[2:].split("=")[0] not in options))
 
 

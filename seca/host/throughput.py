@@ -1,8 +1,10 @@
 """How many env steps per second an environment makes, with legal random actions."""
 
+import dataclasses
 import functools
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,16 +20,49 @@ SCANNED_STEPS = 200
 """Steps of one timed call: enough that dispatching it costs nothing."""
 
 
-def measure(env: Env, batch: int, seconds: float = 3.0, devices: int = 1) -> dict[str, Any]:
-    """Time random play with immediate resets: every lane of the batch counts, every output is computed.
+@dataclasses.dataclass(frozen=True)
+class Play:
+    """Random play of an environment, compiled: what `measure` times."""
+
+    env: Env
+    batch: int
+    devices: int
+    steps: int
+    """Env steps of one call, of each environment."""
+    start: Callable[[Array], PyTree]
+    program: Callable[[PyTree], PyTree]
+    compile_seconds: float
+
+    def time(self, seconds: float) -> dict[str, Any]:
+        """Rates over as many calls as fit into `seconds`, one at least; fields as `measure` has them."""
+        carry = self.start(jax.random.split(numerics.key(0), self.batch))
+        carry = jax.block_until_ready(self.program(carry))
+        rates: list[float] = []
+        deadline = time.perf_counter() + seconds
+        while not rates or time.perf_counter() < deadline:
+            began = time.perf_counter()
+            carry = jax.block_until_ready(self.program(carry))
+            rates.append(self.steps * self.batch / (time.perf_counter() - began))
+        return {
+            "env": self.env.spec.id,
+            "batch": self.batch,
+            "devices": self.devices,
+            "platform": jax.devices()[0].platform,
+            "env_steps_per_second": statistics.median(rates),
+            "best_env_steps_per_second": max(rates),
+            "timed_calls": len(rates),
+            "compile_seconds": self.compile_seconds,
+        }
+
+
+def compile_play(env: Env, batch: int, devices: int = 1, steps: int = SCANNED_STEPS) -> Play:
+    """Compile random play with immediate resets: every lane of the batch counts, every output is computed.
 
     Args:
+        env: what is played.
         batch: environments in all, split evenly over the devices.
-        seconds: how long to keep timing calls.
         devices: how many of `jax.devices()` to use.
-
-    Returns:
-        Median and best rate in env steps per second over the timed calls, and how long compiling took.
+        steps: env steps of one call.
 
     Raises:
         ValueError: `devices` or `batch` does not fit.
@@ -36,8 +71,6 @@ def measure(env: Env, batch: int, seconds: float = 3.0, devices: int = 1) -> dic
         raise ValueError(f"`devices` must be between 1 and {jax.device_count()}, got {devices}")
     if batch < 1 or batch % devices:
         raise ValueError(f"`batch` must be a positive multiple of `devices` = {devices}, got {batch}")
-    if not seconds > 0:
-        raise ValueError(f"`seconds` must be positive, got {seconds}")
     mesh = jax.make_mesh(
         (devices,), ("batch",), devices=jax.devices()[:devices], axis_types=(jax.sharding.AxisType.Auto,)
     )
@@ -49,29 +82,31 @@ def measure(env: Env, batch: int, seconds: float = 3.0, devices: int = 1) -> dic
     # One device's carry is stacked on a new first axis, so that states with any batch axis can be split.
     stack = functools.partial(jax.tree.map, lambda x: x[None])
     start = shard(lambda keys: stack(_start(env, keys)), by_lane)
-    run = shard(lambda carry: stack(_run(env, jax.tree.map(lambda x: x[0], carry))), by_lane)
-
-    carry = start(jax.random.split(numerics.key(0), batch))
+    run = shard(lambda carry: stack(_run(env, steps, jax.tree.map(lambda x: x[0], carry))), by_lane)
     began = time.perf_counter()
-    compiled = run.lower(carry).compile()
-    compile_seconds = time.perf_counter() - began
-    carry = jax.block_until_ready(compiled(carry))
-    rates: list[float] = []
-    deadline = time.perf_counter() + seconds
-    while not rates or time.perf_counter() < deadline:
-        began = time.perf_counter()
-        carry = jax.block_until_ready(compiled(carry))
-        rates.append(SCANNED_STEPS * batch / (time.perf_counter() - began))
-    return {
-        "env": env.spec.id,
-        "batch": batch,
-        "devices": devices,
-        "platform": jax.devices()[0].platform,
-        "env_steps_per_second": statistics.median(rates),
-        "best_env_steps_per_second": max(rates),
-        "timed_calls": len(rates),
-        "compile_seconds": compile_seconds,
-    }
+    keys = jax.ShapeDtypeStruct((batch,), numerics.key(0).dtype)
+    compiled = run.lower(jax.eval_shape(start, keys)).compile()
+    return Play(env, batch, devices, steps, start, compiled, time.perf_counter() - began)
+
+
+def measure(env: Env, batch: int, seconds: float = 3.0, devices: int = 1) -> dict[str, Any]:
+    """Time random play (`compile_play`).
+
+    Args:
+        env: what is played.
+        batch: environments in all, split evenly over the devices.
+        seconds: how long to keep timing calls.
+        devices: how many of `jax.devices()` to use.
+
+    Returns:
+        Median and best rate in env steps per second over the timed calls, and how long compiling took.
+
+    Raises:
+        ValueError: `devices` or `batch` does not fit, or `seconds` is not positive.
+    """
+    if not seconds > 0:
+        raise ValueError(f"`seconds` must be positive, got {seconds}")
+    return compile_play(env, batch, devices).time(seconds)
 
 
 def random_actions(
@@ -90,8 +125,8 @@ def _start(env: Env, keys: Array) -> PyTree:
     return state, shown, noise, keys, jnp.float32(0.0)
 
 
-def _run(env: Env, carry: PyTree) -> PyTree:
-    return jax.lax.scan(functools.partial(_one_step, env), carry, None, length=SCANNED_STEPS)[0]
+def _run(env: Env, steps: int, carry: PyTree) -> PyTree:
+    return jax.lax.scan(functools.partial(_one_step, env), carry, None, length=steps)[0]
 
 
 def _one_step(env: Env, carry: PyTree, _: None) -> tuple[PyTree, None]:

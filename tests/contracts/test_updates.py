@@ -68,7 +68,7 @@ def test_two_devices_give_the_same_update(name: str, float64: None) -> None:
 
 ODD = Sizes(**{name: 3 for name in ("time_block", "episodes", "stretches")} | {
     "critic_rows": 5, "mixer_rows": 5, "q_rows": 5, "coalition_rows": 5, "weight_bytes": 1, "input_bytes": 1,
-    "lanes": 5, "audit_lanes": 5, "audit_forks": 5,
+    "lanes": 5, "audit_lanes": 5, "audit_forks": 5, "unrolled": 3, "unrolled_whole": 2,
 })  # fmt: skip
 """Small, and no divisors of a batch, of its rows or of an episode."""
 
