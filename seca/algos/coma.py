@@ -15,7 +15,7 @@ from seca.learning.agent_critic import Seen, outputs_of, rows_at_once, seen_in, 
 from seca.learning.buffer import Replay
 from seca.learning.devices import global_max, global_sum
 from seca.learning.measures import count_steps, measure_actor, measure_advantage, measure_critic
-from seca.learning.memory import training_bytes
+from seca.learning.memory import training_bytes, visited
 from seca.learning.options import ActorCriticOptions, check_numbers
 from seca.learning.policy_gradient import PolicyLoss, actor_gradient
 from seca.learning.rows import pack
@@ -237,6 +237,6 @@ def memory(batch: int, spec: EnvSpec, config: ComaConfig) -> int:
     """Estimated peak bytes of training."""
     learner = jax.eval_shape(functools.partial(init, spec=spec, config=config), jax.random.key(0))
     inputs = n_critic_inputs(spec)
-    at_once = max(batch, rows_at_once(spec.n_agents, inputs))
+    at_once = max(batch, visited(rows_at_once(spec.n_agents, inputs), spec, batch))
     working = at_once * spec.n_agents * (3 * inputs + 6 * config.critic_hidden)
     return training_bytes(learner, spec, batch, 5 * spec.n_actions + 2 * config.actor_hidden, working)

@@ -14,7 +14,7 @@ from seca.learning.agent_critic import Seen, outputs_of, regress_all, rows_at_on
 from seca.learning.buffer import Replay
 from seca.learning.devices import global_sum
 from seca.learning.measures import count_steps, measure_actor, measure_advantage, measure_critic
-from seca.learning.memory import training_bytes
+from seca.learning.memory import training_bytes, visited
 from seca.learning.options import ActorCriticOptions, check_numbers
 from seca.learning.policy_gradient import PolicyLoss, actor_gradient
 from seca.learning.rows import pack
@@ -160,5 +160,6 @@ def memory(batch: int, spec: EnvSpec, config: Ia2cConfig) -> int:
     """Estimated peak bytes of training."""
     learner = jax.eval_shape(functools.partial(init, spec=spec, config=config), jax.random.key(0))
     inputs = spec.obs_size + spec.n_agents
-    working = rows_at_once(spec.n_agents, inputs) * spec.n_agents * (3 * inputs + 6 * config.critic_hidden)
+    rows = visited(rows_at_once(spec.n_agents, inputs), spec, batch)
+    working = rows * spec.n_agents * (3 * inputs + 6 * config.critic_hidden)
     return training_bytes(learner, spec, batch, 3 * spec.n_actions + 4 * config.actor_hidden, working)

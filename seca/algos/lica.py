@@ -142,4 +142,4 @@ def memory(batch: int, spec: EnvSpec, config: LicaConfig) -> int:
     """Estimated peak bytes of training."""
     learner = jax.eval_shape(functools.partial(init, spec=spec, config=config), jax.random.key(0))
     per_agent = 3 * spec.n_actions + 2 * config.critic_embed + 2 * config.actor_hidden
-    return training_bytes(learner, spec, batch, per_agent, working_floats(spec, config))
+    return training_bytes(learner, spec, batch, per_agent, working_floats(spec, config, batch))

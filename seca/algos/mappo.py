@@ -249,7 +249,8 @@ def memory(batch: int, spec: EnvSpec, config: MappoConfig) -> int:
     """Estimated peak bytes of training: episodes cut into stretches, activations of a group."""
     learner = jax.eval_shape(functools.partial(init, spec=spec, config=config), jax.random.key(0))
     judges = 1 if config.value_of == "state" else spec.n_agents
-    steps = sizes().stretches * min(config.stretch, spec.episode_limit)
+    stretch = min(config.stretch, spec.episode_limit)
+    steps = stretch * min(sizes().stretches, batch * -(-spec.episode_limit // stretch))
     working = 20 * steps * (spec.n_agents * config.actor_hidden + judges * config.critic_hidden)
     per_agent = n_agent_inputs(spec) + 4 * spec.n_actions + 2 * config.actor_hidden
     per_agent += judges * (2 * n_value_inputs(spec, config) + 5 * config.critic_hidden) // spec.n_agents

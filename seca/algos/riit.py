@@ -17,7 +17,7 @@ from seca.learning.climbing import along_slope, climb, climbing_gradient
 from seca.learning.devices import global_sum
 from seca.learning.joint_critic import CriticStep, fit, regression_targets
 from seca.learning.measures import count_steps, measure_actor, measure_critic
-from seca.learning.memory import training_bytes
+from seca.learning.memory import training_bytes, visited
 from seca.learning.options import ActorCriticOptions, check_numbers
 from seca.learning.policy_gradient import EntropyForm
 from seca.learning.rows import pack
@@ -215,6 +215,7 @@ def memory(batch: int, spec: EnvSpec, config: RiitConfig) -> int:
     learner = jax.eval_shape(functools.partial(init, spec=spec, config=config), jax.random.key(0))
     drawn = config.batch_episodes if config.off_policy else 0
     inputs = spec.obs_size + spec.n_agents + spec.n_actions
-    working = sizes().critic_rows * spec.n_agents * (3 * inputs + 8 * config.critic_hidden)
     episodes = max(batch, config.latest_episodes or 0) + drawn
+    rows = visited(sizes().critic_rows, spec, max(episodes - drawn, drawn))
+    working = rows * spec.n_agents * (3 * inputs + 8 * config.critic_hidden)
     return training_bytes(learner, spec, episodes, 2 * config.actor_hidden + 2 * spec.n_actions, working, kept=5)

@@ -19,7 +19,7 @@ from seca.learning.buffer import Replay, ReplayOptions
 from seca.learning.devices import episode_keys, global_sum, step_keys
 from seca.learning.joint_critic import fit, regression_targets
 from seca.learning.measures import count_steps, mean_over_steps, measure_critic
-from seca.learning.memory import training_bytes
+from seca.learning.memory import training_bytes, visited
 from seca.learning.options import ActorCriticOptions, check_numbers
 from seca.learning.rows import Packed, map_rows, pack, to_rows, unpack
 from seca.learning.through_time import through_time
@@ -277,8 +277,10 @@ def memory(batch: int, spec: EnvSpec, config: SccConfig) -> int:
     """Estimated peak bytes of training on one device: new and drawn episodes, a chunk of the critic."""
     learner = jax.eval_shape(functools.partial(init, spec=spec, config=config), jax.random.key(0))
     inputs, n = spec.obs_size + spec.n_actions, spec.n_agents
-    working = sizes().critic_rows * n * (3 * inputs + 8 * config.critic_hidden + 2 * config.joint_width)
+    at_once = sizes().critic_rows, sizes().coalition_rows
+    rows, judged = (visited(chunk, spec, config.batch_episodes) for chunk in at_once)
+    working = rows * n * (3 * inputs + 8 * config.critic_hidden + 2 * config.joint_width)
     coalitions = max(config.credit_orders, config.credit_samples * n) * n
-    working += sizes().coalition_rows * coalitions * config.joint_width * 3
+    working += judged * coalitions * config.joint_width * 3
     per_agent = 2 * config.actor_hidden + 2 * spec.n_actions
     return training_bytes(learner, spec, batch + config.batch_episodes, per_agent, working)

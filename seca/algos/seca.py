@@ -35,7 +35,7 @@ from seca.learning.measures import (
     measure_tried,
     share_of,
 )
-from seca.learning.memory import training_bytes
+from seca.learning.memory import training_bytes, visited
 from seca.learning.options import check_numbers
 from seca.learning.policy_gradient import (
     ActorGradient,
@@ -286,5 +286,5 @@ def memory(batch: int, spec: EnvSpec, config: SecaConfig, judging: Judging) -> i
     learner = jax.eval_shape(fresh_learner, jax.random.key(0))
     per_agent = 3 * spec.n_actions + 2 * config.critic_embed + 2 * config.actor_hidden
     floats = judging.credit.floats(spec.n_agents, spec.n_actions, config.critic_embed)
-    working = working_floats(spec, config) + chunk_rows(spec, config) * floats
+    working = working_floats(spec, config, batch) + visited(chunk_rows(spec, config), spec, batch) * floats
     return training_bytes(learner, spec, batch, per_agent, working)

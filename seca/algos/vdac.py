@@ -14,7 +14,7 @@ from seca.learning.acting import act, acting_over, initial_carry, n_agent_inputs
 from seca.learning.buffer import Replay
 from seca.learning.devices import global_sum
 from seca.learning.measures import count_steps, mean_over_steps, measure_actor, measure_advantage, measure_critic
-from seca.learning.memory import training_bytes
+from seca.learning.memory import training_bytes, visited
 from seca.learning.options import check_numbers
 from seca.learning.policy_gradient import ActorGradient, PolicyLoss, Rows, actor_gradient, score_function
 from seca.learning.rows import map_rows, pack, sum_value_and_grad, to_rows, unpack
@@ -220,5 +220,5 @@ def _in_value(
 def memory(batch: int, spec: EnvSpec, config: VdacConfig) -> int:
     """Estimated peak bytes of training."""
     learner = jax.eval_shape(functools.partial(init, spec=spec, config=config), jax.random.key(0))
-    working = 6 * sizes().mixer_rows * (config.embed * (spec.n_agents + 1) + 2 * config.width)
+    working = 6 * visited(sizes().mixer_rows, spec, batch) * (config.embed * (spec.n_agents + 1) + 2 * config.width)
     return training_bytes(learner, spec, batch, 3 * spec.n_actions + 4 * config.actor_hidden, working)

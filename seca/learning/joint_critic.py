@@ -11,6 +11,7 @@ import jax
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from seca.learning.memory import visited
 from seca.learning.rows import Packed, map_rows, sum_value_and_grad, to_rows, unpack
 from seca.learning.trained import Trained, clipped_adam, fresh, norm
 from seca.nets.critics import MixingCritic
@@ -210,8 +211,8 @@ def chunk_rows(spec: EnvSpec, config: MixingCriticConfig) -> int:
     return 2 ** min(int(math.log2(rows)), 14)
 
 
-def working_floats(spec: EnvSpec, config: MixingCriticConfig) -> int:
-    """Numbers held at once by a visit of the hypernetwork; an estimate."""
+def working_floats(spec: EnvSpec, config: MixingCriticConfig, episodes: int) -> int:
+    """Numbers held at once by a visit of the hypernetwork to rows of so many episodes; an estimate."""
     n_outputs = config.critic_embed * spec.n_agents * spec.n_actions
     width = n_outputs if config.critic_width is None else config.critic_width
-    return 8 * chunk_rows(spec, config) * max(n_outputs, width)
+    return 8 * visited(chunk_rows(spec, config), spec, episodes) * max(n_outputs, width)

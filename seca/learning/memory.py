@@ -11,6 +11,11 @@ def floats_in(shapes: PyTree) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
+def visited(chunk: int, spec: EnvSpec, episodes: int) -> int:
+    """Rows that a visit takes of so many episodes, as `learning.rows` does: a chunk, or all that there can be."""
+    return min(chunk, episodes * (spec.episode_limit + 1))
+
+
 def training_bytes(learner: PyTree, spec: EnvSpec, episodes: int, per_agent: int, working: int, kept: int = 3) -> int:
     """Estimated peak bytes of training on one device, without a replay buffer.
 

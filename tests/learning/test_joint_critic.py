@@ -170,4 +170,7 @@ def test_rows_per_chunk(
 def test_numbers_held(embed: int, width: int | None, expected: int) -> None:
     """Eight times the wider of the hypernetwork's layers for each row of a chunk, of five agents and eleven actions."""
     config = dataclasses.replace(CONFIG, critic_embed=embed, critic_width=width)
-    assert working_floats(sized(5, 11), config) == expected
+    assert working_floats(sized(5, 11), config, 1024) == expected
+    # No more than all rows that there can be.
+    few = 3 * (sized(5, 11).episode_limit + 1)
+    assert few < 128 and working_floats(sized(5, 11), config, 3) == expected * few // chunk_rows(sized(5, 11), config)

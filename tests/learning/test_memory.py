@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from batches import SPEC
 
-from seca.learning.memory import floats_in, training_bytes
+from seca.learning.memory import floats_in, training_bytes, visited
 
 
 def test_numbers_in_a_tree() -> None:
@@ -25,3 +25,8 @@ def test_bytes_of_a_training_by_hand() -> None:
     rows = 5 * 8 * 3
     assert training_bytes(learner, SPEC, 5, 9, 100) == 3 * 5 * 841 + 4 * (20 + 3 * rows * 9 + 100)
     assert training_bytes(learner, SPEC, 5, 0, 0, kept=7) == 7 * 5 * 841 + 4 * 20
+
+
+def test_a_visit_takes_no_more_rows_than_there_are() -> None:
+    """Of eight rows an episode: fewer than all, all of them, and what a larger chunk would take."""
+    assert [visited(chunk, SPEC, 3) for chunk in (1, 23, 24, 25, 4096)] == [1, 23, 24, 24, 24]
