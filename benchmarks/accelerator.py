@@ -36,7 +36,7 @@ GRAPHS = "--xla_gpu_enable_command_buffer=FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUD
 """XLA_FLAGS with which loops, too, are recorded once and launched as one graph."""
 TESTS = """
 tests/algos/test_golden_update.py tests/nets tests/credit tests/learning/test_rows.py
-tests/smac/test_frames.py tests/train/test_checkpoint.py tests/train/test_on_smac.py
+tests/smac/test_frames.py tests/train/test_checkpoint.py
 """.split()
 TARGET = 0.95
 
@@ -64,7 +64,7 @@ FULL = Sizes(
     seconds=1.0,
     learn=((2048, 64), (512, 16)),
     learn_steps=4_000_000,
-    forks=(64, 256),
+    forks=(64, 1024),
 )
 QUICK = Sizes(
     maps=("2s3z", "3m"),
@@ -73,7 +73,7 @@ QUICK = Sizes(
     seconds=0.5,
     learn=((64, 2),),
     learn_steps=20_000,
-    forks=(4, 8),
+    forks=(16, 256),
 )
 
 Tell = Callable[..., None]
@@ -131,12 +131,14 @@ def smax(tell: Tell, sizes: Sizes) -> None:
     """The same of SMAX, by the same loop."""
     from seca.host import smax as their
 
-    known = their.map_names()
-    if not known:
+    if not their.map_names():
         tell(failed="jaxmarl is not installed")
-    _rates(tell, sizes, their.make, [name for name in sizes.maps[:2] if name in known])
+        return
+    # One map: its programs take about a minute of a core each to compile.
+    maps, fewer = sizes.maps[:1], dataclasses.replace(sizes, batches=sizes.batches[-3:])
+    _rates(tell, fewer, their.make, maps)
     # Not as it comes: reset only where a battle has ended.
-    _rates(tell, sizes, functools.partial(their.make, own_step=False), [x for x in sizes.maps[:1] if x in known])
+    _rates(tell, fewer, functools.partial(their.make, own_step=False), maps)
 
 
 def _rates(tell: Tell, sizes: Sizes, make: Callable[[str], Any], maps: Iterable[str]) -> None:
@@ -238,7 +240,7 @@ def _watch(tell: Tell, path: pathlib.Path, process: subprocess.Popen, began: flo
 
 
 def _forks(tell: Tell, sizes: Sizes, run: pathlib.Path) -> None:
-    """Forked env steps per second of an audit of what was learned, compiling left out."""
+    """Forked env steps per second of an audit of what was learned, without the first block of forks, which compiles."""
     from seca.runs.load import load
     from seca.truth.audit import audit
     from seca.truth.rounds import Plan
@@ -251,9 +253,8 @@ def _forks(tell: Tell, sizes: Sizes, run: pathlib.Path) -> None:
         tell(failed=f"audit: {type(error).__name__}: {str(error)[:300]}")
         return
     (first, at_first), (last, at_last) = seen[0], seen[-1]
-    tell(audit_steps=steps, forks=forks, forked_env_steps=at_last, seconds_after_first=last - first)
-    if at_last > at_first:
-        tell(forked_env_steps_per_second=(at_last - at_first) / (last - first))
+    rate = (at_last - at_first) / max(last - first, 1e-9)
+    tell(audit_steps=steps, forks=forks, forked_env_steps=at_last, forked_env_steps_per_second=rate)
 
 
 def variants(tell: Tell, sizes: Sizes) -> None:
@@ -364,7 +365,10 @@ def tests(tell: Tell, sizes: Sizes) -> None:
     # Golden numbers are held to 1e-5 in float32, which products of 10 bits do not reach.
     environment |= {"JAX_DEFAULT_MATMUL_PRECISION": environment.get("JAX_DEFAULT_MATMUL_PRECISION", "highest")}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rfEs"]
-    for chosen in (["tests/accelerator"], ["-m", "not every", *TESTS]):
+    if _importable("xdist"):  # Compiling takes nearly all of the time; the processes share the device.
+        command += ["-n", str(min(8, os.cpu_count() or 1))]
+        environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    for chosen in (["tests/devices"], ["-m", "not every", *TESTS]):
         with out.open("a") as file:
             began = file.tell()
             ended = subprocess.run([*command, *chosen], cwd=ROOT, env=environment, stdout=file, stderr=file)
@@ -384,7 +388,7 @@ PARTS: dict[str, tuple[float, Callable[[Tell, Sizes], None], dict[str, str]]] = 
     "simulator": (150, simulator, {}),
     "train-seca": (120, functools.partial(training, preset="seca"), {}),
     "learn": (150, learn, {}),
-    "smax": (90, smax, {}),
+    "smax": (120, smax, {}),
     "tests": (180, tests, {}),
     "train-mappo": (120, functools.partial(training, preset="mappo"), {}),
     "train-qmix": (120, functools.partial(training, preset="qmix"), {}),
@@ -415,12 +419,14 @@ def run_part(name: str, out: pathlib.Path, sizes: Sizes) -> None:
         PARTS[name][1](tell, sizes)
 
 
-def run_all(names: Iterable[str], out: pathlib.Path, minutes: float, arguments: list[str]) -> None:
-    """One part after the other, none beyond the time that is left."""
+def run_all(
+    names: Iterable[str], out: pathlib.Path, minutes: float, arguments: list[str], patience: float = 1.0
+) -> None:
+    """One part after the other, none beyond the time that is left, or `patience` times its own limit."""
     deadline = time.monotonic() + 60 * minutes
     for name in names:
         limit, _, changes = PARTS[name]
-        left = min(limit, deadline - time.monotonic())
+        left = min(patience * limit, deadline - time.monotonic())
         row: dict[str, Any] = {"part": name}
         if left < 15:
             row["left_out"] = "no time left"
@@ -521,7 +527,7 @@ def main() -> int:
         return 0
     quick = options.quick or _has_only_cpus()
     arguments = ["--out", str(out), *(["--quick"] if quick else [])]
-    run_all(options.parts, out, options.minutes, arguments)
+    run_all(options.parts, out, options.minutes, arguments, patience=4.0 if quick else 1.0)
     return 0
 
 

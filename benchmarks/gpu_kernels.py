@@ -22,18 +22,15 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"  # It would look for a driver.
+import jax
+import jax.numpy as jnp
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-
-from seca.envs.registry import make  # noqa: E402
-from seca.presets import PRESETS, build  # noqa: E402
-from seca.sizes import ACCELERATOR, using  # noqa: E402
-from seca.train.iterate import make_iterate, placement  # noqa: E402
-from seca.train.minibatches import training_bytes  # noqa: E402
-from seca.train.state import init_state  # noqa: E402
+from seca.envs.registry import make
+from seca.presets import PRESETS, build
+from seca.sizes import ACCELERATOR, using
+from seca.train.iterate import make_iterate, placement
+from seca.train.minibatches import training_bytes
+from seca.train.state import init_state
 
 H200 = """
 gpu_device_info {
@@ -192,6 +189,8 @@ def main() -> None:
     parser.add_argument("--runners", nargs="*", type=int, default=[32, 2048])
     parser.add_argument("--out", type=pathlib.Path)
     options = parser.parse_args()
+    jax.config.update("jax_platforms", "cpu")
+    os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"  # It would look for a driver.
     from jax.experimental import topologies
 
     (device,) = topologies.get_topology_desc(platform="cuda", topology="1x1x1", target_config=H200).devices
