@@ -38,6 +38,9 @@ TESTS = """
 tests/algos/test_golden_update.py tests/nets tests/credit tests/learning/test_rows.py
 tests/smac/test_frames.py tests/train/test_checkpoint.py
 """.split()
+DEVICE_TESTS = """
+tests/devices/test_on_device.py tests/algos/test_golden_update.py::test_consecutive_updates_float32
+""".split()
 TARGET = 0.95
 
 
@@ -55,6 +58,8 @@ class Sizes:
     learn_steps: int
     forks: tuple[int, int]
     """Steps and forks of an audit."""
+    patience: float
+    """Seconds until what is compiled is timed though others still compile beside it."""
 
 
 FULL = Sizes(
@@ -65,6 +70,7 @@ FULL = Sizes(
     learn=((2048, 64), (512, 16)),
     learn_steps=4_000_000,
     forks=(64, 1024),
+    patience=40.0,
 )
 QUICK = Sizes(
     maps=("2s3z", "3m"),
@@ -74,6 +80,7 @@ QUICK = Sizes(
     learn=((64, 2),),
     learn_steps=20_000,
     forks=(16, 256),
+    patience=300.0,
 )
 
 Tell = Callable[..., None]
@@ -88,11 +95,19 @@ def with_failures(tell: Tell, rows: Iterable[Callable[[], dict[str, Any]]], **ab
             tell(**about, failed=f"{type(error).__name__}: {str(error)[:300]}")
 
 
-def side_by_side(makers: Iterable[Callable[[], Any]]) -> Iterator[Callable[[], Any]]:
-    """What the makers make, all begun at once (compiling takes other cores, not the device), in their order."""
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for made in [pool.submit(make) for make in makers]:
-            yield made.result
+def side_by_side(makers: dict[Any, Callable[[], Any]], patience: float) -> Iterator[tuple[Any, Callable[[], Any]]]:
+    """What the makers make, by their names, all begun at once: compiling takes other cores, not the device.
+
+    Once all are done, or `patience` seconds have passed: those that are done first, then each as it comes, so that a
+    program that compiles for long holds up no other.
+    """
+    pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+    making = {pool.submit(make): name for name, make in makers.items()}
+    pool.shutdown(wait=False)
+    done = concurrent.futures.wait(making, patience).done
+    yield from ((name, future.result) for future, name in making.items() if future in done)
+    for future in concurrent.futures.as_completed(future for future in making if future not in done):
+        yield making[future], future.result
 
 
 def about(tell: Tell, sizes: Sizes) -> None:
@@ -142,14 +157,18 @@ def smax(tell: Tell, sizes: Sizes) -> None:
 
 
 def _rates(tell: Tell, sizes: Sizes, make: Callable[[str], Any], maps: Iterable[str]) -> None:
+    cases = [(name, batch) for batch in sizes.batches for name in maps]
+    # As many steps that a call takes some tenths of a second at least.
+    steps = {batch: max(10, min(200, 2**20 // batch)) for batch in sizes.batches}
+    makers = {c: functools.partial(_play, make, c[0], c[1], steps[c[1]]) for c in cases}
+    for (name, batch), made in side_by_side(makers, sizes.patience):
+        with_failures(tell, [lambda made=made: made().time(sizes.seconds)], map=name, runners=batch)
+
+
+def _play(make: Callable[[str], Any], name: str, batch: int, steps: int) -> Any:
     from seca.host import throughput
 
-    cases = [(name, batch) for name in maps for batch in sizes.batches]
-    # As many steps that a call takes some tenths of a second at least.
-    makers = [lambda c=c: throughput.compile_play(make(c[0]), c[1], 1, max(10, min(200, 2**20 // c[1]))) for c in cases]
-    timed = [lambda made=made: made().time(sizes.seconds) for made in side_by_side(makers)]
-    for (name, batch), row in zip(cases, timed, strict=True):
-        with_failures(tell, [row], map=name, runners=batch)
+    return throughput.compile_play(make(name), batch, 1, steps)
 
 
 def training(tell: Tell, sizes: Sizes, preset: str, **options: Any) -> None:
@@ -171,14 +190,14 @@ def training(tell: Tell, sizes: Sizes, preset: str, **options: Any) -> None:
         prepared, iterate, compile_s = result()
         estimate = bench.estimated_memory(prepared.built, 1)
         return {"compile_seconds": compile_s, **_iterations(prepared, iterate, sizes.seconds)} | {
-            # Of the process so far: sizes grow from row to row, so it is that of this one.
+            # Of the process so far, what compiling tried out on the device included: sizes grow from row to row.
             "peak_memory_bytes": machine.peak_memory(prepared.devices),
             "estimated_memory_bytes": estimate,
         }
 
     with_runners = options.get("runners", sizes.runners)
-    results = side_by_side([functools.partial(made, runners) for runners in with_runners])
-    for runners, result in zip(with_runners, list(results), strict=True):
+    makers = {runners: functools.partial(made, runners) for runners in with_runners}
+    for runners, result in side_by_side(makers, sizes.patience):
         with_failures(
             tell, [functools.partial(timed, result)], method=preset, runners=runners, **options.get("say", {})
         )
@@ -213,24 +232,23 @@ def learn(tell: Tell, sizes: Sizes) -> None:
             command += ["--runners", str(runners), "--minibatches", str(minibatches), "--devices", "1"]
             command += ["--steps", str(sizes.learn_steps), "--eval-episodes", "128", "--eval-interval", "100000"]
             began = time.perf_counter()
-            # A cache of its own: programs compiled before would make it seem quicker.
-            environment = os.environ | {"PYTHONPATH": _python_path(), "SECA_CACHE_DIR": f"{folder}/cache{runners}"}
-            process = subprocess.Popen(command, env=environment, stdout=sys.stdout, stderr=sys.stderr)
+            process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": _python_path()})
             try:
                 _watch(tell, run / "metrics.jsonl", process, began, runners=runners, minibatches=minibatches)
             finally:
                 process.send_signal(signal.SIGTERM)
                 process.wait()
             tell(runners=runners, minibatches=minibatches, exit_code=process.returncode)
-            if runners == sizes.learn[0][0]:
-                _forks(tell, sizes, run)
+        # Last: from here on this process holds memory of the device.
+        _forks(tell, sizes, pathlib.Path(folder) / f"{sizes.learn[0][0]}")
 
 
 def _watch(tell: Tell, path: pathlib.Path, process: subprocess.Popen, began: float, **about: Any) -> None:
     """Tell of each evaluation as it comes, until two in a row are good enough or the process ends."""
-    told, good = 0, 0
-    while process.poll() is None and good < 2:
+    told, good, goes_on = 0, 0, True
+    while goes_on and good < 2:
         time.sleep(0.1)
+        goes_on = process.poll() is None  # Asked before reading: what it wrote at its end is read once more.
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
         for line in [line for line in lines if line.endswith("\n")][told:]:
             told, row = told + 1, json.loads(line)
@@ -265,11 +283,10 @@ def variants(tell: Tell, sizes: Sizes) -> None:
 
     def play(unrolled: int) -> Any:
         with using(dataclasses.replace(ACCELERATOR, unrolled=unrolled)):
-            return throughput.compile_play(smac.make("2s3z"), sizes.batches[2 if len(sizes.batches) > 2 else 1])
+            return throughput.compile_play(smac.make("2s3z"), sizes.batches[min(2, len(sizes.batches) - 1)])
 
-    cases = (1, 8, 32)
-    plays = list(side_by_side([functools.partial(play, unrolled) for unrolled in cases]))
-    for unrolled, made in zip(cases, plays, strict=True):
+    makers = {unrolled: functools.partial(play, unrolled) for unrolled in (1, 8, 32)}
+    for unrolled, made in side_by_side(makers, sizes.patience):
         with_failures(tell, [lambda made=made: made().time(sizes.seconds)], unrolled=unrolled)
     # Threads have sizes of their own: a process's choice would not reach those that compile.
     for name, chosen in (("cpu", CPU), ("accelerator", ACCELERATOR)):
@@ -362,17 +379,20 @@ def tests(tell: Tell, sizes: Sizes) -> None:
     """Tests that say most about a device, on it: `tests.txt` has what they print."""
     out = pathlib.Path(os.environ["SECA_OUT"]) / "tests.txt"
     environment = os.environ | {"SECA_TEST_PLATFORM": "default", "PYTHONPATH": _python_path()}
-    # Golden numbers are held to 1e-5 in float32, which products of 10 bits do not reach.
-    environment |= {"JAX_DEFAULT_MATMUL_PRECISION": environment.get("JAX_DEFAULT_MATMUL_PRECISION", "highest")}
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rfEs"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rfEs", "-W", "default"]
     if _importable("xdist"):  # Compiling takes nearly all of the time; the processes share the device.
         command += ["-n", str(min(8, os.cpu_count() or 1))]
         environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-    for chosen in (["tests/devices"], ["-m", "not every", *TESTS]):
+    # By default products may have 10 bits, for which tolerances are wide; golden numbers in full are held to 1e-5.
+    for precision, chosen in ((None, DEVICE_TESTS), ("highest", ["-m", "not every", *TESTS])):
+        changes = {} if precision is None else {"JAX_DEFAULT_MATMUL_PRECISION": precision}
+        ended = subprocess.run(
+            [*command, *chosen], cwd=ROOT, env=environment | changes, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        text = ended.stdout.decode(errors="replace")
         with out.open("a") as file:
-            began = file.tell()
-            ended = subprocess.run([*command, *chosen], cwd=ROOT, env=environment, stdout=file, stderr=file)
-        lines = out.read_text()[began:].splitlines()
+            file.write(text)
+        lines = text.splitlines()
         tell(exit_code=ended.returncode, last_line=lines[-1] if lines else "")
         for line in lines:
             if line.startswith(("FAILED", "ERROR", "SKIPPED")):
@@ -384,46 +404,44 @@ def _python_path() -> str:
 
 
 PARTS: dict[str, tuple[float, Callable[[Tell, Sizes], None], dict[str, str]]] = {
-    "about": (60, about, {}),
-    "simulator": (150, simulator, {}),
-    "train-seca": (120, functools.partial(training, preset="seca"), {}),
-    "learn": (150, learn, {}),
-    "smax": (120, smax, {}),
-    "tests": (180, tests, {}),
-    "train-mappo": (120, functools.partial(training, preset="mappo"), {}),
-    "train-qmix": (120, functools.partial(training, preset="qmix"), {}),
-    "variants": (120, variants, {}),
-    "graphs": (90, functools.partial(training, preset="seca", say={"xla": GRAPHS}), {"XLA_FLAGS": GRAPHS}),
-    "profile": (60, profile, {}),
-    "scaling": (120, scaling, {}),
+    "about": (15, about, {}),
+    "simulator": (85, simulator, {}),
+    "train-seca": (60, functools.partial(training, preset="seca"), {}),
+    "learn": (75, learn, {}),
+    "smax": (45, smax, {}),
+    "tests": (70, tests, {}),
+    "train-mappo": (35, functools.partial(training, preset="mappo"), {}),
+    "train-qmix": (35, functools.partial(training, preset="qmix"), {}),
+    "profile": (25, profile, {}),
+    "variants": (60, variants, {}),
+    "scaling": (60, scaling, {}),
+    "graphs": (60, functools.partial(training, preset="seca", say={"xla": GRAPHS}), {"XLA_FLAGS": GRAPHS}),
 }
-"""Seconds at most, what is done, and changes of the environment; the most telling first."""
+"""Seconds at most, what is done, and changes of the environment; the most telling first. All but the last three fit
+into eight minutes even if each takes its whole limit."""
+OPTIONAL = ("variants", "scaling", "graphs")
 
 
 def run_part(name: str, out: pathlib.Path, sizes: Sizes) -> None:
     """Within the process of a part: its rows are appended as they come."""
-    import logging
-
-    logging.getLogger("jax").setLevel(logging.ERROR)
-    from seca import numerics
-    from seca.host import machine
-
-    numerics.pin()
-    machine.enable_cache()
     with (out / "results.jsonl").open("a") as file:
 
         def tell(**row: Any) -> None:
             file.write(json.dumps({"part": name} | row, default=str) + "\n")
             file.flush()
 
+        if name != "about":  # Which has to say what is missing for the rest.
+            from seca import numerics
+
+            numerics.pin()
         PARTS[name][1](tell, sizes)
 
 
 def run_all(
-    names: Iterable[str], out: pathlib.Path, minutes: float, arguments: list[str], patience: float = 1.0
-) -> None:
-    """One part after the other, none beyond the time that is left, or `patience` times its own limit."""
-    deadline = time.monotonic() + 60 * minutes
+    names: Iterable[str], out: pathlib.Path, deadline: float, arguments: list[str], patience: float = 1.0
+) -> bool:
+    """One part after the other, none beyond the deadline, or `patience` times its own limit; whether all went well."""
+    well = True
     for name in names:
         limit, _, changes = PARTS[name]
         left = min(patience * limit, deadline - time.monotonic())
@@ -431,16 +449,19 @@ def run_all(
         if left < 15:
             row["left_out"] = "no time left"
         else:
-            environment = os.environ | {"SECA_OUT": str(out)}
+            # No cache: what was compiled before would seem to compile at once.
+            environment = os.environ | {"SECA_OUT": str(out), "SECA_CACHE_DIR": ""}
             for key, value in changes.items():
                 environment[key] = f"{environment.get(key, '')} {value}".strip()
             began = time.monotonic()
             row["ended"] = _child([*arguments, "--part", name], environment, out / "log.txt", left)
             row["seconds"] = round(time.monotonic() - began, 1)
+        well &= row.get("ended", "well") == "well"
         print(" ".join(f"{key}={value}" for key, value in row.items()), flush=True)
         with (out / "results.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
         (out / "summary.md").write_text(summary(out / "results.jsonl"))
+    return well
 
 
 def _child(arguments: list[str], environment: dict[str, str], log: pathlib.Path, seconds: float) -> str:
@@ -470,6 +491,7 @@ COLUMNS = {
     "devices": "devices", "unrolled": "written out", "sizes": "sizes", "env_steps_per_second": "env steps/s",
     "iteration_seconds": "iteration, s", "compile_seconds": "compile, s", "peak_memory_bytes": "peak, GiB",
     "estimated_memory_bytes": "estimate, GiB", "seconds": "seconds", "env_steps": "env steps", "win_rate": "win rate",
+    "jax": "jax", "backend": "backend", "memory_bytes": "memory, bytes",
     "forked_env_steps_per_second": "forked env steps/s", "kernel": "kernel", "times": "times", "exit_code": "exit code",
     "last_line": "last line", "test": "test", "missing": "missing", "failed": "failed",
 }  # fmt: skip
@@ -479,7 +501,10 @@ def summary(path: pathlib.Path) -> str:
     """Tables of what was measured, a part each, in Markdown."""
     parts: dict[str, list[dict[str, Any]]] = {}
     for line in path.read_text().splitlines():
-        row = json.loads(line)
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:  # Of a part that was killed while it wrote.
+            continue
         parts.setdefault(row.pop("part"), []).append(row)
     text = []
     for name, rows in parts.items():
@@ -497,8 +522,8 @@ def summary(path: pathlib.Path) -> str:
 
 def _cell(key: str, value: Any) -> str:
     if value == "" or isinstance(value, bool | str):
-        return str(value).replace("|", "/")
-    if key.endswith("_bytes"):
+        return " ".join(str(value).replace("|", "/").split())
+    if key.endswith("_bytes") and not isinstance(value, list):
         return f"{value / 2**30:.2f}"
     if isinstance(value, float):
         return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
@@ -521,21 +546,29 @@ def main() -> int:
             print(f"{name:<14}{limit:>4.0f} s  {what.splitlines()[0]}")
         return 0
     out = options.out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
     if options.part:
         run_part(options.part, out, QUICK if options.quick else FULL)
         return 0
+    deadline = time.monotonic() + 60 * options.minutes
+    if (out / "results.jsonl").exists():
+        print(f"accelerator.py: `out` is {out}: it has results already; choose an empty folder", file=sys.stderr)
+        return 2
+    out.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # So that the part that runs is ended, too.
     quick = options.quick or _has_only_cpus()
+    print(f"{'small' if quick else 'full'} sizes", flush=True)
     arguments = ["--out", str(out), *(["--quick"] if quick else [])]
-    run_all(options.parts, out, options.minutes, arguments, patience=4.0 if quick else 1.0)
-    return 0
+    return 0 if run_all(options.parts, out, deadline, arguments, patience=6.0 if quick else 1.0) else 1
 
 
 def _has_only_cpus() -> bool:
     """Asked in a process of its own: this one must not hold a device."""
     command = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
-    found = subprocess.run(command, capture_output=True, text=True)
-    return found.returncode != 0 or found.stdout.split()[-1:] == ["cpu"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        return False
+    return found.stdout.split()[-1:] == ["cpu"]
 
 
 if __name__ == "__main__":

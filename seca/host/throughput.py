@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Int, UInt
 
 from seca import numerics
@@ -83,10 +83,13 @@ def compile_play(env: Env, batch: int, devices: int = 1, steps: int = SCANNED_ST
     stack = functools.partial(jax.tree.map, lambda x: x[None])
     start = shard(lambda keys: stack(_start(env, keys)), by_lane)
     run = shard(lambda carry: stack(_run(env, steps, jax.tree.map(lambda x: x[0], carry))), by_lane)
+    place = NamedSharding(mesh, by_lane)
     began = time.perf_counter()
-    keys = jax.ShapeDtypeStruct((batch,), numerics.key(0).dtype)
+    keys = jax.ShapeDtypeStruct((batch,), numerics.key(0).dtype, sharding=place)
     compiled = run.lower(jax.eval_shape(start, keys)).compile()
-    return Play(env, batch, devices, steps, start, compiled, time.perf_counter() - began)
+    begin = start.lower(keys).compile()
+    seconds = time.perf_counter() - began
+    return Play(env, batch, devices, steps, lambda keys: begin(jax.device_put(keys, place)), compiled, seconds)
 
 
 def measure(env: Env, batch: int, seconds: float = 3.0, devices: int = 1) -> dict[str, Any]:

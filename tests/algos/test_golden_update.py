@@ -174,9 +174,11 @@ def test_consecutive_updates(golden_dir: pathlib.Path, float64: None) -> None:
 
 @pytest.mark.slow
 def test_consecutive_updates_float32(golden_dir: pathlib.Path) -> None:
+    """An accelerator's products have 10 bits unless it is told otherwise."""
+    rough = jax.default_backend() != "cpu" and jax.config.values["jax_default_matmul_precision"] is None
     numbers = load(golden_dir, "seca_consecutive_updates")
     halved = {k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in numbers.items()}
-    replay(halved, 1e-5)
+    replay(halved, 2e-2 if rough else 1e-5)
 
 
 @pytest.mark.slow
