@@ -14,6 +14,7 @@ import textwrap
 import comparison
 import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from seca.report import curves
 
@@ -45,13 +46,19 @@ def draw(found: dict, maps: list[str], to: pathlib.Path) -> None:
             panel.plot(drawn.steps, drawn.median, color=f"C{index}", label=f"{method} ({len(runs)})", linewidth=1.4)
             panel.fill_between(drawn.steps, drawn.low, drawn.high, color=f"C{index}", alpha=0.12, linewidth=0)
         panel.set_title(map_name, fontsize=10)
+        panel.legend(fontsize=8, frameon=False, loc="upper left")
+    finish(figure, CAPTION, to)
+
+
+def finish(figure: Figure, caption: str, to: pathlib.Path) -> None:
+    """What all panels of win rates over env steps have, a caption, and the file."""
+    for panel in figure.axes:
         panel.set_xlabel("env steps")
         panel.set_ylim(-0.02, 1.02)
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
-        panel.legend(fontsize=8, frameon=False, loc="upper left")
-    panels[0][0].set_ylabel("test win rate")
-    figure.text(0.01, 0.01, "\n".join(textwrap.wrap(CAPTION, 56 * max(2, len(maps)))), fontsize=7)
+    figure.axes[0].set_ylabel("test win rate")
+    figure.text(0.01, 0.01, "\n".join(textwrap.wrap(caption, 56 * max(2, len(figure.axes)))), fontsize=7)
     figure.tight_layout(rect=(0, 0.14, 1, 1))
     figure.savefig(to, dpi=110)
     plt.close(figure)

@@ -9,11 +9,11 @@ With 32 runners: seeds 0 and 1 of docs/data/comparison.jsonl. A run is kept once
 import argparse
 import json
 import pathlib
-import textwrap
 from typing import Any
 
 import matplotlib
 import numpy as np
+from credit_learning import finish
 
 import seca
 from seca.runs import folder as folders
@@ -79,16 +79,8 @@ def draw(rows: list[Row], to: pathlib.Path) -> None:
                 style = {"color": f"C{sizes.index(size)}", "linestyle": "-" if row["seed"] == 0 else "--"}
                 panel.plot(row["env_steps"], row["win_rate"], label=label, linewidth=1.3, **style)
         panel.set_title(method, fontsize=10)
-        panel.set_xlabel("env steps")
-        panel.set_ylim(-0.02, 1.02)
-        panel.grid(alpha=0.3)
-        panel.spines[["top", "right"]].set_visible(False)
         panel.legend(fontsize=7, frameon=False, loc="lower right")
-    panels[0][0].set_ylabel("test win rate")
-    figure.text(0.01, 0.01, "\n".join(textwrap.wrap(CAPTION, 56 * max(2, len(methods)))), fontsize=7)
-    figure.tight_layout(rect=(0, 0.14, 1, 1))
-    figure.savefig(to, dpi=110)
-    plt.close(figure)
+    finish(figure, CAPTION, to)
 
 
 def table(rows: list[Row]) -> str:
