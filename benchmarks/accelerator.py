@@ -444,7 +444,7 @@ def run_all(
     well = True
     for name in names:
         limit, _, changes = PARTS[name]
-        left = min(patience * limit, deadline - time.monotonic())
+        left = deadline - time.monotonic()
         row: dict[str, Any] = {"part": name}
         if left < 15:
             row["left_out"] = "no time left"
@@ -454,7 +454,9 @@ def run_all(
             for key, value in changes.items():
                 environment[key] = f"{environment.get(key, '')} {value}".strip()
             began = time.monotonic()
-            row["ended"] = _child([*arguments, "--part", name], environment, out / "log.txt", left)
+            row["ended"] = _child(
+                [*arguments, "--part", name], environment, out / "log.txt", min(patience * limit, left)
+            )
             row["seconds"] = round(time.monotonic() - began, 1)
         well &= row.get("ended", "well") == "well"
         print(" ".join(f"{key}={value}" for key, value in row.items()), flush=True)

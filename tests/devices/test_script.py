@@ -34,7 +34,7 @@ import accelerator, time
 def well(tell, sizes): tell(map="2s3z", env_steps_per_second=12345.6)
 def fails(tell, sizes): tell(map="3m", env_steps_per_second=1.5); raise RuntimeError("no such kernel")
 def hangs(tell, sizes): tell(map="8m"); time.sleep(600)
-accelerator.PARTS = {{"fails": (60, fails, {{}}), "hangs": (3, hangs, {{}}), "well": (60, well, {{"SEEN": "yes"}})}}
+accelerator.PARTS = {{"fails": (60, fails, {{}}), "hangs": (1.5, hangs, {{}}), "well": (60, well, {{"SEEN": "yes"}})}}
 if __name__ == "__main__":
     accelerator.__file__ = __file__
     sys.exit(accelerator.main())

@@ -99,8 +99,8 @@ def iterated(name: str, env_id: str, runners: int, minibatches: int, devices: in
     return state, metrics
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", cases(["seca", "seca-fork", "qmix", "mappo"], "seca"))
+@pytest.mark.every
+@pytest.mark.parametrize("name", ["seca", "seca-fork", "qmix", "mappo"])
 def test_any_number_of_devices_learns_the_same(name: str) -> None:
     one, two = (iterated(name, "counting", 8, 2, devices)[0].learner for devices in (1, 2))
     assert_trees_close(two, one, 1e-5)

@@ -43,6 +43,6 @@ def test_no_learning_code_is_loaded():
         "import sys, seca.smac.simulator\n"
         "from seca.smac.views import gymnasium, jaxmarl, pettingzoo, pymarl\n"
         "parts = {name.split('.')[1] for name in sys.modules if name.startswith('seca.')}\n"
-        "assert parts == {'smac', 'types', 'numerics'}, parts"
+        "assert parts == {'smac', 'types', 'numerics', 'sizes'}, parts"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
