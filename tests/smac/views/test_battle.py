@@ -59,12 +59,13 @@ def test_a_seed_is_a_sequence_of_battles():
 
 
 def test_without_a_seed_battles_differ():
+    """Of two that are drawn in 50 pairs about one has the same shots so far: five that are all the same are none."""
     states = []
-    for _ in range(2):
+    for _ in range(5):
         single = SingleBattle("3m", {})
         single.reset()
         states.append(_states(single, LATE))
-    assert (states[0] != states[1]).any()
+    assert any((states[0] != other).any() for other in states[1:])
 
 
 @pytest.mark.slow
