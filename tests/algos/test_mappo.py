@@ -180,6 +180,7 @@ def test_update_equals_the_plain_one(size: str, value_of: Any, epochs: int, floa
     assert_trees_close(found.critic.params, expected.critic.params, 1e-8)
 
 
+@pytest.mark.every
 def test_first_epoch_is_the_policy_gradient(float64: None) -> None:
     """At ratio 1 the loss is minus the mean advantage, which is 0 once normalised, and its gradient is A2C's."""
     config = dataclasses.replace(CONFIG, stretch=100, entropy_coef=0.0)

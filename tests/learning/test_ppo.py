@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from batches import SPEC, in_float64, initial, random_episodes
 from reference import assert_trees_close, float64_fixture
+from tiers import cases
 
 from seca.algos.mappo import MappoConfig, init, judge
 from seca.learning.acting import acting_over
@@ -48,15 +49,18 @@ def at_once(n_agents: int, lengths: tuple[int, ...]) -> Any:
     return jax.jit(jax.grad(plain, has_aux=True))(networks)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_agents", "lengths", "group"),
-    [
-        *((3, (9, 13, 1, 5), group) for group in (1, 3, 5, 24)),
-        *((7, (13, 9), group) for group in (2, 4)),
-        *((3, (13,) * 4 + (1,), group) for group in (CPU.stretches - 1, CPU.stretches, CPU.stretches + 1)),
-        (3, (4,), CPU.stretches),
-    ],
+    cases(
+        [
+            *((3, (9, 13, 1, 5), group) for group in (1, 3, 5, 24)),
+            *((7, (13, 9), group) for group in (2, 4)),
+            *((3, (13,) * 4 + (1,), group) for group in (CPU.stretches - 1, CPU.stretches, CPU.stretches + 1)),
+            (3, (4,), CPU.stretches),
+        ],
+        *((3, (9, 13, 1, 5), 5), (3, (13,) * 4 + (1,), CPU.stretches + 1), (3, (4,), CPU.stretches)),
+        slow=True,
+    ),
 )
 def test_groups_change_no_number(n_agents: int, lengths: tuple[int, ...], group: int, float64: None) -> None:
     networks, scale, found = judged(n_agents, lengths)

@@ -127,8 +127,8 @@ BARE: dict[str, tuple[list[str], list[str], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", cases(BARE, "nobody can hit anybody"))
+@pytest.mark.every
+@pytest.mark.parametrize("name", BARE)
 def test_bare_teams(name):
     """Empty sets of patients, friends and foes; who cannot be beaten is not, and the time limit is no defeat."""
     allies, enemies, command = BARE[name]

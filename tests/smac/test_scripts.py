@@ -52,8 +52,8 @@ def match(name: str, enemy: str, ally: str, battles: int = 32) -> state.Battle:
     return end
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", cases(["heuristic", "nearest", "focus_fire", "kite"], "kite"))
+@pytest.mark.every
+@pytest.mark.parametrize("name", ["heuristic", "nearest", "focus_fire", "kite"])
 def test_scripts_take_available_actions_and_fight(name):
     """On both sides; who attacks beats who acts at random, on either side."""
     end = match("2s3z", name, "random")

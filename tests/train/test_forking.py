@@ -94,8 +94,7 @@ def expected(t: int, place: int, last: Any, taken: tuple[int, ...], steps: int) 
     return found
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("steps", [1, 3, 5])
+@pytest.mark.parametrize("steps", cases([1, 3, 5], 3, slow=True))
 def test_credits_are_eq_5(steps: int) -> None:
     """Within four standard errors of enumeration: to the end, beyond it, and closed by a guess after one step."""
     forks, batch = 512, 5
@@ -120,8 +119,10 @@ def test_credits_are_eq_5(steps: int) -> None:
     assert np.abs(mean).max() > 0.3
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("every", "forked"), [(1, [0, 1, 2, 3, 4, 5]), (2, [0, 2, 4]), (4, [0, 2, 4]), (7, range(6))])
+@pytest.mark.parametrize(
+    ("every", "forked"),
+    cases([(1, [0, 1, 2, 3, 4, 5]), (2, [0, 2, 4]), (4, [0, 2, 4]), (7, range(6))], 2, 7, slow=True),
+)
 def test_some_episodes_are_forked(every: int, forked: list[int]) -> None:
     """One in so many, or in the largest divisor; and what is found of them does not depend on the others."""
     keys, found = jax.random.split(jax.random.key(4), 6), []
@@ -135,8 +136,7 @@ def test_some_episodes_are_forked(every: int, forked: list[int]) -> None:
     np.testing.assert_allclose(credit[known], every_credit[known], atol=1e-6)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("abreast", [1, 7, 24, 64])
+@pytest.mark.parametrize("abreast", cases([1, 7, 24, 64], 7, 64, slow=True))
 def test_lanes_can_be_played_in_parts(abreast: int) -> None:
     """Of 2 x 24 lanes, side by side: one, a number that does not divide them, half of them, more than there are."""
     algorithm, fork = trying(2, 2, lanes=24)
@@ -198,8 +198,8 @@ def test_steps_that_are_asked_for_are_all_tried() -> None:
     np.testing.assert_allclose(credits(slice(2)), np.concatenate([credits(slice(1)), credits(slice(1, 2))]), rtol=1e-6)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", cases(["matrix/additive", "smac/3m"], "matrix/additive"))
+@pytest.mark.every
+@pytest.mark.parametrize("name", ["matrix/additive", "smac/3m"])
 def test_any_number_of_devices_learns_the_same(name: str) -> None:
     """Forks belong to their episode, whoever plays it."""
     env = make(name, {})

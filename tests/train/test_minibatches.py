@@ -106,10 +106,9 @@ def test_any_number_of_devices_learns_the_same(name: str) -> None:
     assert_trees_close(two, one, 1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.every
 @pytest.mark.parametrize(
-    "name",
-    cases([name for name in PRESETS if PRESETS[name].runners == 32 and not PRESETS[name].published], "qmix"),
+    "name", [name for name in PRESETS if PRESETS[name].runners == 32 and not PRESETS[name].published]
 )
 def test_as_many_updates_as_of_so_many_small_batches(name: str) -> None:
     """Counted where a method counts them, and in no other number of episodes or steps."""
