@@ -22,6 +22,9 @@ from seca.options import (
     NoOptions,
     PlotOptions,
     ResumeOptions,
+    SweepOptions,
+    SweepRunOptions,
+    SweepStatusOptions,
     WatchOptions,
 )
 from seca.parsing import parse
@@ -119,9 +122,19 @@ def evaluate(arguments: list[str]) -> int:
     """Measure a run's policy."""
     options = parse(EvaluateOptions, "evaluate", arguments)
     from seca.host import machine
-    from seca.runs import stats
+    from seca.runs import absolute, stats
     from seca.runs.evaluation import evaluate_run
 
+    if options.absolute:
+        from seca.runs.folder import existing, read_config
+
+        config = read_config(existing(options.run).config)
+        machine.configure(0, absolute.TIMES * config.loop.eval_episodes)
+        measured = absolute.measure(options.run)
+        told = f"{config.env}, {measured['checkpoint']} checkpoint at {measured['env_steps']:,} env steps\n"
+        told += f"{measured['episodes']} greedy episodes: {stats.sentence(measured)}"
+        print(json.dumps(measured) if options.json else told)
+        return 0
     machine.configure(0, options.episodes)
     result = evaluate_run(options.run, options.episodes, options.checkpoint, options.seed, options.opponent)
     if options.json:
@@ -185,6 +198,26 @@ def plot(arguments: list[str]) -> int:
         print(path)
     print(curves.caption(*curves.read_curves(options.runs)))
     return 0
+
+
+def sweep(arguments: list[str]) -> int:
+    """Make many runs, or say how far they are."""
+    if arguments[:1] == ["status"]:
+        asked = parse(SweepStatusOptions, "sweep status", arguments[1:])
+        from seca.sweeps import command
+
+        return command.show(asked.sweep, asked.watch, asked.json)
+    if arguments[:1] == ["run"]:
+        one = parse(SweepRunOptions, "sweep run", arguments[1:])
+        from seca.sweeps import folder, work
+
+        return work.work(folder.existing(one.sweep), one.name)
+    options = parse(SweepOptions, "sweep", arguments)
+    from seca.sweeps import command
+
+    asked_for = (options.methods, options.envs, options.seeds, options.options)
+    path, plan = command.planned(options.sweep, options.out, *asked_for)
+    return command.run(path, plan, options.jobs, options.on, options.changed)
 
 
 def watch(arguments: list[str]) -> int:
@@ -353,6 +386,7 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "audit": ("RUN : what actions were worth, and whether the run's credit says so", audit),
     "watch": ("--env ENV --policy POLICY : record a battle and draw it as GIF, MP4 or PNG", watch),
     "plot": ("RUN ... : learning curves", plot),
+    "sweep": ("FILE.toml : methods x environments x seeds, side by side; status FOLDER shows how far", sweep),
     "envs": ("list environments", envs),
     "algos": ("list presets", algos),
     "bench": ("[simulator|train] : measure speed on this machine", bench),

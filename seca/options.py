@@ -16,6 +16,9 @@ from seca.ranges import Batch, Count, Positive, Range, Seed
 RunPath = Annotated[pathlib.Path, arg(metavar="RUN")]
 
 
+Checkpoint = Literal["latest", "best", "best-return"]
+
+
 @dataclasses.dataclass(frozen=True)
 class ResumeOptions:
     """Continue a run from its newest checkpoint, to the numbers an unbroken run would have had."""
@@ -34,12 +37,16 @@ class EvaluateOptions:
     """Run folder."""
     episodes: Batch = 128
     """Episodes to play."""
-    checkpoint: Literal["latest", "best"] = "latest"
-    """Which policy: the last one, or the one with the highest test win rate (return, where nobody can win)."""
+    checkpoint: Checkpoint = "latest"
+    """Which policy: the last one, the one with the highest test win rate (return, where nobody can win), or with the
+    highest test return."""
     seed: Seed = 0
     """Seed of the battles; the same seed gives the same numbers."""
     opponent: str | None = None
     """Who commands the enemy, if not who did in training: a name (see `--env-options opponent=`) or a run folder."""
+    absolute: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Measure the absolute metric instead: the policy with the highest test return, over ten times the episodes of an
+    evaluation, which nothing else has played. It is kept in the run folder, for `seca compare`."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print one JSON object, with the outcome of every episode, instead of text."""
 
@@ -54,7 +61,7 @@ class AuditOptions:
     """Steps of the team to draw, from episodes of the policy itself: 64, or as many as there are with --add."""
     forks: Annotated[int, Range(2, 1_000_000)] | None = None
     """Forks of each step, 256 or as there are; a standard error falls with the root of it."""
-    checkpoint: Literal["latest", "best"] = "latest"
+    checkpoint: Checkpoint = "latest"
     """Which policy, and which critic."""
     seed: Seed = 0
     """Seed of episodes and forks; the same seed gives the same numbers."""
@@ -121,7 +128,7 @@ class WatchOptions:
     """Environment, smac/...; a run's own unless given."""
     env_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Options of the environment, as in `--env-options key=value key=value`."""
-    checkpoint: Literal["latest", "best"] = "latest"
+    checkpoint: Checkpoint = "latest"
     """Which policy of a run."""
     seed: Seed = 0
     """Seed of the battles."""
@@ -134,6 +141,58 @@ class WatchOptions:
     """Frames per second."""
     every: int = 2
     """Game loops per frame; SC2's normal speed has 16 in a second."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepOptions:
+    """Make many runs: `seca sweep FILE.toml`, or `seca sweep --methods seca qmix --envs smac/2s3z --seeds 0 1 2`.
+
+    `seca sweep FOLDER` goes on with one, `seca sweep status FOLDER` shows how far it is, from any terminal, and
+    `seca sweep run FOLDER NAME` makes a single run of it, for schedulers of one's own. What a file can say:
+    docs/sweeps.md.
+    """
+
+    sweep: Positional[Annotated[pathlib.Path | None, arg(metavar="FILE.toml|FOLDER")]] = None
+    """What to run, or the folder of a sweep to go on with."""
+    methods: Annotated[tuple[str, ...], arg(metavar="PRESET [PRESET ...]")] = ()
+    """Presets, where there is no file; see `seca algos`."""
+    envs: Annotated[tuple[str, ...], arg(metavar="ENV [ENV ...]")] = ()
+    """Environments, where there is no file; see `seca envs`."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Seeds, where there is no file."""
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Options of every run by their names in `seca train`, where there is no file: `--options steps=2e6 lr=1e-3`."""
+    out: pathlib.Path | None = None
+    """Folder of the sweep; by default `sweeps/` and the name of the file."""
+    jobs: Annotated[int, Range(0, 10_000)] = 0
+    """Runs side by side; 0 takes as many as there are CPU cores, or accelerators."""
+    on: str = "local"
+    """Where: this machine (local), a Ray cluster (`ray` for the one this machine is in, or one of its own; `ray://...`
+    for one elsewhere), or a SLURM array (`slurm`, with options as in `slurm:partition=gpu,timeout_min=600`)."""
+    changed: Literal["ask", "keep", "again"] = "ask"
+    """What becomes of runs that the file now gives other settings: keep them as they were, or make them again."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepStatusOptions:
+    """How far the runs of a sweep are."""
+
+    sweep: Positional[Annotated[pathlib.Path, arg(metavar="FOLDER")]]
+    """Folder of the sweep."""
+    watch: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Look again every few seconds, until all is done."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object instead of the table."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepRunOptions:
+    """Make one run of a sweep, from wherever it is to its end."""
+
+    sweep: Positional[Annotated[pathlib.Path, arg(metavar="FOLDER")]]
+    """Folder of the sweep."""
+    name: Positional[Annotated[str, arg(metavar="NAME")]]
+    """The run, as `seca sweep status --json` names it."""
 
 
 @dataclasses.dataclass(frozen=True)

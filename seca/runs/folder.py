@@ -3,9 +3,10 @@
 config.json         the whole configuration; a run can be repeated from it
 environment.json    environment and its version, and one entry per session: versions, devices, commit
 metrics.jsonl       one JSON object per line, `kind` train or eval
-checkpoints/        latest-* and best-*
+checkpoints/        latest-*, best-* (by win rate) and best-return-*
 recordings/         battles played to be watched, one .npz each
 result.json         trained and untrained policy at the end, side by side
+absolute.json       the absolute metric, where it was measured
 scenario/           copy of the scenario file, where the run plays one
 opponent/           configuration and policy of the run it was trained against, where there is one
 lock                held by the process that writes here
@@ -17,9 +18,10 @@ import fcntl
 import json
 import os
 import pathlib
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 from seca import config as configs
 from seca import files
@@ -64,6 +66,11 @@ class RunFolder:
     def result(self) -> pathlib.Path:
         """`result.json`."""
         return self.path / "result.json"
+
+    @property
+    def absolute(self) -> pathlib.Path:
+        """`absolute.json`."""
+        return self.path / "absolute.json"
 
     @property
     def opponent(self) -> "RunFolder":
@@ -152,9 +159,7 @@ def locked(folder: RunFolder) -> Iterator[None]:
             f"`run` is {folder.path}: its file {folder.lock.name} cannot be written ({error.strerror})"
         ) from None
     with opened as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _taken(file):
             file.seek(0)
             holder = file.read().strip() or "unknown"
             raise UsageError(f"`run` is {folder.path}: run folder in use by process {holder}") from None
@@ -162,6 +167,17 @@ def locked(folder: RunFolder) -> Iterator[None]:
             os.truncate(file.fileno(), 0)
             os.write(file.fileno(), str(os.getpid()).encode())
         yield
+
+
+def _taken(file: IO[str]) -> bool:
+    """Lock a file, if nobody holds it for longer than who only looks whether somebody does."""
+    for _ in range(5):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            time.sleep(0.05)
+    return False
 
 
 def add_session(folder: RunFolder, spec: EnvSpec, session: dict[str, Any]) -> None:

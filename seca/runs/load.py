@@ -28,7 +28,7 @@ from seca.train import checkpoint
 from seca.train.state import TrainState, init_state
 from seca.types import PyTree, TimeStep
 
-Kind = Literal["latest", "best"]
+Kind = Literal["latest", "best", "best-return"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +178,7 @@ def load_state(folder: RunFolder, kind: Kind, built: Built) -> tuple[TrainState,
 def newest_valid(folder: RunFolder, kind: Kind, built: Built) -> tuple[TrainState, Position] | None:
     """State and position of the newest undamaged checkpoint, or None when there is none at all.
 
-    The best checkpoint holds no replay buffer, and so does its state.
+    The best checkpoints hold no replay buffer, and so do their states.
 
     A kill between writing a checkpoint and deleting the one before leaves two, the older one perhaps half deleted, so
     a damaged one is passed over only when another is whole. Raises UsageError otherwise.
@@ -190,7 +190,7 @@ def newest_valid(folder: RunFolder, kind: Kind, built: Built) -> tuple[TrainStat
             position = _position(path, metadata)
             check_fits(path, metadata, built)
             template = jax.eval_shape(functools.partial(init_state, built.algorithm, built.config.seed))
-            if kind == "best":
+            if kind != "latest":
                 template = template.without_replay()
             return checkpoint.load(path, template), position
         except (checkpoint.CheckpointError, FileNotFoundError) as error:

@@ -34,11 +34,16 @@ class Position:
     """Wall clock spent training, over all sessions."""
     best: tuple[float, float] | None = None
     """Test win rate (0 where nobody can win) and return of the best evaluation so far."""
+    highest: float | None = None
+    """Highest return of an evaluation so far."""
 
     @staticmethod
     def from_metadata(metadata: dict[str, Any]) -> "Position":
         """Read back what `Recorder` put into a checkpoint. Raises ValueError when that is not what is there."""
         stored = metadata.get("position")
+        if isinstance(stored, dict) and "highest" not in stored:  # Before it was kept; the best's is what is known.
+            best = stored.get("best")
+            stored = stored | {"highest": best[1] if isinstance(best, list) and len(best) == 2 else None}
         names = [field.name for field in dataclasses.fields(Position)]
         if not isinstance(stored, dict) or sorted(stored) != sorted(names):
             raise ValueError(f"`position` is {stored!r}: expected an object of {', '.join(names)}")
@@ -49,6 +54,8 @@ class Position:
         best = stored["best"]
         if best is not None and not (isinstance(best, list) and len(best) == 2 and all(map(_is_finite, best))):
             raise ValueError(f"`position.best` is {best!r}: expected two numbers or null")
+        if not (stored["highest"] is None or _is_finite(stored["highest"])):
+            raise ValueError(f"`position.highest` is {stored['highest']!r}: expected a number or null")
         return Position(**stored | {"best": None if best is None else (best[0], best[1])})
 
 
@@ -82,7 +89,7 @@ class Recorder:
         self._started = time.monotonic() - position.seconds
         self._saved_at, self._save_seconds = time.monotonic(), 0.0
         self._saved_iteration: int | None = None
-        self._best: tuple[TrainState, dict[str, Any]] | None = None
+        self._new_best: dict[str, tuple[TrainState, dict[str, Any]]] = {}
 
     def __enter__(self) -> "Recorder":
         return self
@@ -119,10 +126,17 @@ class Recorder:
         """Note the best policy, save when due, and say whether a signal asks to stop."""
         if evaluated is not None:
             score = (evaluated.get("win_rate", 0.0), evaluated["return_mean"])
-            if self._position.best is None or score >= self._position.best:
+            best = self._position.best is None or score >= self._position.best
+            # Of its own where there are wins: elsewhere the best is the one with the highest return.
+            highest = self._position.highest is None or score[1] >= self._position.highest
+            if best:
                 self._position = dataclasses.replace(self._position, best=score)
-                # Without a replay buffer, which the next iteration overwrites and only `latest` goes on from.
-                self._best = (state.without_replay(), self._metadata(state))
+            if highest:
+                self._position = dataclasses.replace(self._position, highest=score[1])
+            for kind, new in (("best", best), ("best-return", highest and "win_rate" in evaluated)):
+                if new:
+                    # Without a replay buffer, which the next iteration overwrites and only `latest` goes on from.
+                    self._new_best[kind] = (state.without_replay(), self._metadata(state))
         if self._due() or self._stop or int(state.iteration) == 0:
             self.save(state)
         return bool(self._stop)
@@ -149,10 +163,10 @@ class Recorder:
         self._save_seconds = self._saved_at - started
 
     def save_best(self) -> None:
-        """Write the best policy so far, if it is not on disk yet."""
-        if self._best is not None:
-            checkpoint.save(self._folder.checkpoints, "best", *self._best)
-            self._best = None
+        """Write the best policies so far, by win rate and by return, if they are not on disk yet."""
+        for kind, best in self._new_best.items():
+            checkpoint.save(self._folder.checkpoints, kind, *best)
+        self._new_best = {}
 
     def _metadata(self, state: TrainState) -> dict[str, Any]:
         position = dataclasses.replace(self._position, seconds=round(time.monotonic() - self._started, 3))

@@ -1,0 +1,88 @@
+"""The absolute metric: ten times the episodes, of the policy that had the highest mean return at an evaluation.
+
+Gorsane et al. 2022 (arXiv 2209.10485), as marl-eval and Mava compute it: of equal returns the later one counts, and the
+episodes are others than any seen in training, in evaluations, or in the comparison at the end.
+"""
+
+import json
+import pathlib
+from typing import Any
+
+import jax
+
+from seca import files, numerics
+from seca.errors import UsageError
+from seca.host import machine
+from seca.runs import folder as folders
+from seca.runs import stats
+from seca.runs.folder import RunFolder
+from seca.runs.load import Kind, build_run, load_state
+from seca.train import checkpoint
+from seca.train.evaluate import make_evaluate
+
+TIMES = 10
+"""How many times the episodes of an evaluation."""
+KINDS: tuple[Kind, ...] = ("best-return", "best", "latest")
+_STREAM = 0xAB50
+
+
+def measure(path: pathlib.Path) -> dict[str, Any]:
+    """Play the episodes and write `absolute.json` into the run folder; returns what is in it.
+
+    Raises UsageError when the run cannot be read, has no evaluation, or no checkpoint of the policy any more.
+    """
+    folder = folders.existing(path)
+    config = folders.read_config(folder.config)
+    env_steps = highest(folder)
+    kind = _kept(folder, env_steps)
+    built = build_run(config, home=folder)
+    state = load_state(folder, kind, built)[0]
+    episodes = TIMES * config.loop.eval_episodes
+    evaluate = make_evaluate(built.env, built.algorithm, episodes, machine.choose_devices(0, episodes))
+    key = _key(config.seed)
+    measured = {"checkpoint": kind, "env_steps": env_steps, "greedy": True, **stats.summary(evaluate(state, key))}
+    files.write(folder.absolute, json.dumps(measured, indent=1) + "\n")
+    return measured
+
+
+@numerics.own()
+def _key(seed: int) -> Any:
+    """Key of the episodes: of a stream of their own."""
+    return jax.random.fold_in(stats.evaluation_key(seed), _STREAM)
+
+
+def highest(folder: RunFolder) -> int:
+    """Env steps of the evaluation with the highest mean return, the later of equals. Raises UsageError without any."""
+    lines = folders.read_metrics(folder, "eval")
+    if not lines:
+        raise UsageError(f"`run` is {folder.path}: it has no evaluation yet")
+    return max(lines, key=lambda line: (line["return_mean"], line["env_steps"]))["env_steps"]
+
+
+def _kept(folder: RunFolder, env_steps: int) -> Kind:
+    """Which checkpoint holds the policy of that evaluation."""
+    there = {}
+    for kind in KINDS:
+        for path in checkpoint.find(folder.checkpoints, kind)[:1]:
+            there[kind] = checkpoint.read_metadata(path)["env_steps"]
+    for kind, at in there.items():
+        if at == env_steps:
+            return kind
+    kept = ", ".join(f"{kind} of {at:,}" for kind, at in there.items()) or "none"
+    raise UsageError(
+        f"`run` is {folder.path}: the highest mean return was that of the policy at {env_steps:,} env steps, of which no "
+        f"checkpoint was kept (there: {kept}); runs made from now on keep it"
+    )
+
+
+def read(folder: RunFolder) -> dict[str, Any] | None:
+    """What `measure` wrote, or None. Raises UsageError when it cannot be read."""
+    if not folder.absolute.is_file():
+        return None
+    try:
+        found = files.parse_json(files.read_text(folder.absolute))
+        if not isinstance(found, dict) or not isinstance(found.get("episode_return"), list):
+            raise ValueError("no episodes in it")
+        return found
+    except ValueError as error:
+        raise UsageError(f"`run` is {folder.path}: absolute.json cannot be read ({error})") from None
