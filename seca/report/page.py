@@ -1,0 +1,667 @@
+"""A report on runs: one HTML file with curves, scores, settings, costs and commands, which loads nothing else.
+
+Texts and tables are made here, curves are drawn by `page/page.js` with uPlot (MIT, its licence is kept in the file).
+"""
+
+import base64
+import dataclasses
+import hashlib
+import html
+import importlib.resources
+import json
+import math
+import os
+import pathlib
+import shlex
+import string
+import urllib.parse
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from seca import files
+from seca.config import RunConfig, decisive, to_dict
+from seca.errors import RunError, UsageError
+from seca.report import curves, statistics
+from seca.report.curves import METRICS, Curve
+from seca.runs import folder as folders
+from seca.runs import stats
+from seca.runs.folder import RunFolder
+
+HUES = 7
+"""Colours in `page/page.css`."""
+
+DASHES: tuple[tuple[int, ...], ...] = ((), (9, 4), (3, 3), (12, 4, 3, 4), (18, 5))
+"""Lengths of strokes and gaps; 5 and `HUES` have no common divisor, so 35 methods differ in one or the other."""
+
+LEVELS = (0.5, 0.95)
+"""Test win rates of which the table says when they were reached."""
+
+PICTURES = (".npz", ".gif", ".mp4", ".png")
+"""What is linked of a run's recordings."""
+
+NOTHING = "–"
+"""In cells without a value."""
+
+
+class Html(str):
+    """Text that is markup already; every other text is escaped where it is put into markup."""
+
+
+def element(tag: str, /, *inside: str, **attributes: str | int | float) -> Html:
+    """`<tag attributes>inside</tag>`. Of attributes `_` stands for `-`, a last one for nothing; False is left out."""
+    written = []
+    for key, value in attributes.items():
+        if value is not False:
+            spelled = key.rstrip("_").replace("_", "-")
+            written.append(f" {spelled}" if value is True else f' {spelled}="{html.escape(str(value))}"')
+    opened = f"<{tag}{''.join(written)}>"
+    return Html(opened if tag == "input" else f"{opened}{join(inside)}</{tag}>")
+
+
+def join(parts: Iterable[str]) -> Html:
+    """Parts one after another; those that are no markup are escaped."""
+    return Html("".join(part if isinstance(part, Html) else html.escape(part) for part in parts))
+
+
+@dataclasses.dataclass(frozen=True)
+class Final:
+    """What a run can do at its end: measured after training, or else its last evaluation."""
+
+    episodes: int
+    after_training: bool
+    values: dict[str, float]
+    """By the names of `METRICS`, of those that there are."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run: its curve, and what its folder says beside."""
+
+    curve: Curve
+    config: RunConfig
+    sessions: list[dict[str, Any]]
+    final: Final
+    env_steps: float
+    """Of its last line, as all of the following."""
+    seconds: float | None
+    """Wall clock over all sessions."""
+    gradient_steps: float | None
+    rate: float | None
+    """Env steps per second of the usual iteration: the median, of playing and learning alone."""
+    recordings: list[pathlib.Path]
+
+
+def write(paths: Sequence[pathlib.Path], out: pathlib.Path, title: str | None = None) -> pathlib.Path:
+    """Write the report on these runs to `out`, an .html file, and return it; a file of that name is replaced.
+
+    Raises UsageError when a run cannot be read or the file cannot be written; what was there is kept then.
+    """
+    files.usable("out", out)
+    if out.suffix != ".html":
+        raise UsageError(f"`out` is {out}: it must be a file name that ends in .html")
+    if out.is_dir():
+        raise UsageError(f"`out` is {out}: it is a folder; choose another name")
+    made = page(paths, title, out.parent)
+    try:
+        files.write(out, made)
+    except RunError as error:
+        raise UsageError(f"`out` is {out}: {error}") from None
+    return out
+
+
+def page(paths: Sequence[pathlib.Path], title: str | None = None, home: pathlib.Path = pathlib.Path()) -> str:
+    """The report as text; of the same runs it is the same. Links to recordings start from the folder `home`.
+
+    Raises UsageError when a run cannot be read, or none has been evaluated.
+    """
+    if not paths:
+        raise UsageError("`runs` is empty: give at least one run folder")
+    found, notes = curves.read_curves(paths)
+    runs = [_read(curve) for curve in found]
+    methods = {name: index for index, name in enumerate(dict.fromkeys(run.curve.preset for run in runs))}
+    environments = _by(runs, lambda run: run.curve.env)
+    named = {env: f"environment-{index}" for index, env in enumerate(environments)}
+    title = title or f"{_counted(methods, 'methods')} on {_counted(map(_name, environments), 'environments')}"
+    charts, data = _charts(environments, methods, named)
+    texts = {name: _resource(name) for name in ("page.css", "page.js", "uPlot.iife.min.js", "uPlot.min.css")}
+    scripts = " ".join(f"'{_digest(texts[name])}'" for name in ("uPlot.iife.min.js", "page.js"))
+    return string.Template(_resource("page.html")).substitute(
+        policy=f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; base-uri 'none'",
+        title=html.escape(title),
+        about=html.escape(_about(runs, methods, environments)),
+        contents=_contents(named),
+        notes=_warnings([*notes, *_versions(runs)]),
+        charts=charts,
+        scores=_scores(environments),
+        settings=_settings(runs),
+        cost=_cost(environments),
+        commands=_commands(runs, home),
+        data=_embedded(data),
+        css=texts["page.css"],
+        js=texts["page.js"],
+        uplot_js=texts["uPlot.iife.min.js"],
+        uplot_css=texts["uPlot.min.css"],
+        uplot_licence=html.escape(_resource("uPlot.LICENSE")),
+    )
+
+
+def _resource(name: str) -> str:
+    return (importlib.resources.files("seca.report") / "page" / name).read_text(encoding="utf-8")
+
+
+def _digest(script: str) -> str:
+    """How a content security policy names a script: no other one runs in the page."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
+
+
+def _embedded(data: object) -> str:
+    """JSON that can stand in a script element whatever texts it holds."""
+    text = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return text.translate({ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"})
+
+
+def _by(runs: Iterable[Run], key: Callable[[Run], str]) -> dict[str, list[Run]]:
+    """Runs by a text, in the order in which the texts come first."""
+    grouped: dict[str, list[Run]] = {}
+    for run in runs:
+        grouped.setdefault(key(run), []).append(run)
+    return grouped
+
+
+def _counted(names: Iterable[str], several: str) -> str:
+    """Up to three names, or how many there are."""
+    distinct = list(dict.fromkeys(names))
+    return ", ".join(distinct) if len(distinct) <= 3 else f"{len(distinct)} {several}"
+
+
+def _number(value: object, least: float = 0, most: float = 2**63) -> float | None:
+    """A number within bounds read from JSON, or None for whatever else is there."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        return None
+    return float(value)
+
+
+def _read(curve: Curve) -> Run:
+    """What the folder of an evaluated run says."""
+    folder = RunFolder(pathlib.Path(curve.run))
+    lines = folders.read_metrics(folder)
+    trained = [line for line in lines if line["kind"] == "train"]
+    rates = [rate for line in trained if (rate := _number(line.get("time_env_steps_per_s"))) is not None]
+    gradient_steps = [_number(line.get("gradient_steps")) for line in trained]
+    environment = folders.read_environment(folder) or {"sessions": []}
+    return Run(
+        curve=curve,
+        config=folders.read_config(folder.config),
+        sessions=environment["sessions"],
+        final=_final(curve, folder),
+        env_steps=max(curve.steps[-1], _number(lines[-1].get("env_steps")) or 0.0),
+        seconds=_number(lines[-1].get("time_elapsed")),
+        gradient_steps=gradient_steps[-1] if gradient_steps else None,
+        rate=float(np.median(rates)) if rates else None,
+        recordings=sorted(path for path in folder.recordings.glob("*") if path.suffix in PICTURES),
+    )
+
+
+def _final(curve: Curve, folder: RunFolder) -> Final:
+    """From result.json, unless the run was gone on with since; else its last evaluation."""
+    last = Final(curve.episodes, False, {name: float(values[-1]) for name, values in curve.values.items()})
+    if not folder.result.exists():
+        return last
+    try:
+        result = files.parse_json(files.read_text(folder.result))
+    except ValueError as error:
+        raise UsageError(f"`run` is {folder.path}: result.json cannot be read ({error})") from None
+    trained = result.get("trained") if isinstance(result, dict) else None
+    if not isinstance(trained, dict):
+        raise UsageError(f"`run` is {folder.path}: result.json holds no object `trained`")
+    values = {name: _number(trained.get(name), -1e30, 1e30) for name in ("episodes", *curve.values)}
+    for name, value in values.items():
+        if value is None or (name == "episodes" and value < 1) or (name == "win_rate" and not 0 <= value <= 1):
+            raise UsageError(
+                f"`run` is {folder.path}: `{name}` of result.json is {trained.get(name)!r}: no such number"
+            )
+    if (_number(result.get("env_steps")) or 0.0) < curve.steps[-1]:
+        return last
+    found = {name: value for name, value in values.items() if value is not None}
+    return Final(int(found.pop("episodes")), True, found)
+
+
+def _about(runs: Sequence[Run], methods: Iterable[str], environments: Iterable[str]) -> str:
+    """What this is a report on, and when it was made: from the runs, not by the clock."""
+    counts = [
+        f"{len(list(things))} {name}{'' if len(list(things)) == 1 else 's'}"
+        for name, things in (("run", runs), ("method", list(methods)), ("environment", list(environments)))
+    ]
+    started = sorted(str(session["started"])[:10] for run in runs for session in run.sessions if "started" in session)
+    dates = " to ".join(dict.fromkeys([started[0], started[-1]])) if started else "at an unknown time"
+    return f"{counts[0]} of {counts[1]} on {counts[2]}, started {dates}"
+
+
+def _contents(named: dict[str, str]) -> Html:
+    """Links to the parts of the page."""
+    parts = {"Scores": "scores", "Settings": "settings", "Cost": "cost", "Runs and commands": "repeat"}
+    curves_of = {"Curves": "curves"} if len(named) == 1 else {_short_name(env, named): to for env, to in named.items()}
+    links = [element("li", element("a", text, href=f"#{to}")) for text, to in (curves_of | parts).items()]
+    return element("nav", element("ul", *links), aria_label="Contents")
+
+
+def _short_name(env: str, envs: Iterable[str]) -> str:
+    """An environment without its version, unless there are several of that name."""
+    return env if sum(_name(other) == _name(env) for other in envs) > 1 else _name(env)
+
+
+def _warnings(texts: Sequence[str]) -> Html:
+    """A list of what to be careful with, or nothing."""
+    if not texts:
+        return Html()
+    title = element("li", "Read with care", class_="warnings-title")
+    return element("ul", title, *(element("li", text) for text in texts), class_="warnings", role="list")
+
+
+def _versions(runs: Sequence[Run]) -> list[str]:
+    """A warning for each environment that is here in several versions, or with several sets of options."""
+    kinds = {
+        name: _by(members, lambda run: run.curve.env)
+        for name, members in _by(runs, lambda run: _name(run.curve.env)).items()
+    }
+    return [f"mixed environments: {'; '.join(sorted(names))}" for names in kinds.values() if len(names) > 1]
+
+
+def _name(env: str) -> str:
+    """An environment without version and options."""
+    return env.split(" version ")[0]
+
+
+def _charts(
+    environments: Mapping[str, Sequence[Run]], methods: Mapping[str, int], named: Mapping[str, str]
+) -> tuple[Html, list[dict[str, Any]]]:
+    """A figure for each environment, and the numbers that the script draws into it."""
+    figures, data = [], []
+    for env, runs in environments.items():
+        members = [run.curve for run in runs]
+        groups = curves.group(members)
+        names = [name for name in METRICS if all(name in curves.metrics(group) for group in groups.values())]
+        figures.append(element("h3", env, id=named[env]))
+        figures.append(_figure(members, {label: methods[label] for label in groups}, names, named[env]))
+        figures.append(_warnings([*curves.warnings(members), *_short_of_budget(members)]))
+        dashes = [DASHES[methods[label] % len(DASHES)] for label in groups]
+        data.append({"dashes": dashes, "metrics": [_drawn(groups.values(), name) for name in names]})
+    return join(figures), data
+
+
+def _short_of_budget(members: Sequence[Curve]) -> list[str]:
+    """A warning for each run that counts though it has not done what it was asked for: none of its method has more."""
+    counted = [curve for group in curves.group(members).values() for curve in curves.whole(group)]
+    return [
+        f"{curve.run} ends at {curve.steps[-1]:,.0f} of {curve.budget:,} env steps; its scores are those of there"
+        for curve in counted
+        if curve.steps[-1] < curve.budget
+    ]
+
+
+def _figure(members: Sequence[Curve], methods: Mapping[str, int], metrics: Sequence[str], name: str) -> Html:
+    """Controls, a place for the chart, the values under the cursor and the caption."""
+    choices = [
+        element(
+            "label",
+            element("input", type="radio", name=f"{name}-metric", value=metric, checked=metric == metrics[0]),
+            METRICS[metric],
+        )
+        for metric in metrics
+    ]
+    individual = element("label", element("input", type="checkbox", class_="individual"), "every single run")
+    controls = [
+        element("fieldset", element("legend", "What is drawn", class_="unseen"), *choices, hidden=len(metrics) == 1),
+        individual,
+        element("button", "Whole range", type="button", class_="whole", hidden=True),
+        element("span", "Drag over the chart to look closer.", class_="hint"),
+    ]
+    plot = element(
+        "div",
+        class_="plot",
+        tabindex=0,
+        role="group",
+        aria_label=f"Learning curves on {members[0].env}. Arrow keys read them out along the env steps.",
+    )
+    heads = ("Method", "Median", "Quartiles", "Runs")
+    rows = [_key_row(label, methods[label], group) for label, group in curves.group(members).items()]
+    values = element(
+        "table",
+        element("caption", element("span", "At the end of each curve", class_="at")),
+        element("thead", element("tr", *(_head(text, text != "Method") for text in heads))),
+        element("tbody", *rows),
+        class_="key",
+    )
+    told = curves.caption(members).split(" Warning: ")[0]
+    return element(
+        "figure",
+        element("div", *controls, class_="controls"),
+        plot,
+        element("div", values, class_="wide"),
+        element("figcaption", f"{told} Thin dashes: runs that ended early."),
+    )
+
+
+def _key_row(label: str, index: int, group: Sequence[Curve]) -> Html:
+    """The row of a method: a switch, its colour and dashes, and cells that the script fills in."""
+    dashes = " ".join(map(str, DASHES[index % len(DASHES)]))
+    line = element(
+        "line", x1=1, y1=6, x2=43, y2=6, stroke="currentColor", stroke_width=2.5, stroke_dasharray=dashes or "none"
+    )
+    swatch = element("svg", line, class_=f"swatch hue-{index % HUES}", viewBox="0 0 44 12", aria_hidden="true")
+    switch = element("input", type="checkbox", checked=True, aria_label=f"draw {label}")
+    cells = [element("td", class_=f"number {name}") for name in ("median", "quartiles")]
+    name = element("label", switch, swatch, element("span", label, class_="name"))
+    return element("tr", element("th", name, scope="row"), *cells, _cell(_of(curves.whole(group), group), True))
+
+
+def _drawn(groups: Iterable[Sequence[Curve]], metric: str) -> dict[str, Any]:
+    """The numbers of one metric: median and quartiles of each method, and its runs."""
+    drawn = []
+    for group in groups:
+        counted = curves.whole(group)
+        band = curves.band(counted, metric)
+        runs = [
+            {
+                "steps": _short(curve.steps),
+                "values": _short(curve.values[metric]),
+                "ended": not any(curve is other for other in counted),
+            }
+            for curve in group
+        ]
+        quartiles = {"low": _short(band.low), "median": _short(band.median), "high": _short(band.high)}
+        drawn.append({"steps": _short(band.steps), **quartiles, "runs": runs})
+    return {"name": metric, "label": METRICS[metric], "percent": metric == "win_rate", "groups": drawn}
+
+
+def _short(values: np.ndarray) -> list[int | float]:
+    """Numbers with six digits: more than can be seen, and whole env steps as they are."""
+    return [int(value) if value == int(value) else float(f"{value:.6g}") for value in values.tolist()]
+
+
+def _of(counted: Sequence[object], all_of_them: Sequence[object]) -> str:
+    few = len(counted) < len(all_of_them)
+    return f"{len(counted)} of {len(all_of_them)}" if few else str(len(counted))
+
+
+def _head(text: str, number: bool = False) -> Html:
+    return element("th", text, scope="col", class_="number" if number else "text")
+
+
+def _cell(text: str, number: bool = False) -> Html:
+    return element("td", text, class_="number" if number else "text")
+
+
+def _table(caption: str, heads: Sequence[str], bodies: Mapping[str, Sequence[Sequence[str]]], numbers: int = 0) -> Html:
+    """A table whose rows start with their name, under a heading for each body that has one.
+
+    The last `numbers` columns hold numbers. Where it is too wide for the page it is moved by itself, hence in the reach
+    of the keyboard.
+    """
+    first = len(heads) - numbers
+    written = []
+    for heading, rows in bodies.items():
+        lines = [element("tr", element("th", heading, scope="rowgroup", colspan=len(heads), class_="group"))]
+        for name, *cells in rows:
+            told = [_cell(text, index >= first) for index, text in enumerate(cells, start=1)]
+            lines.append(element("tr", element("th", name, scope="row"), *told))
+        written.append(element("tbody", *(lines if heading else lines[1:])))
+    head = element("thead", element("tr", *(_head(text, index >= first) for index, text in enumerate(heads))))
+    table = element("table", element("caption", caption), head, *written)
+    return element("div", table, class_="wide", tabindex=0, role="region", aria_label=caption)
+
+
+def _counted_runs(runs: Sequence[Run]) -> list[Run]:
+    """Those of a method on an environment that did not end early."""
+    counted = curves.whole([run.curve for run in runs])
+    return [run for run in runs if any(run.curve is curve for curve in counted)]
+
+
+def _scores(environments: Mapping[str, Sequence[Run]]) -> Html:
+    """What each method can do on each environment at the end, at best, and how soon."""
+    heads = ["Method", "Runs", "Battles", "Win rate", "95 % interval", "Return", "Best evaluation"]
+    heads += [f"Env steps to {100 * level:.0f} %" for level in LEVELS]
+    bodies = {
+        env: [_score_row(label, group) for label, group in _by(runs, lambda run: run.curve.preset).items()]
+        for env, runs in environments.items()
+    }
+    together = _together(environments)
+    if together:
+        bodies["all environments together"] = together
+    return join([_table("Scores at the end", heads, bodies, numbers=8), element("p", SCORES, class_="told")])
+
+
+SCORES = (
+    "Win rate and return at the end: interquartile mean (IQM) over runs, which below four runs is their mean. "
+    "The interval of several runs is by bootstrap over runs (stratified by environment, 2,000 resamples, seed 0); with "
+    "few runs it is too narrow. That of a single run is Wilson's, over its battles, and says nothing of other seeds. "
+    "Battles: of each run, after training; in brackets those of its last evaluation, where there are no others. "
+    "Best evaluation: of each run, mean over runs; a best of many is better than the policy is. "
+    "Env steps to a win rate: until the first evaluation that reached it, median over runs; in brackets how many did. "
+    "Runs that ended early do not count."
+)
+
+
+def _score_row(label: str, group: Sequence[Run]) -> list[str]:
+    """Cells of a method on an environment."""
+    runs = _counted_runs(group)
+    measured = [str(run.final.episodes) if run.final.after_training else f"({run.final.episodes})" for run in runs]
+    cells = [label, _of(runs, group), " or ".join(dict.fromkeys(measured))]
+    returns = _finals(runs, "return_mean")
+    told = f"{statistics.iqm([returns]):.2f}"
+    if any("win_rate" not in run.final.values for run in runs):
+        best = f"{np.mean([run.curve.values['return_mean'].max() for run in runs]):.2f}"
+        return [*cells, NOTHING, NOTHING, told, best, *(NOTHING for _ in LEVELS)]
+    rates = _finals(runs, "win_rate")
+    best = _percent(float(np.mean([run.curve.values["win_rate"].max() for run in runs])))
+    if len(runs) == 1:
+        episodes = runs[0].final.episodes
+        interval = _between(*stats.wilson(round(rates[0] * episodes), episodes))
+    else:
+        found = statistics.bootstrap(statistics.iqm, [rates], seed=0)
+        interval = _between(found.low, found.high)
+    rate = _percent(float(statistics.iqm([rates])))
+    return [*cells, rate, interval, told, best, *(_reached(runs, level) for level in LEVELS)]
+
+
+def _together(environments: Mapping[str, Sequence[Run]]) -> list[list[str]]:
+    """Cells of each method that has win rates on all of several environments, over all of them together."""
+    methods = [_by(runs, lambda run: run.curve.preset) for runs in environments.values()]
+    rows = []
+    for label in methods[0] if len(methods) > 1 else ():
+        if not all(label in groups for groups in methods):
+            continue
+        counted = [_counted_runs(groups[label]) for groups in methods]
+        if not all("win_rate" in run.final.values for runs in counted for run in runs):
+            continue
+        found = statistics.bootstrap(statistics.iqm, [_finals(runs, "win_rate") for runs in counted], seed=0)
+        several = any(len(runs) > 1 for runs in counted)
+        interval = _between(found.low, found.high) if several else NOTHING
+        cells = [label, str(sum(map(len, counted))), NOTHING, _percent(found.value), interval]
+        rows.append([*cells, *(NOTHING for _ in ("return", "best", *LEVELS))])
+    return rows
+
+
+def _finals(runs: Sequence[Run], metric: str) -> Float64[np.ndarray, " runs"]:
+    return np.array([run.final.values[metric] for run in runs], dtype=np.float64)
+
+
+def _between(low: float, high: float) -> str:
+    return f"{100 * low:.1f} to {100 * high:.1f} %"
+
+
+def _reached(runs: Sequence[Run], level: float) -> str:
+    """When the median run first had this win rate: a run that never had it had it later than all that did."""
+    first = [
+        float(run.curve.steps[np.argmax(reached)]) if reached.any() else math.inf
+        for run in runs
+        for reached in [run.curve.values["win_rate"] >= level]
+    ]
+    did = sum(map(math.isfinite, first))
+    middle = float(np.median(first))
+    told = f"{middle:,.0f}" if math.isfinite(middle) else "not reached"
+    return told if did in (0, len(first)) else f"{told} ({did} of {len(first)})"
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.1f} %"
+
+
+def _settings(runs: Sequence[Run]) -> Html:
+    """Settings in which methods, or runs of one method, differ; and all settings of each."""
+    methods = {
+        label: [_flat(run.config) for run in members]
+        for label, members in _by(runs, lambda run: run.curve.preset).items()
+    }
+    everyone = [flat for members in methods.values() for flat in members]
+    fields = dict.fromkeys(name for flat in everyone for name in flat)
+    rows = {name: [name, *(_values(name, members) for members in methods.values())] for name in fields}
+    different = [
+        row
+        for name, row in rows.items()
+        if name not in SAID_ELSEWHERE and len({flat[name] for flat in everyone if name in flat}) > 1
+    ]
+    table = join(
+        [_table("Settings that differ", ["Setting", *methods], {"": different}), element("p", SETTINGS, class_="told")]
+    )
+    folded = [
+        element(
+            "details",
+            element("summary", f"All settings of {label}"),
+            _table(f"Settings of {label}", ["Setting", "Value"], {"": _all_settings(members)}),
+        )
+        for label, members in methods.items()
+    ]
+    return join([table if different else element("p", "No setting that methods share differs."), *folded])
+
+
+SAID_ELSEWHERE = ("format", "preset", "env", "seed", "devices", "checkpoint_interval", "loggers")
+
+SETTINGS = (
+    "Several values in one cell: runs of one method differ. A dash: the method has no such setting. What only methods "
+    "have that agree in it stands in the lists below."
+)
+
+
+def _all_settings(members: Sequence[Mapping[str, str]]) -> list[list[str]]:
+    fields = dict.fromkeys(name for flat in members for name in flat)
+    return [[name, _values(name, members)] for name in fields]
+
+
+def _flat(config: RunConfig) -> dict[str, str]:
+    """Every setting as text: those that decide numbers, then how long and where it ran."""
+    written = to_dict(config)
+    free = {name: written[name] for name in ("devices", "checkpoint_interval", "loggers")}
+    flat = decisive(written) | {"loop.steps": config.loop.steps} | free
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in flat.items()}
+
+
+def _values(name: str, members: Sequence[Mapping[str, str]]) -> str:
+    return "; ".join(dict.fromkeys(flat.get(name, NOTHING) for flat in members))
+
+
+def _cost(environments: Mapping[str, Sequence[Run]]) -> Html:
+    """What the runs took, and on what."""
+    heads = [
+        "Method", "Runs", "Wall clock", "Env steps", "Env steps/s, whole", "Env steps/s, training", "Gradient steps",
+        "per 1,000 env steps",
+    ]  # fmt: skip
+    bodies = {
+        env: [_cost_row(label, group) for label, group in _by(runs, lambda run: run.curve.preset).items()]
+        for env, runs in environments.items()
+    }
+    everyone = [run for runs in environments.values() for run in runs]
+    total = _total(run.seconds for run in everyone)
+    told = (
+        "All runs of a method together, those that ended early too. "
+        "Env steps/s: of the whole run with compiling and evaluating, and of the median iteration of training. "
+        f"All runs: {NOTHING if total is None else _clock(total)} one after another."
+    )
+    table = _table("What the runs took", heads, bodies, numbers=7)
+    return join([table, element("p", told, class_="told"), _machines(everyone)])
+
+
+def _cost_row(label: str, runs: Sequence[Run]) -> list[str]:
+    """Cells of a method on an environment."""
+    seconds, gradient_steps = _total(run.seconds for run in runs), _total(run.gradient_steps for run in runs)
+    steps = sum(run.env_steps for run in runs)
+    rates = [run.rate for run in runs if run.rate is not None]
+    return [
+        label,
+        str(len(runs)),
+        NOTHING if seconds is None else _clock(seconds),
+        f"{steps:,.0f}",
+        NOTHING if not seconds else f"{steps / seconds:,.0f}",
+        f"{np.median(rates):,.0f}" if rates else NOTHING,
+        NOTHING if gradient_steps is None else f"{gradient_steps:,.0f}",
+        NOTHING if gradient_steps is None or not steps else f"{1000 * gradient_steps / steps:.2f}",
+    ]
+
+
+def _total(values: Iterable[float | None]) -> float | None:
+    """The sum, where all are known."""
+    known = list(values)
+    return None if None in known else math.fsum(value for value in known if value is not None)
+
+
+def _clock(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes else f"{seconds:.0f} s"
+
+
+MACHINE = ("processor", "cores", "devices", "seca", "commit", "python", "jax")
+
+
+def _machines(runs: Sequence[Run]) -> Html:
+    """On what the runs ran: one row for each kind of session."""
+    rows: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        for session in run.sessions:
+            packages = session.get("packages")
+            known = session | {"jax": packages.get("jax") if isinstance(packages, dict) else None}
+            rows.setdefault(tuple(_machine_text(name, known.get(name)) for name in MACHINE), []).append(run)
+    heads = ["Processor", *(name.capitalize() for name in MACHINE[1:]), "Runs"]
+    counted = [[*row, str(len({id(run) for run in members}))] for row, members in rows.items()]
+    return _table("Machines and versions of the sessions", heads, {"": counted}) if counted else Html()
+
+
+def _machine_text(name: str, value: object) -> str:
+    if isinstance(value, list):
+        kinds = dict.fromkeys(map(str, value))
+        return ", ".join(f"{value.count(kind)} {kind}" for kind in kinds)
+    text = NOTHING if value is None else str(value)
+    return text[:10] if name == "commit" else text
+
+
+def _commands(runs: Sequence[Run], home: pathlib.Path) -> Html:
+    """Every run with its recordings and the command that repeats it."""
+    entries = []
+    for run in runs:
+        curve = run.curve
+        again = ["seca", "train", "--config", str(RunFolder(pathlib.Path(curve.run)).config), "--out", "NEW"]
+        steps = f"{run.env_steps:,.0f}" + ("" if run.env_steps >= curve.budget else f" of {curve.budget:,}")
+        told = f": {curve.preset} on {_name(curve.env)}, seed {curve.seed}, {steps} env steps"
+        links = [element("a", path.name, href=_link(path, home)) for path in run.recordings]
+        between = [part for link in links for part in (", ", link)][1:]
+        name = pathlib.Path(curve.run).name
+        copy = element(
+            "button", "Copy", type="button", class_="copy", hidden=True, aria_label=f"Copy command of {name}"
+        )
+        entries.append(
+            element(
+                "li",
+                element("p", element("strong", name), told),
+                *([element("p", "Recordings: ", *between)] if links else []),
+                element("div", element("pre", element("code", shlex.join(again))), copy, class_="command"),
+            )
+        )
+    hint = element("p", "Each command trains a run again, into a new folder in place of ", element("code", "NEW"), ".")
+    return join([hint, element("ul", *entries, class_="runs", role="list")])
+
+
+def _link(path: pathlib.Path, home: pathlib.Path) -> str:
+    """Relative, so that page and runs can be moved together."""
+    return urllib.parse.quote(pathlib.Path(os.path.relpath(path, home)).as_posix())
