@@ -38,10 +38,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": _RUNS | {"host", "__init__"},
     "truth": _RUNS | {"host", "runs"},
     "report": _RUNS | {"runs"},
+    "sweeps": _RUNS | {"host", "runs", "parsing", "__init__"},
     "battles": _RUNS | {"host", "runs", "__init__"},
     "options": {"ranges"},
     "parsing": {"errors", "learning", "config"},
-    "cli": _RUNS | {"options", "parsing", "host", "runs", "truth", "report", "battles", "__init__"},
+    "cli": _RUNS | {"options", "parsing", "host", "runs", "truth", "report", "battles", "sweeps", "__init__"},
     "__main__": {"cli", "host"},
     "__init__": {"envs", "runs", "truth"},
 }

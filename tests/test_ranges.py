@@ -76,6 +76,7 @@ COMMANDS = {
     cli.WatchOptions,
     cli.PlotOptions,
     cli.ResumeOptions,
+    cli.SweepOptions,
 }
 ELSEWHERE = {"fps", "every"}
 """Where pictures are made, which is not done by the command line alone."""

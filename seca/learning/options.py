@@ -31,5 +31,6 @@ def check_numbers(config: Any, prefix: str = "") -> None:
             check_numbers(value, f"{prefix}{name}.")
             continue
         for bounds in found_in(hint):
-            if value is not None and not bounds.holds(value):
-                raise ValueError(f"`{prefix}{name}` is {value}; it must {bounds.words(value)}")
+            for number in value if isinstance(value, tuple) else (value,):
+                if number is not None and not bounds.holds(number):
+                    raise ValueError(f"`{prefix}{name}` is {number}; it must {bounds.words(number)}")

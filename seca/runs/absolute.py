@@ -70,8 +70,8 @@ def _kept(folder: RunFolder, env_steps: int) -> Kind:
             return kind
     kept = ", ".join(f"{kind} of {at:,}" for kind, at in there.items()) or "none"
     raise UsageError(
-        f"`run` is {folder.path}: the highest mean return was that of the policy at {env_steps:,} env steps, of which no "
-        f"checkpoint was kept (there: {kept}); runs made from now on keep it"
+        f"`run` is {folder.path}: its highest mean return was at {env_steps:,} env steps, and no checkpoint of that "
+        f"policy was kept (there: {kept}); runs made from now on keep it"
     )
 
 

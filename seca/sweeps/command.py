@@ -54,11 +54,11 @@ def run(path: pathlib.Path, wanted: Plan, jobs: int, on: str, changed: Changed) 
     launcher, _, told = on.partition(":")
     if launcher not in ("local", "ray", "slurm") or (launcher == "local" and told):
         raise UsageError(f"`on` is '{on}': choose local, ray, ray://HOST:PORT, or slurm")
+    room = slots.slots(jobs, max(cell.config.devices or 1 for cell in wanted.cells))
     with sweeps.opened(path, wanted, changed) as (folder, made, news), local.board() as shown:
-        for line in [f"sweep {folder.path}: {len(made.cells)} runs", *news]:
+        for line in [f"sweep {folder.path}: {len(made.cells)} runs, {len(room)} side by side", *news]:
             shown.note(line)
-        devices = max(cell.config.devices or 1 for cell in made.cells)
-        return local.run(folder, made, slots.slots(jobs, devices), shown)
+        return local.run(folder, made, room, shown)
 
 
 def show(path: pathlib.Path, watch: bool, as_json: bool) -> int:

@@ -65,7 +65,7 @@ def overview(folder: SweepFolder, plan: Plan) -> Overview:
     return Overview(plan, {cell.name: sweeps.progress(folder, plan, cell) for cell in plan.cells})
 
 
-def clock(seconds: float) -> str:
+def clock(seconds: int | float) -> str:
     """Hours and minutes, of long times days too."""
     minutes = round(seconds / 60)
     days, hours = divmod(minutes // 60, 24)

@@ -1,0 +1,325 @@
+"""Runs of a sweep on a Ray cluster, whose nodes all see the sweep's folder.
+
+Each run is one Ray task, which starts `seca sweep run` on its node and holds its standard input: when the node, Ray's
+own processes on it or this process are gone, the run stops with a checkpoint, and where a node was lost another takes
+it up from there. Nothing but paths, names and words travels through Ray.
+"""
+
+import contextlib
+import importlib.util
+import os
+import pathlib
+import platform
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from seca.errors import RunError, UsageError
+from seca.host.signals import GRACE_SECONDS, child, stop_on_signals
+from seca.sweeps import folder as sweeps
+from seca.sweeps import local, status
+from seca.sweeps.folder import SweepFolder
+from seca.sweeps.plan import Cell, Plan
+from seca.sweeps.slots import Slot
+from seca.sweeps.work import TETHER
+
+CONNECT_SECONDS = 20.0
+"""How long a cluster may take to answer."""
+KNOCK_SECONDS = 5.0
+"""How long its port may take to open."""
+HELD_SECONDS = 100.0
+"""How long a run that was lost may still be held: file servers keep a dead machine's locks for 90 s (NFS 4)."""
+LOSSES = 20
+"""How often a run is taken up again that was lost. More would be the run's own doing: it takes all memory, say."""
+POLL_SECONDS = 0.2
+OBJECT_STORE_BYTES = 80 * 2**20
+"""Of a cluster of our own, the smallest that Ray takes (75 MiB): no arrays pass through it."""
+
+Remote = Callable[..., Any]
+
+
+def run(folder: SweepFolder, plan: Plan, address: str | None, jobs: int, shown: local.Board) -> int:
+    """Make all runs that are not done, at most `jobs` side by side (0: as many as fit); returns the exit code.
+
+    Runs that fail, and Ctrl-C, are as on one machine (`local.run`). `address` is `ray://HOST:PORT`, or None for the
+    cluster this machine is in, and where it is in none for one of this machine alone. Raises UsageError when that is
+    not there, and when a node does not see the folder; RunError when the cluster is gone on the way.
+    """
+    where = _found(address)
+    with stop_on_signals(lambda: how_to_go_on(folder), GRACE_SECONDS + 1.5) as stop, _connected(where) as ray:
+        failed = _run(ray, folder, plan, jobs, shown, lambda: bool(stop))
+        if stop:
+            shown.note(how_to_go_on(folder))
+            return stop.exit_code
+        seen = status.overview(folder, plan)
+        shown.show(seen, 1)
+        elsewhere = seen.count("running")
+        shown.note(seen.line(1) + (f"; {elsewhere} go on in other processes" if elsewhere else ""))
+        return 1 if failed else 0
+
+
+def how_to_go_on(folder: SweepFolder) -> str:
+    """What is said of a sweep that was stopped."""
+    return f"stopped; go on with: seca sweep {folder.path} --on ray"
+
+
+_PROBE = """
+import sys, ray
+try:
+    ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+except ConnectionError as error:
+    sys.exit(f"nothing answers ({error})")
+except Exception as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
+
+
+def _found(address: str | None) -> str:
+    """What to tell Ray as the address: it answers, or is `local`. Raises UsageError, within seconds.
+
+    Ray itself waits minutes for a cluster that is gone, and cannot be interrupted: a process of its own asks first.
+    """
+    for module, needed in (("ray", True), ("grpc", address is not None)):
+        if needed and importlib.util.find_spec(module) is None:
+            raise UsageError(f"`on` is '{address or 'ray'}': that needs Ray; install it by: pip install 'seca[ray]'")
+    told = address or os.environ.get("RAY_ADDRESS") or "auto"
+    if told == "local":
+        return told
+    _knock(told)
+    _quiet()
+    command = [sys.executable, "-c", _PROBE, told]
+    with child(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            _, said = process.communicate(timeout=CONNECT_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise UsageError(f"{_named(told)}: no Ray cluster answers there within {CONNECT_SECONDS:.0f} s") from None
+    if process.returncode == 0:
+        return told
+    if told == "auto" and "nothing answers" in said:
+        return "local"
+    last = next((line for line in said.splitlines() if line.strip()), "it ended without a word")
+    raise UsageError(f"{_named(told)}: no Ray cluster to be used there: {last[:300]}")
+
+
+def _named(told: str) -> str:
+    return f"`RAY_ADDRESS` is '{told}'" if told == os.environ.get("RAY_ADDRESS") else f"`on` is '{told}'"
+
+
+def _knock(told: str) -> None:
+    """Raise UsageError where nothing listens: that is known at once."""
+    if told == "auto":
+        return
+    try:
+        parts = urllib.parse.urlsplit(told if "://" in told else f"ray://{told}")
+        host, port = parts.hostname, parts.port or 10001
+    except ValueError:
+        host, port = None, 0
+    if not host:
+        raise UsageError(f"{_named(told)}: ray://HOST:PORT is needed there")
+    try:
+        socket.create_connection((host, port), KNOCK_SECONDS).close()
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"{_named(told)}: no Ray cluster is there ({error})") from None
+
+
+def _quiet() -> None:
+    """Ray says nothing to the world, little to the terminal, and leaves accelerators alone that it does not see."""
+    for name, value in (
+        ("RAY_USAGE_STATS_ENABLED", "0"),
+        ("RAY_BACKEND_LOG_LEVEL", "fatal"),
+        ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"),
+        ("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0"),
+    ):
+        os.environ.setdefault(name, value)
+
+
+@contextlib.contextmanager
+def _connected(where: str) -> Iterator[Any]:
+    """Ray, connected for as long as the context lasts."""
+    _quiet()
+    import ray
+
+    own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(address=where, log_to_driver=False, logging_level="ERROR", **(own if where == "local" else {}))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UsageError(f"{_named(where)}: no Ray cluster to be used there: {_first_line(error)}") from None
+    if signal.getsignal(signal.SIGTERM) is not before:  # Ray's would leave without a word.
+        signal.signal(signal.SIGTERM, before)
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def needs(devices: int, there: Mapping[str, float], platforms: str) -> dict[str, float]:
+    """What a run asks of its node: GPUs only where the cluster has some, else cores.
+
+    A task that asks for what no node has waits for ever, and without a word.
+
+    Args:
+        devices: of the run; 0 is 1.
+        there: all resources of the cluster, by Ray's names.
+        platforms: JAX_PLATFORMS.
+    """
+    if there.get("GPU", 0) >= 1 and platforms != "cpu":
+        return {"num_cpus": 1, "num_gpus": devices or 1}
+    return {"num_cpus": devices or 1, "num_gpus": 0}
+
+
+def _run(ray: Any, folder: SweepFolder, plan: Plan, jobs: int, shown: local.Board, stopped: Callable[[], bool]) -> int:
+    """The loop; returns how many runs failed."""
+    seen = status.overview(folder, plan)
+    queue = [cell for cell in plan.cells if seen.runs[cell.name].state not in ("done", "running")]
+    tasks: dict[Any, Cell] = {}
+    failed, looked_at, most = 0, -local.LOOK_SECONDS, jobs or len(queue)
+    there = ray.cluster_resources()
+    shown.note(_described(ray.nodes(), there))
+    if lacking := _lacking(ray.nodes(), [_needs(cell, there) for cell in queue]):
+        shown.note(lacking)
+    task = ray.remote(make)
+    path, environment = str(folder.path.absolute()), handed_on(os.environ)
+    try:
+        while (queue or tasks) and not stopped():
+            while queue and len(tasks) < most:
+                cell = queue.pop(0)
+                asked = task.options(**_needs(cell, there), max_retries=LOSSES, scheduling_strategy="SPREAD")
+                tasks[asked.remote(path, cell.name, environment)] = cell
+            for ended in ray.wait(list(tasks), num_returns=1, timeout=POLL_SECONDS)[0]:
+                failed += not _ended(ray, folder, tasks.pop(ended), ended, shown)
+            if time.monotonic() - looked_at >= local.LOOK_SECONDS:
+                seen = status.overview(folder, plan)
+                shown.show(seen, max(1, seen.count("running")))
+                looked_at = time.monotonic()
+        _cancel(ray, list(tasks))
+    except (ConnectionError, ray.exceptions.RaySystemError) as error:
+        raise RunError(
+            f"the Ray cluster is gone ({_first_line(error)}): its runs stop with a checkpoint; {how_to_go_on(folder)}"
+        ) from None
+    except UsageError:
+        _cancel(ray, list(tasks))
+        raise
+    return failed
+
+
+def _needs(cell: Cell, there: Mapping[str, float]) -> dict[str, float]:
+    return needs(cell.config.devices, there, os.environ.get("JAX_PLATFORMS", ""))
+
+
+def _described(nodes: list[dict[str, Any]], there: Mapping[str, float]) -> str:
+    alive = sum(node["Alive"] for node in nodes)
+    gpus = f", {there['GPU']:.0f} GPUs" if there.get("GPU") else ""
+    return f"Ray cluster: {alive} {'node' if alive == 1 else 'nodes'}, {there.get('CPU', 0):.0f} CPUs{gpus}"
+
+
+def _lacking(nodes: list[dict[str, Any]], asked: list[dict[str, float]]) -> str:
+    """What no node has, in words; empty where each run fits on some."""
+    kinds = (("CPU", "num_cpus"), ("GPU", "num_gpus"))
+    for need in asked:
+        fits = [
+            node
+            for node in nodes
+            if node["Alive"] and all(node["Resources"].get(kind, 0) >= need[name] for kind, name in kinds)
+        ]
+        if not fits:
+            wanted = " and ".join(f"{need[name]:.0f} {kind}" for kind, name in kinds if need[name])
+            return f"no node of the cluster has the {wanted} that a run asks for: it waits until one joins"
+    return ""
+
+
+def _ended(ray: Any, folder: SweepFolder, cell: Cell, task: Any, shown: local.Board) -> bool:
+    """Tell how a run ended; whether it did well. Raises UsageError where its node cannot make any."""
+    try:
+        outcome, words = ray.get(task)
+    except ray.exceptions.RayTaskError as error:  # Of our function, on the node: no such package there, say.
+        outcome, words = "failed", f"on its node: {str(error).strip().splitlines()[-1][:300]}"
+    except (ray.exceptions.RuntimeEnvSetupError, ray.exceptions.TaskUnschedulableError) as error:
+        outcome, words = "failed", _first_line(error)
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.OutOfMemoryError) as error:
+        outcome, words = "failed", f"lost {LOSSES + 1} times: {_first_line(error)}"
+    if outcome == "unseen":
+        raise UsageError(words)
+    if words:
+        shown.note(f"{cell.name} {words}" if outcome == "busy" else f"{cell.name} failed, {words}")
+    return outcome != "failed"
+
+
+def _cancel(ray: Any, tasks: list[Any]) -> None:
+    """Ask all to stop, and wait as long as a run may take for it; what is left then is let go of."""
+    for task in tasks:
+        ray.cancel(task)
+    if tasks:
+        ray.wait(tasks, num_returns=len(tasks), timeout=GRACE_SECONDS + 0.5)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+
+
+def handed_on(environment: Mapping[str, str]) -> dict[str, str]:
+    """What decides how a run computes, of the environment that a sweep is started in: its nodes have another."""
+    mine = ("SECA_", "JAX_", "XLA_")
+    return {name: value for name, value in environment.items() if name.startswith(mine) and name != TETHER}
+
+
+def make(path: str, name: str, environment: Mapping[str, str]) -> tuple[str, str]:
+    """One run of the sweep at `path`, on the node that this is called on.
+
+    Returns `done`, `failed`, `busy` (another process is at it) or `unseen` (the folder is not here), and words. Ends
+    the run with a checkpoint when it is interrupted.
+    """
+    begun = begin(pathlib.Path(path), name, environment)
+    if not isinstance(begun, local.Worker):
+        return begun
+    try:
+        while begun.process.poll() is None:  # In small steps: Ray interrupts between them.
+            time.sleep(POLL_SECONDS)
+    finally:
+        end(begun)
+    return outcome(SweepFolder(pathlib.Path(path)), name, begun.process.returncode)
+
+
+def begin(path: pathlib.Path, name: str, environment: Mapping[str, str]) -> local.Worker | tuple[str, str]:
+    """Start the process of a run, once whoever was lost with it has let go of it; or say why not, as `make` does."""
+    folder = SweepFolder(path)
+    if not folder.plan.is_file():
+        return "unseen", (
+            f"`sweep` is {path}: {platform.node()} does not see that folder; it must be on a file system of all nodes"
+        )
+    plan = sweeps.read_plan(folder)
+    cell = next(cell for cell in plan.cells if cell.name == name)
+    until = time.monotonic() + HELD_SECONDS
+    while sweeps.progress(folder, plan, cell).state == "running":
+        if time.monotonic() > until:
+            return "busy", "is left to another process, which is at it"
+        time.sleep(POLL_SECONDS)
+    return local.start(folder, cell, Slot(environment=tuple(environment.items())))
+
+
+def end(worker: local.Worker) -> None:
+    """Let go of a run's process: one that goes on is asked to stop, and ended where it does not in time."""
+    process = worker.process
+    if process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+
+
+def outcome(folder: SweepFolder, name: str, code: int) -> tuple[str, str]:
+    """How a run ended, by its exit code, as `make` says it."""
+    if code == 0:
+        return "done", ""
+    return "failed", f"{sweeps.note_failure(folder, name, code)}; see {folder.log(name)}"
