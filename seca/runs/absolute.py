@@ -34,15 +34,38 @@ def measure(path: pathlib.Path) -> dict[str, Any]:
     folder = folders.existing(path)
     config = folders.read_config(folder.config)
     env_steps = highest(folder)
-    kind = _kept(folder, env_steps)
+    kind = kept(folder, env_steps)
+    if kind is None:
+        raise UsageError(f"`run` is {path}: {_gone(env_steps)}")
     built = build_run(config, home=folder)
     state = load_state(folder, kind, built)[0]
     episodes = TIMES * config.loop.eval_episodes
     evaluate = make_evaluate(built.env, built.algorithm, episodes, machine.choose_devices(0, episodes))
     key = _key(config.seed)
     measured = {"checkpoint": kind, "env_steps": env_steps, "greedy": True, **stats.summary(evaluate(state, key))}
-    files.write(folder.absolute, json.dumps(measured, indent=1) + "\n")
+    _write(folder, measured)
     return measured
+
+
+def measure_if_kept(path: pathlib.Path) -> None:
+    """`measure`, of a run from before the policy was kept a note in its place why it cannot be."""
+    folder = folders.existing(path)
+    env_steps = highest(folder)
+    if kept(folder, env_steps) is None:
+        _write(folder, {"missing": _gone(env_steps)})
+    else:
+        measure(path)
+
+
+def _gone(env_steps: int) -> str:
+    return (
+        f"its highest mean return was at {env_steps:,} env steps, and no checkpoint of that policy was kept; runs made "
+        "from now on keep it"
+    )
+
+
+def _write(folder: RunFolder, content: dict[str, Any]) -> None:
+    files.write(folder.absolute, json.dumps(content, indent=1) + "\n")
 
 
 @numerics.own()
@@ -59,28 +82,23 @@ def highest(folder: RunFolder) -> int:
     return max(lines, key=lambda line: (line["return_mean"], line["env_steps"]))["env_steps"]
 
 
-def _kept(folder: RunFolder, env_steps: int) -> Kind:
-    """Which checkpoint holds the policy of that evaluation."""
-    there = {}
+def kept(folder: RunFolder, env_steps: int) -> Kind | None:
+    """Which checkpoint holds the policy of that evaluation, if one does."""
     for kind in KINDS:
         for path in checkpoint.find(folder.checkpoints, kind)[:1]:
-            there[kind] = checkpoint.read_metadata(path)["env_steps"]
-    for kind, at in there.items():
-        if at == env_steps:
-            return kind
-    kept = ", ".join(f"{kind} of {at:,}" for kind, at in there.items()) or "none"
-    raise UsageError(
-        f"`run` is {folder.path}: its highest mean return was at {env_steps:,} env steps, and no checkpoint of that "
-        f"policy was kept (there: {kept}); runs made from now on keep it"
-    )
+            if checkpoint.read_metadata(path)["env_steps"] == env_steps:
+                return kind
+    return None
 
 
 def read(folder: RunFolder) -> dict[str, Any] | None:
-    """What `measure` wrote, or None. Raises UsageError when it cannot be read."""
+    """What `measure` wrote; None where it was not, or could not be, measured. Raises UsageError when it cannot be read."""
     if not folder.absolute.is_file():
         return None
     try:
         found = files.parse_json(files.read_text(folder.absolute))
+        if isinstance(found, dict) and "missing" in found:
+            return None
         if not isinstance(found, dict) or not isinstance(found.get("episode_return"), list):
             raise ValueError("no episodes in it")
         return found

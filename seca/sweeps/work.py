@@ -12,7 +12,7 @@ from seca.host import machine
 from seca.host.display import PlainDisplay
 from seca.runs import folder as folders
 from seca.runs import run
-from seca.runs.absolute import measure
+from seca.runs.absolute import measure_if_kept
 from seca.sweeps import folder as sweeps
 from seca.sweeps.folder import SweepFolder
 from seca.sweeps.plan import Cell, differences
@@ -41,7 +41,7 @@ def work(folder: SweepFolder, name: str) -> int:
         if code:
             return code
     if plan.absolute:
-        measure(home.path)
+        measure_if_kept(home.path)
     return 0
 
 
