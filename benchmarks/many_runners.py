@@ -76,10 +76,10 @@ def draw(rows: list[Row], to: pathlib.Path) -> None:
             if row["method"] == method:
                 size = row["runners"], row["minibatches"]
                 label = f"{size[0]} runners, k = {size[1]}" + (f", seed {row['seed']}" if row["seed"] else "")
-                style = {"color": f"C{sizes.index(size)}", "linestyle": "-" if row["seed"] == 0 else "--"}
+                style = {"color": f"C{sizes.index(size)}", "linestyle": ("-", "--", ":")[row["seed"]]}
                 panel.plot(row["env_steps"], row["win_rate"], label=label, linewidth=1.3, **style)
         panel.set_title(method, fontsize=10)
-        panel.legend(fontsize=7, frameon=False, loc="lower right")
+        panel.legend(fontsize=7, frameon=False, loc="upper left" if method == "qmix" else "lower right")
     finish(figure, CAPTION, to)
 
 

@@ -92,7 +92,7 @@ def kept(folder: RunFolder, env_steps: int) -> Kind | None:
 
 
 def read(folder: RunFolder) -> dict[str, Any] | None:
-    """What `measure` wrote; None where it was not, or could not be, measured. Raises UsageError when it cannot be read."""
+    """What `measure` wrote; None where it did not, or could not. Raises UsageError when it cannot be read."""
     if not folder.absolute.is_file():
         return None
     try:
