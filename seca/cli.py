@@ -18,9 +18,11 @@ from seca.errors import RunError, UsageError
 from seca.options import (
     AuditOptions,
     BenchOptions,
+    CompareOptions,
     EvaluateOptions,
     NoOptions,
     PlotOptions,
+    ReportOptions,
     ResumeOptions,
     SweepOptions,
     SweepRunOptions,
@@ -192,11 +194,54 @@ def plot(arguments: list[str]) -> int:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # Without a home it says where it keeps its fonts instead.
     from seca.report import curves
 
-    if not options.runs:
-        raise UsageError("`runs` is empty: give at least one run folder")
-    for path in curves.plot(options.runs, options.out):
+    runs = _runs(options.runs)
+    for path in curves.plot(runs, options.out):
         print(path)
-    print(curves.caption(*curves.read_curves(options.runs)))
+    print(curves.caption(*curves.read_curves(runs)))
+    return 0
+
+
+def _runs(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+    """Run folders, those of sweeps among them. Raises UsageError when there is none."""
+    from seca.sweeps import folder as sweeps
+
+    found = [run for path in paths for run in (sweeps.begun(path) if sweeps.is_sweep(path) else [path])]
+    if not found:
+        raise UsageError("`runs` is empty: give at least one run folder")
+    return found
+
+
+def compare(arguments: list[str]) -> int:
+    """Hold methods against each other."""
+    options = parse(CompareOptions, "compare", arguments)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    from seca import files
+    from seca.report import compare, curves, marl_eval, scores
+
+    if options.out is not None:
+        curves.check_out(files.usable("out", options.out))
+    if options.marl_eval is not None and options.marl_eval.suffix != ".json":
+        raise UsageError(f"`marl-eval` is {options.marl_eval}: its ending must be .json")
+    runs, notes = scores.read(_runs(options.runs))
+    found = compare.compare(runs, options.score, options.seed, notes)
+    written = []
+    if options.marl_eval is not None:
+        files.write(options.marl_eval, marl_eval.written(compare.exported(runs)))
+        written.append(options.marl_eval)
+    if options.out is not None:
+        written += curves.save(compare.draw(runs, found), options.out, {})
+    print(json.dumps(compare.as_json(found)) if options.json else compare.table(found))
+    for path in () if options.json else written:
+        print(path)
+    return 0
+
+
+def report(arguments: list[str]) -> int:
+    """Write one HTML file about runs."""
+    options = parse(ReportOptions, "report", arguments)
+    from seca.report import page
+
+    print(page.write(_runs(options.runs), options.out, options.title))
     return 0
 
 
@@ -386,6 +431,8 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "audit": ("RUN : what actions were worth, and whether the run's credit says so", audit),
     "watch": ("--env ENV --policy POLICY : record a battle and draw it as GIF, MP4 or PNG", watch),
     "plot": ("RUN ... : learning curves", plot),
+    "compare": ("RUN ... : methods held against each other, with intervals", compare),
+    "report": ("RUN ... : one HTML file with curves, scores, settings and costs", report),
     "sweep": ("FILE.toml : methods x environments x seeds, side by side; status FOLDER shows how far", sweep),
     "envs": ("list environments", envs),
     "algos": ("list presets", algos),

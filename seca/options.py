@@ -85,9 +85,40 @@ class PlotOptions:
     """Draw learning curves: median and quartiles over the runs of each preset."""
 
     runs: Positional[tuple[RunPath, ...]]
-    """Run folders."""
+    """Run folders, or folders of sweeps."""
     out: pathlib.Path = pathlib.Path("curves")
     """Files to write, without the ending: .png, .svg and .csv are added. Files of these names are replaced."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareOptions:
+    """Hold methods against each other: medians and quartiles over seeds, IQM and more with 95 % bootstrap intervals."""
+
+    runs: Positional[tuple[RunPath, ...]]
+    """Run folders, or folders of sweeps. The method of the first is held against each other one."""
+    score: Literal["absolute", "final", "last"] | None = None
+    """What a run counts with: the absolute metric, the policy at the end of training, or the last evaluation; by
+    default the first of these that all runs have."""
+    seed: Seed = 0
+    """Seed of the bootstrap."""
+    out: pathlib.Path | None = None
+    """Figure to draw, without the ending: .png and .svg are added. Files of these names are replaced."""
+    marl_eval: pathlib.Path | None = None
+    """File to write for marl-eval, .json. A file of this name is replaced."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object instead of tables."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportOptions:
+    """Write one HTML file about runs: curves, scores, settings, costs, commands. It needs no network."""
+
+    runs: Positional[tuple[RunPath, ...]]
+    """Run folders, or folders of sweeps."""
+    out: pathlib.Path = pathlib.Path("report.html")
+    """File to write. A file of this name is replaced."""
+    title: str | None = None
+    """Title of the page; by default its methods and environments."""
 
 
 @dataclasses.dataclass(frozen=True)

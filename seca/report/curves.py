@@ -51,6 +51,8 @@ class Curve:
     steps: Float64[np.ndarray, " points"]
     values: dict[str, Float64[np.ndarray, " points"]]
     """By the names of `METRICS`, of those that its evaluations have."""
+    gradient_steps: float | None = None
+    """Per 1,000 env steps; None where nobody counted them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +116,17 @@ def read_curve(path: pathlib.Path) -> Curve:
         env=f"{_env_name(config)} version {environment['env']['version']}{' ' if options else ''}{options}",
         steps=np.array(steps, dtype=np.float64),
         values={name: np.array([line[name] for line in lines], dtype=np.float64) for name in METRICS if name in bounds},
+        gradient_steps=_gradient_steps(folders.read_metrics(folder, "train")),
     )
+
+
+def _gradient_steps(lines: Sequence[Mapping[str, object]]) -> float | None:
+    """Gradient steps per 1,000 env steps by the last line that counts them."""
+    for line in reversed(lines):
+        counted, env_steps = line.get("gradient_steps"), line.get("env_steps")
+        if _is_number(counted, 0, 2**63) and _is_number(env_steps, 1, 2**32):
+            return 1_000 * float(counted) / float(env_steps)  # type: ignore[arg-type]
+    return None
 
 
 def _env_name(config: RunConfig) -> str:
@@ -199,13 +211,35 @@ def caption(curves: Sequence[Curve], notes: Sequence[str] = ()) -> str:
     """
     grouped = group(curves)
     counts = ", ".join(f"{label} {len(whole(members))}" for label, members in grouped.items())
-    episodes = sorted({curve.episodes for curve in curves})
     parts = [
         f"Median and quartiles over runs ({counts}), each curve as far as its shortest run.",
-        f"{' or '.join(map(str, episodes))} greedy episodes per point; x: training env steps, one per step of each "
-        "unfinished battle, evaluation not counted.",
+        f"{made_how(curves)}; x: training env steps, one per step of each unfinished battle, evaluation not counted.",
+        gradient_steps(curves),
     ]
+    parts = [part for part in parts if part]
     return " ".join(parts + [f"Warning: {warning}." for warning in (*notes, *warnings(curves))])
+
+
+def made_how(curves: Sequence[Curve]) -> str:
+    """Episodes, intervals and budgets of the evaluations, in words."""
+    episodes, intervals, budgets = (
+        " or ".join(f"{value:,}" for value in sorted({getattr(curve, field) for curve in curves}))
+        for field in ("episodes", "interval", "budget")
+    )
+    return f"{episodes} greedy episodes per point, every {intervals} of {budgets} env steps"
+
+
+def gradient_steps(curves: Sequence[Curve]) -> str:
+    """Gradient steps of each method, in a sentence; nothing where nobody counted them."""
+    counted: dict[str, list[float]] = {}
+    for curve in curves:
+        if curve.gradient_steps is not None:
+            counted.setdefault(curve.preset, []).append(curve.gradient_steps)
+    told = [
+        f"{label} {min(found):,.1f}" + (f" to {max(found):,.1f}" if max(found) - min(found) >= 0.05 else "")
+        for label, found in counted.items()
+    ]
+    return f"Gradient steps per 1,000 env steps: {', '.join(told)}." if told else ""
 
 
 def warnings(curves: Sequence[Curve]) -> list[str]:
@@ -242,13 +276,23 @@ def plot(paths: Sequence[pathlib.Path], out: pathlib.Path) -> list[pathlib.Path]
     """
     files.usable("out", out)
     curves, notes = read_curves(paths)
+    check_out(out)
+    return save(draw(curves, notes), out, {"csv": table(curves).encode()})
+
+
+def check_out(out: pathlib.Path) -> None:
+    """Raise UsageError for a folder in the place of a file name."""
     if out.name in ("", "..") or out.is_dir():
         raise UsageError(f"`out` is {out}: it must be a file name without suffix, like {out / 'curves'}")
-    figure, png, svg = draw(curves, notes), io.BytesIO(), io.BytesIO()
+
+
+def save(figure: Figure, out: pathlib.Path, beside: Mapping[str, bytes]) -> list[pathlib.Path]:
+    """Write a figure to `out`.png and .svg, and what belongs beside it by its suffix; returns the files written."""
+    png, svg = io.BytesIO(), io.BytesIO()
     figure.savefig(png, format="png", dpi=150)
     with matplotlib.rc_context({"svg.hashsalt": "seca"}):
         figure.savefig(svg, format="svg", metadata={"Date": None})
-    made = {"png": png.getvalue(), "svg": svg.getvalue(), "csv": table(curves).encode()}
+    made = {"png": png.getvalue(), "svg": svg.getvalue(), **beside}
     # Appended, not replaced: a name like `lr-0.5` has no suffix to lose.
     contents = {out.with_name(f"{out.name}.{suffix}"): content for suffix, content in made.items()}
     _write(contents, out)

@@ -24,7 +24,7 @@ from jaxtyping import Float64
 from seca import files
 from seca.config import RunConfig, decisive, to_dict
 from seca.errors import RunError, UsageError
-from seca.report import curves, statistics
+from seca.report import curves, scores, statistics
 from seca.report.curves import METRICS, Curve
 from seca.runs import folder as folders
 from seca.runs import stats
@@ -177,28 +177,21 @@ def _counted(names: Iterable[str], several: str) -> str:
     return ", ".join(distinct) if len(distinct) <= 3 else f"{len(distinct)} {several}"
 
 
-def _number(value: object, least: float = 0, most: float = 2**63) -> float | None:
-    """A number within bounds read from JSON, or None for whatever else is there."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        return None
-    return float(value)
-
-
 def _read(curve: Curve) -> Run:
     """What the folder of an evaluated run says."""
     folder = RunFolder(pathlib.Path(curve.run))
     lines = folders.read_metrics(folder)
     trained = [line for line in lines if line["kind"] == "train"]
-    rates = [rate for line in trained if (rate := _number(line.get("time_env_steps_per_s"))) is not None]
-    gradient_steps = [_number(line.get("gradient_steps")) for line in trained]
+    rates = [rate for line in trained if (rate := scores.number(line.get("time_env_steps_per_s"))) is not None]
+    gradient_steps = [scores.number(line.get("gradient_steps")) for line in trained]
     environment = folders.read_environment(folder) or {"sessions": []}
     return Run(
         curve=curve,
         config=folders.read_config(folder.config),
         sessions=environment["sessions"],
         final=_final(curve, folder),
-        env_steps=max(curve.steps[-1], _number(lines[-1].get("env_steps")) or 0.0),
-        seconds=_number(lines[-1].get("time_elapsed")),
+        env_steps=max(curve.steps[-1], scores.number(lines[-1].get("env_steps")) or 0.0),
+        seconds=scores.number(lines[-1].get("time_elapsed")),
         gradient_steps=gradient_steps[-1] if gradient_steps else None,
         rate=float(np.median(rates)) if rates else None,
         recordings=sorted(path for path in folder.recordings.glob("*") if path.suffix in PICTURES),
@@ -207,26 +200,10 @@ def _read(curve: Curve) -> Run:
 
 def _final(curve: Curve, folder: RunFolder) -> Final:
     """From result.json, unless the run was gone on with since; else its last evaluation."""
-    last = Final(curve.episodes, False, {name: float(values[-1]) for name, values in curve.values.items()})
-    if not folder.result.exists():
-        return last
-    try:
-        result = files.parse_json(files.read_text(folder.result))
-    except ValueError as error:
-        raise UsageError(f"`run` is {folder.path}: result.json cannot be read ({error})") from None
-    trained = result.get("trained") if isinstance(result, dict) else None
-    if not isinstance(trained, dict):
-        raise UsageError(f"`run` is {folder.path}: result.json holds no object `trained`")
-    values = {name: _number(trained.get(name), -1e30, 1e30) for name in ("episodes", *curve.values)}
-    for name, value in values.items():
-        if value is None or (name == "episodes" and value < 1) or (name == "win_rate" and not 0 <= value <= 1):
-            raise UsageError(
-                f"`run` is {folder.path}: `{name}` of result.json is {trained.get(name)!r}: no such number"
-            )
-    if (_number(result.get("env_steps")) or 0.0) < curve.steps[-1]:
-        return last
-    found = {name: value for name, value in values.items() if value is not None}
-    return Final(int(found.pop("episodes")), True, found)
+    found = scores.of(curve, folder)
+    kind = "final" if "final" in found else "last"
+    values = dict(found[kind])
+    return Final(int(values.pop("episodes")), kind == "final", values)
 
 
 def _about(runs: Sequence[Run], methods: Iterable[str], environments: Iterable[str]) -> str:

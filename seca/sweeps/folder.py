@@ -86,6 +86,13 @@ def is_sweep(path: pathlib.Path) -> bool:
     return SweepFolder(path).plan.is_file()
 
 
+def begun(path: pathlib.Path) -> list[pathlib.Path]:
+    """Run folders of a sweep, of runs that have been evaluated. Raises UsageError when its plan cannot be read."""
+    folder = existing(path)
+    runs = [folder.run(cell.name) for cell in read_plan(folder).cells]
+    return [run.path for run in runs if run.config.is_file() and run.metrics.is_file()]
+
+
 def existing(path: pathlib.Path) -> SweepFolder:
     """The folder of a sweep at `path`. Raises UsageError when there is none."""
     folder = SweepFolder(files.usable("sweep", path))

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 import urllib.parse
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -132,7 +133,6 @@ def _quiet() -> None:
     """Ray says nothing to the world, little to the terminal, and leaves accelerators alone that it does not see."""
     for name, value in (
         ("RAY_USAGE_STATS_ENABLED", "0"),
-        ("RAY_BACKEND_LOG_LEVEL", "fatal"),
         ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"),
         ("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0"),
     ):
@@ -148,7 +148,10 @@ def _connected(where: str) -> Iterator[Any]:
     own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     before = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address=where, log_to_driver=False, logging_level="ERROR", **(own if where == "local" else {}))
+        with warnings.catch_warnings():
+            # Of JAX, for the processes of a cluster of our own: no device of it has started here, nor its threads.
+            warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+            ray.init(address=where, log_to_driver=False, logging_level="ERROR", **(own if where == "local" else {}))
     except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(f"{_named(where)}: no Ray cluster to be used there: {_first_line(error)}") from None
     if signal.getsignal(signal.SIGTERM) is not before:  # Ray's would leave without a word.
