@@ -23,6 +23,7 @@ from seca.options import (
     NoOptions,
     PlotOptions,
     ReportOptions,
+    ReproduceOptions,
     ResumeOptions,
     SweepOptions,
     SweepRunOptions,
@@ -265,6 +266,25 @@ def sweep(arguments: list[str]) -> int:
     return command.run(path, plan, options.jobs, options.on, options.changed)
 
 
+def reproduce(arguments: list[str]) -> int:
+    """Make a figure of the paper."""
+    options = parse(ReproduceOptions, "reproduce", arguments)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    from seca.sweeps import reproduce
+
+    return reproduce.reproduce(
+        options.figure,
+        options.scale,
+        options.seeds,
+        options.settings,
+        options.out,
+        options.jobs,
+        options.on,
+        options.changed,
+        options.draw,
+    )
+
+
 def watch(arguments: list[str]) -> int:
     """Record a battle and draw it, or draw a recording."""
     options = parse(WatchOptions, "watch", arguments)
@@ -434,6 +454,7 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "compare": ("RUN ... : methods held against each other, with intervals", compare),
     "report": ("RUN ... : one HTML file with curves, scores, settings and costs", report),
     "sweep": ("FILE.toml : methods x environments x seeds, side by side; status FOLDER shows how far", sweep),
+    "reproduce": ("fig4a|fig4b|fig4c|fig6 : a figure of the paper, runs and all", reproduce),
     "envs": ("list environments", envs),
     "algos": ("list presets", algos),
     "bench": ("[simulator|train] : measure speed on this machine", bench),

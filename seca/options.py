@@ -205,6 +205,30 @@ class SweepOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class ReproduceOptions:
+    """Make a figure of the paper: its runs, in its protocol or less of it, then the figure. Goes on where it was."""
+
+    figure: Positional[Literal["fig4a", "fig4b", "fig4c", "fig6"]]
+    """Which figure of Zang et al. 2023."""
+    scale: Annotated[float, Range(0, 1, above=True)] = 1.0
+    """Share of the paper's 65.6M env steps a run; 0.03 makes 2M, in minutes to an hour each."""
+    seeds: Annotated[int, Range(1, 1_000)] | None = None
+    """How many seeds, if not the paper's five."""
+    settings: Literal["tuned", "paper"] = "tuned"
+    """Options of SeCA and its ablations: this project's, or the published ones, with the authors' wide critic."""
+    out: pathlib.Path | None = None
+    """Folder of the sweep, where the figure is put, too; by default `sweeps/` and the figure's name."""
+    jobs: Annotated[int, Range(0, 10_000)] = 0
+    """Runs side by side; 0 takes as many as there are CPU cores, or accelerators."""
+    on: str = "local"
+    """Where, as for `seca sweep`."""
+    changed: Literal["ask", "keep", "again"] = "ask"
+    """What becomes of runs that have other settings now."""
+    draw: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Only draw what there is."""
+
+
+@dataclasses.dataclass(frozen=True)
 class SweepStatusOptions:
     """How far the runs of a sweep are."""
 

@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": _RUNS | {"host", "__init__"},
     "truth": _RUNS | {"host", "runs"},
     "report": _RUNS | {"runs"},
-    "sweeps": _RUNS | {"host", "runs", "parsing", "__init__"},
+    "sweeps": _RUNS | {"host", "runs", "parsing", "report", "__init__"},
     "battles": _RUNS | {"host", "runs", "__init__"},
     "options": {"ranges"},
     "parsing": {"errors", "learning", "config"},

@@ -270,16 +270,11 @@ def draw(runs: Sequence[Scored], found: Comparison) -> Figure:
     figure = Figure(figsize=(13, 4.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     for index, method in enumerate(reversed(methods)):
-        interval = found.together[method]["IQM"]
-        left.barh(
-            index,
-            interval.high - interval.low,
-            left=interval.low,
-            height=0.5,
-            color=_colour(methods, method),
-            alpha=0.4,
-        )
-        left.plot([interval.value] * 2, [index - 0.25, index + 0.25], color="black", linewidth=1.5)
+        interval, colour = found.together[method]["IQM"], _colour(methods, method)
+        left.plot([interval.low, interval.high], [index, index], color=colour, linewidth=9, alpha=0.35)
+        left.plot(interval.value, index, "o", color=colour, markeredgecolor="black")
+    left.set_xlim(-0.03, 1.03)
+    left.set_ylim(-0.6, len(methods) - 0.4)
     left.set_yticks(range(len(methods)), list(reversed(methods)))
     left.set_xlabel("IQM and 95 % interval")
     thresholds = np.linspace(0.0, 1.0, 101)

@@ -100,6 +100,8 @@ def number(value: object, least: float = 0, most: float = 2**63) -> float | None
 
 def common(runs: Sequence[Scored], wanted: Score | None) -> Score:
     """The kind of score that all runs have: the one asked for, or the one that says most. Raises UsageError."""
+    if not runs:
+        raise UsageError("`runs` is empty: give at least one run folder")
     for kind in SCORES:
         lacking = [run.name for run in runs if kind not in run.scores]
         if wanted in (None, kind) and not lacking:
@@ -107,7 +109,7 @@ def common(runs: Sequence[Scored], wanted: Score | None) -> Score:
         if wanted == kind:
             how = "seca evaluate RUN --absolute" if kind == "absolute" else "they have not come to their end"
             raise UsageError(f"`score` is {kind}, which {fingerprint.some(lacking)} lack ({how})")
-    raise UsageError("`runs` is empty: give at least one run folder")
+    raise AssertionError("every run that is read has a last evaluation")
 
 
 def of_method(runs: Sequence[Scored], kind: Score, metric: str) -> Float64[np.ndarray, " runs"]:

@@ -7,6 +7,7 @@ it up from there. Nothing but paths, names and words travels through Ray.
 
 import contextlib
 import importlib.util
+import logging
 import os
 import pathlib
 import platform
@@ -151,7 +152,9 @@ def _connected(where: str) -> Iterator[Any]:
         with warnings.catch_warnings():
             # Of JAX, for the processes of a cluster of our own: no device of it has started here, nor its threads.
             warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
-            ray.init(address=where, log_to_driver=False, logging_level="ERROR", **(own if where == "local" else {}))
+            ray.init(
+                address=where, log_to_driver=False, logging_level=logging.ERROR, **(own if where == "local" else {})
+            )
     except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(f"{_named(where)}: no Ray cluster to be used there: {_first_line(error)}") from None
     if signal.getsignal(signal.SIGTERM) is not before:  # Ray's would leave without a word.

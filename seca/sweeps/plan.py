@@ -106,6 +106,22 @@ def written(
     return "\n".join([*lines, *(f"{json.dumps(name)} = {json.dumps(value)}" for name, value in options.items())]) + "\n"
 
 
+def with_seeds(plan: Plan, seeds: Iterable[int]) -> Plan:
+    """The same runs with other seeds."""
+    first = plan.cells[0].config.seed
+    cells = [
+        Cell(
+            _folder_name(cell.config.env, cell.config.preset, cell.variant, seed),
+            cell.variant,
+            dataclasses.replace(cell.config, seed=seed),
+        )
+        for seed in seeds
+        for cell in plan.cells
+        if cell.config.seed == first
+    ]
+    return dataclasses.replace(plan, cells=tuple(cells))
+
+
 def _cells(given: Mapping[str, Any]) -> Iterable[Cell]:
     _known(given, _KEYS, "")
     methods, envs = _names(given, "methods"), _names(given, "envs")

@@ -24,8 +24,8 @@ seeds = 2
 steps = 160
 runners = 4
 eval-episodes = 8
-eval-interval = 40
-checkpoint-interval = 0
+eval-interval = 100
+checkpoint-interval = 1
 """
 
 
@@ -35,28 +35,20 @@ def sweep(path: pathlib.Path, text: str = TEXT) -> SweepFolder:
 
 
 @pytest.mark.slow
-def test_a_run_is_made_and_measured_and_not_made_again(tmp_path: pathlib.Path, seca) -> None:
-    folder = sweep(tmp_path / "sweep")
-    name = "focus-fire-seca-s1"
-    ended = seca("sweep", "run", folder.path, name)
-    assert ended.returncode == 0, ended.stderr
-    plan = made.plan(TEXT)
-    assert progress(folder, plan, plan.cells[1]).state == "done"
-    assert json.loads(folder.run(name).config.read_text())["seed"] == 1
-    measured = absolute.read(folder.run(name))
-    assert measured is not None and len(measured["episode_return"]) == 80
-    before = folder.run(name).metrics.stat().st_mtime_ns
-    assert seca("sweep", "run", folder.path, name).stdout == ""
-    assert folder.run(name).metrics.stat().st_mtime_ns == before
-
-
-@pytest.mark.slow
 def test_wherever_a_run_stands_it_ends_the_same(tmp_path: pathlib.Path, seca) -> None:
-    """Whole, let go of in the middle by who started it, and without a checkpoint."""
-    text = TEXT.replace("steps = 160", "steps = 400").replace("seeds = 2", "seeds = 1")
+    """Whole, and not made again; stopped before its first checkpoint; let go of in the middle by who started it."""
+    text = TEXT.replace("steps = 160", "steps = 200").replace("seeds = 2", "seeds = 1")
     name = "focus-fire-seca-s0"
     whole, broken = (sweep(tmp_path / kind, text) for kind in ("whole", "broken"))
-    assert seca("sweep", "run", whole.path, name).returncode == 0
+    ended = seca("sweep", "run", whole.path, name)
+    assert ended.returncode == 0, ended.stderr
+    plan = made.plan(text)
+    assert progress(whole, plan, plan.cells[0]).state == "done"
+    measured = absolute.read(whole.run(name))
+    assert measured is not None and len(measured["episode_return"]) == 80
+    before = whole.run(name).metrics.stat().st_mtime_ns
+    assert seca("sweep", "run", whole.path, name).stdout == ""
+    assert whole.run(name).metrics.stat().st_mtime_ns == before
     # Stopped before its first checkpoint.
     shutil.copytree(whole.run(name).path, broken.run(name).path)
     for left in ("checkpoints", "result.json", "absolute.json"):
@@ -68,7 +60,7 @@ def test_wherever_a_run_stands_it_ends_the_same(tmp_path: pathlib.Path, seca) ->
         work.command(broken, name), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
     )
     waited = time.monotonic() + 120
-    while not (broken.run(name).metrics.exists() and broken.run(name).metrics.read_text().count("\n") > 8):
+    while not (broken.run(name).metrics.exists() and broken.run(name).metrics.read_text().count("\n") > 5):
         assert process.poll() is None and time.monotonic() < waited
         time.sleep(0.01)
     assert process.stdin is not None
@@ -81,7 +73,7 @@ def test_wherever_a_run_stands_it_ends_the_same(tmp_path: pathlib.Path, seca) ->
     assert not broken.run(name).result.exists()
     cut = len(metric_lines(broken.run(name).path))
     assert seca("sweep", "run", broken.path, name).returncode == 0
-    assert 8 < cut < len(metric_lines(whole.run(name).path))
+    assert 5 < cut < len(metric_lines(whole.run(name).path))
     assert metric_lines(broken.run(name).path) == metric_lines(whole.run(name).path)
     for kind in ("result", "absolute"):
         one, other = (json.loads(getattr(folder.run(name), kind).read_text()) for folder in (whole, broken))

@@ -1,0 +1,146 @@
+"""Methods held against each other: numbers, refusals, footnotes, figure and export."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+from commands import printed
+from refusals import assert_refused
+from report import scored
+
+from seca.errors import UsageError
+from seca.report import compare, statistics
+
+FINALS = {
+    ("seca", "smac/3m"): [1.0, 0.9, 0.5],
+    ("seca", "smac/2s3z"): [0.8, 0.7, 0.9],
+    ("qmix", "smac/3m"): [0.2, 0.6, 0.4],
+    ("qmix", "smac/2s3z"): [0.75, 0.1, 0.3],
+}
+
+
+def study(path: pathlib.Path, finals=None, **more) -> list[pathlib.Path]:
+    return [
+        scored.leave(path, scored.config(preset, env, seed), final=final, absolute=None, **more)
+        for (preset, env), values in (finals or FINALS).items()
+        for seed, final in enumerate(values)
+    ]
+
+
+def test_numbers_are_those_of_the_statistics(tmp_path: pathlib.Path) -> None:
+    found = compare.compare(scored.read(*study(tmp_path)), seed=3)
+    assert (found.metric, found.score, found.first) == ("win_rate", "final", "seca")
+    seca, qmix = ([np.array(FINALS[name, env]) for env in ("smac/3m", "smac/2s3z")] for name in ("seca", "qmix"))
+    assert found.together["seca"]["IQM"] == statistics.bootstrap(statistics.iqm, seca, 3)
+    assert found.together["qmix"]["optimality gap"] == statistics.bootstrap(statistics.optimality_gap, qmix, 3)
+    assert found.improvement == {
+        "qmix": statistics.bootstrap_pair(statistics.probability_of_improvement, seca, qmix, 3)
+    }
+    [first, second] = found.environments["smac/3m version smac-1"]
+    assert (first.method, first.runs, first.scores) == ("seca", 3, [1.0, 0.9, 0.5])
+    assert (first.quartiles.low, first.quartiles.median, first.quartiles.high) == (0.7, 0.9, 0.95)
+    assert second.iqm == statistics.bootstrap(statistics.iqm, [np.array(FINALS["qmix", "smac/3m"])], 3)
+
+
+def test_the_same_twice_and_another_with_another_seed(tmp_path: pathlib.Path) -> None:
+    runs = scored.read(*study(tmp_path))
+    assert compare.compare(runs, seed=1) == compare.compare(runs, seed=1)
+    assert compare.compare(runs, seed=1).together != compare.compare(runs, seed=2).together
+
+
+def test_the_caption_says_how(tmp_path: pathlib.Path) -> None:
+    found = compare.compare(scored.read(*study(tmp_path)))
+    for words in (
+        *("128 episodes", "3 seeds", "2,000 resamples, seed 0", "0 runs on each side", "8 greedy episodes per point"),
+        *("every 100,000 of 1,000 env steps", "seca 1,000.0, qmix 1,000.0"),
+    ):
+        assert words in found.caption
+    assert found.notes == ["only 3 of 5 seeds of seca, qmix"]
+
+
+def test_unlike_runs_are_refused_or_noted(tmp_path: pathlib.Path) -> None:
+    base = study(tmp_path)
+    other = scored.leave(tmp_path, scored.config("mappo", "smac/3m"), version="smac-2", absolute=None)
+    with pytest.raises(UsageError, match="do not compare: smac/3m is several environments.*smac-2"):
+        compare.compare(scored.read(*base, other))
+    longer = scored.leave(tmp_path, scored.config("mappo", "smac/3m", eval_episodes=16), absolute=None)
+    with pytest.raises(UsageError, match="do not compare: evaluation on smac/3m differs: greedy, 8 .*; greedy, 16"):
+        compare.compare(scored.read(*base, longer))
+    budget = scored.leave(tmp_path, scored.config("mappo", "smac/3m", steps=900, runners=8), absolute=None)
+    notes = compare.compare(scored.read(*base, budget)).notes
+    assert "smac/3m version smac-1: mixed budgets: 1,000 (seca, qmix); 900 (mappo)" in notes
+    assert "smac/3m version smac-1: mixed numbers of runners: 32 (seca, qmix); 8 (mappo)" in notes
+    assert "not over all environments, for want of runs on some: mappo" in notes
+    twice = scored.leave(tmp_path, scored.config("seca", "smac/3m", 1), absolute=None)
+    assert any("seca has the same seed more than once" in x for x in compare.compare(scored.read(*base, twice)).notes)
+
+
+def test_a_run_that_ended_early_does_not_count(tmp_path: pathlib.Path) -> None:
+    paths = study(tmp_path, {("seca", "smac/3m"): [0.5, 0.6]})
+    config = scored.config("seca", "smac/3m", 2, eval_interval=100)
+    early = scored.leave(tmp_path, config, rates=(0.0,), final=None, absolute=None)
+    found = compare.compare(scored.read(*paths, early), "last")
+    assert [row.runs for rows in found.environments.values() for row in rows] == [2]
+
+
+def test_where_nobody_wins_returns_are_compared(tmp_path: pathlib.Path) -> None:
+    found = compare.compare(scored.read(*study(tmp_path, {("seca", "smac/3m"): [0.5, 0.75]}, wins=False)))
+    assert found.metric == "return_mean"
+    assert [row.scores for rows in found.environments.values() for row in rows] == [[10.0, 15.0]]
+    assert not any(found.together.values())
+    assert "10.00" in compare.table(found)
+    with pytest.raises(UsageError, match="`out`"):
+        compare.draw([], found)
+
+
+def test_a_single_run_has_no_interval(tmp_path: pathlib.Path) -> None:
+    text = compare.table(compare.compare(scored.read(*study(tmp_path, {("seca", "smac/3m"): [0.5]}))))
+    assert "50.0 [one run]" in text
+
+
+def test_the_command(tmp_path: pathlib.Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = study(tmp_path / "runs")
+    text = printed(capsys, "compare", *paths, "--out", "held")
+    assert text.splitlines()[-2:] == ["held.png", "held.svg"]
+    assert "probability that a run of seca is better" in text and "- only 3 of 5 seeds" in text
+    assert max(map(len, text.splitlines())) <= 120
+    assert (tmp_path / "held.png").read_bytes().startswith(b"\x89PNG")
+    found = json.loads(printed(capsys, "compare", *paths, "--json", "--score", "last"))
+    assert found["score"] == "last" and found["together"]["seca"]["IQM"]["value"] == 1.0
+
+
+def test_marl_evals_file(tmp_path: pathlib.Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = [
+        scored.leave(tmp_path / "runs", scored.config(preset, env, seed))
+        for preset in ("seca", "qmix")
+        for env in ("smac/3m", "smac/2s3z")
+        for seed in (0, 5, 9)
+    ]
+    assert printed(capsys, "compare", *paths, "--marl-eval", "x.json").splitlines()[-1] == "x.json"
+    data = json.loads((tmp_path / "x.json").read_text())
+    assert list(data) == ["smac"] and sorted(data["smac"]) == ["2s3z", "3m"]
+    run = data["smac"]["3m"]["qmix"]["seed_2"]
+    assert len(run["absolute_metrics"]["win_rate"]) == 80 and run["step_1"]["step_count"] == 500
+    without = study(tmp_path / "other")
+    assert_refused(["compare", *map(str, without), "--marl-eval", "y.json"], ["--absolute"], tmp_path, capsys)
+    assert_refused(["compare", *map(str, paths), "--marl-eval", "y.txt"], ["`marl-eval`", ".json"], tmp_path, capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "fragments"),
+    [
+        ("compare", ["runs"]),
+        ("compare absent", ["`run` is absent"]),
+        ("compare occupied", ["`run` is occupied", "not a run folder"]),
+        ("compare occupied --out occupied", ["`out` is occupied"]),
+        ("compare x --score best", ["score", "best"]),
+        ("report absent", ["`run` is absent"]),
+        ("report occupied --out x.html", ["`run` is occupied"]),
+        ("report", ["runs"]),
+    ],
+)
+def test_bad_input(desk: pathlib.Path, words: str, fragments: list[str], capsys) -> None:
+    assert_refused(words.split(), fragments, desk, capsys)

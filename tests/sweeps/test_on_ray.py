@@ -1,0 +1,355 @@
+"""Sweeps on Ray: a lost node's run goes on elsewhere, no GPU is asked for where there is none, and no cluster is told."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Iterator
+
+import pytest
+from run_files import metric_lines
+from sweeps import made
+
+from seca.errors import UsageError
+from seca.runs import folder as folders
+from seca.sweeps import local, on_ray
+from seca.sweeps.folder import SweepFolder, opened, progress
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray: pip install 'seca[ray]'")
+
+TEXT = """methods = ["seca"]
+envs = ["matrix/focus-fire"]
+seeds = 3
+absolute = false
+[options]
+steps = 240
+runners = 4
+eval-episodes = 4
+eval-interval = 80
+checkpoint-interval = 0
+"""
+PLAN = made.plan(TEXT)
+NAMES = [cell.name for cell in PLAN.cells]
+ROOT = pathlib.Path(__file__).parents[2]
+
+SCRIPT = textwrap.dedent(
+    """
+    import pathlib, sys
+    from seca.errors import RunError, UsageError
+    from seca.host import signals
+    from seca.sweeps import local, on_ray
+    from seca.sweeps.folder import existing, opened, read_plan
+    signals.stop_at_once()
+    path = pathlib.Path(sys.argv[1])
+    try:
+        with opened(path, read_plan(existing(path))) as (folder, plan, _):
+            sys.exit(on_ray.run(folder, plan, None, int(sys.argv[2]), local.PlainBoard(1.0)))
+    except (RunError, UsageError) as error:
+        sys.exit(f"seca: {error}")
+    """
+)
+"""`seca sweep FOLDER --on ray --jobs N`."""
+
+
+class Cluster:
+    """Nodes of one CPU each on this machine, every one with processes of its own."""
+
+    def __init__(self, home: pathlib.Path) -> None:
+        self._home = home
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{found.getsockname()[1]}"
+        self.nodes: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> None:
+        """One node more; the first is the head."""
+        port = self.address.split(":")[1]
+        head = ["--head", f"--port={port}", f"--temp-dir={self._home}", "--include-dashboard=false"]
+        where = ["--address", self.address] if self.nodes else [*head, "--disable-usage-stats"]
+        small = ["--num-cpus=1", "--object-store-memory=80000000", "--node-ip-address=127.0.0.1", "--block"]
+        with (self._home / f"node{len(self.nodes)}.txt").open("wb") as log:
+            command = [sys.executable, "-m", "ray.scripts.scripts", "start", *where, *small]
+            self.nodes.append(
+                subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=self.environment())
+            )
+
+    def environment(self) -> dict[str, str]:
+        """Of its processes, and of who uses it. Numbers of runs are to depend on what the sweep is told alone."""
+        mine = {name: value for name, value in os.environ.items() if not name.startswith(("XLA_", "JAX_", "SECA_"))}
+        return mine | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_memory_monitor_refresh_ms": "0", "PYTHONPATH": str(ROOT)}
+
+    def wait_for_head(self) -> None:
+        """Until it takes connections."""
+        host, port = self.address.split(":")
+        until = time.monotonic() + 60
+        while True:
+            assert self.nodes[0].poll() is None and time.monotonic() < until, (self._home / "node0.txt").read_text()
+            try:
+                socket.create_connection((host, int(port)), 1).close()
+                return
+            except OSError:
+                time.sleep(0.1)
+
+    def stop(self) -> None:
+        """End all that is left."""
+        for node in reversed(self.nodes):
+            node.terminate()
+        for node in self.nodes:
+            try:
+                node.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(node.pid, signal.SIGKILL)
+                node.wait()
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    home = pathlib.Path(tempfile.mkdtemp(prefix="ray"))  # Not pytest's: paths of sockets are short.
+    started = Cluster(home)
+    try:
+        yield started
+    finally:
+        started.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def launch(cluster: Cluster, folder: SweepFolder, jobs: int = 0) -> subprocess.Popen[str]:
+    kept = {name: value for name, value in os.environ.items() if name.startswith(("XLA_", "JAX_", "SECA_"))}
+    environment = cluster.environment() | kept | {"RAY_ADDRESS": cluster.address}
+    command = [sys.executable, "-c", SCRIPT, str(folder.path), str(jobs)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def ancestors(pid: int) -> dict[str, int]:
+    """Processes that a process comes from, by the names of their programs."""
+    found = {}
+    while pid > 1:
+        try:
+            fields = pathlib.Path(f"/proc/{pid}/status").read_text()
+        except OSError:
+            break
+        named = dict(line.split(":", 1) for line in fields.splitlines())
+        found.setdefault(named["Name"].strip(), pid)
+        pid = int(named["PPid"])
+    return found
+
+
+def on_a_node_that_can_go(cluster: Cluster, folder: SweepFolder) -> tuple[str, int, int] | None:
+    """Name, process and raylet of a run in its middle, not on the head."""
+    for name in NAMES:
+        home = folder.run(name)
+        lines = home.metrics.read_text().count("\n") if home.metrics.exists() else 0
+        if 12 < lines < 40 and not home.result.exists() and any(home.checkpoints.glob("*")):
+            pid = int(home.lock.read_text())
+            line = ancestors(pid)
+            if "raylet" in line and cluster.nodes[0].pid not in line.values():
+                return name, pid, line["raylet"]
+    return None
+
+
+def gone(pid: int) -> bool:
+    status = pathlib.Path(f"/proc/{pid}/status")
+    try:
+        return "State:\tZ" in status.read_text()
+    except OSError:
+        return True
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks up processes in /proc")
+def test_a_lost_nodes_run_is_taken_up_elsewhere(tmp_path: pathlib.Path, seca, cluster: Cluster) -> None:
+    """And ends as one that was never broken, bit for bit."""
+    cluster.start()
+    with opened(tmp_path / "whole", PLAN) as (whole, _, _), opened(tmp_path / "lost", PLAN) as (lost, _, _):
+        pass
+    ended = seca("sweep", "run", whole.path, NAMES[0])  # Compiles for all, while the head starts.
+    assert ended.returncode == 0, ended.stderr
+    cluster.wait_for_head()
+    cluster.start()
+    cluster.start()
+    sweep = launch(cluster, lost)
+    until = time.monotonic() + 120
+    while (victim := on_a_node_that_can_go(cluster, lost)) is None:
+        assert sweep.poll() is None and time.monotonic() < until, sweep.communicate()
+        time.sleep(0.05)
+    name, pid, raylet = victim
+    os.kill(raylet, signal.SIGKILL)
+    killed = time.monotonic()
+    while not gone(pid):
+        assert time.monotonic() - killed < 15
+        time.sleep(0.05)
+    done = len(metric_lines(lost.run(name).path))
+    for other in NAMES[1:]:
+        assert seca("sweep", "run", whole.path, other).returncode == 0
+    printed, chatter = sweep.communicate(timeout=120)
+    assert sweep.returncode == 0, printed + chatter
+    assert printed.splitlines()[0] == "Ray cluster: 3 nodes, 3 CPUs" and "GPU" not in printed
+    assert printed.splitlines()[-1].startswith("3 of 3 runs done") and chatter == ""
+    assert done < len(metric_lines(whole.run(name).path))
+    sessions = {x: len(json.loads(lost.run(x).environment.read_text())["sessions"]) for x in NAMES}
+    assert sessions == {x: 1 + (x == name) for x in NAMES}
+    for x in NAMES:
+        assert metric_lines(lost.run(x).path) == metric_lines(whole.run(x).path)
+        assert json.loads(lost.run(x).result.read_text()) == json.loads(whole.run(x).result.read_text())
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks up processes in /proc")
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_nothing_outlives_it(
+    tmp_path: pathlib.Path, cluster: Cluster, number: signal.Signals, expected: int, seca
+) -> None:
+    cluster.start()
+    with opened(tmp_path / "sweep", PLAN) as (folder, _, _):
+        pass
+    cluster.wait_for_head()
+    sweep = launch(cluster, folder)
+    home, until = folder.run(NAMES[0]), time.monotonic() + 120
+    while not (home.metrics.exists() and home.metrics.read_text().count("\n") > 5):
+        assert sweep.poll() is None and time.monotonic() < until, sweep.communicate()
+        time.sleep(0.05)
+    pid = int(home.lock.read_text())
+    sweep.send_signal(number)
+    begun = time.monotonic()
+    printed, chatter = sweep.communicate(timeout=60)
+    if number != signal.SIGKILL:
+        assert time.monotonic() - begun < 10.5
+        assert printed.splitlines()[-1] == f"stopped; go on with: seca sweep {folder.path} --on ray" and chatter == ""
+    assert sweep.returncode == expected
+    while not gone(pid):
+        assert time.monotonic() - begun < 20
+        time.sleep(0.05)
+    assert any(home.checkpoints.glob("*")) and not home.result.exists()
+    assert not folder.run(NAMES[1]).path.exists()  # There was one CPU.
+
+
+@needs_ray
+@pytest.mark.slow
+def test_without_a_cluster_there_is_one_of_its_own(tmp_path: pathlib.Path, seca) -> None:
+    """And a run that fails leaves the others."""
+    text = TEXT.replace("seeds = 3", "seeds = 2").replace("steps = 240", "steps = 80")
+    with opened(tmp_path / "sweep", made.plan(text)) as (folder, plan, _):
+        made.leave(folder, PLAN.cells[0], made.evaluation(0))  # Of another length.
+    environment = os.environ | {"RAY_ADDRESS": "local", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", SCRIPT, str(folder.path), "1"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
+    assert ended.returncode == 1 and ended.stderr == "", ended.stderr
+    assert f"{NAMES[0]} failed, exit code 2: " in ended.stdout and "loop.steps 240 -> 80" in ended.stdout
+    assert [progress(folder, plan, cell).state for cell in plan.cells] == ["failed", "done"]
+
+
+@needs_ray
+@pytest.mark.parametrize("kind", ["closed", "silent", "no address"])
+def test_a_cluster_that_is_not_there(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """One line, in bounded time, and the folder is as it was."""
+    monkeypatch.setattr(on_ray, "CONNECT_SECONDS", 3.0)
+    for name in ("RAY_USAGE_STATS_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "RAY_ENABLE_UV_RUN_RUNTIME_ENV"):
+        monkeypatch.setenv(name, "0")  # Set there, undone here.
+    with socket.socket() as server, opened(tmp_path / "sweep", PLAN) as (folder, plan, _):
+        server.bind(("127.0.0.1", 0))
+        if kind == "silent":
+            server.listen()
+        address = ":1:2:" if kind == "no address" else f"127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        before = sorted(folder.path.rglob("*"))
+        begun = time.monotonic()
+        expected = {"closed": "refused", "silent": "within 3 s", "no address": "is needed there"}[kind]
+        with pytest.raises(UsageError, match=rf"^`RAY_ADDRESS` is '{address}': .*{expected}") as refused:
+            on_ray.run(folder, plan, None, 0, local.PlainBoard())
+        assert time.monotonic() - begun < 15 and "\n" not in str(refused.value)
+        assert sorted(folder.path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("missing", "address"), [("ray", None), ("grpc", "ray://127.0.0.1:1")])
+def test_what_is_not_installed_is_told(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, missing: str, address: str | None
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in (missing, "grpc") else found("json"))
+    with opened(tmp_path / "sweep", PLAN) as (folder, plan, _):
+        with pytest.raises(UsageError, match=r"pip install 'seca\[ray\]'"):
+            on_ray.run(folder, plan, address, 0, local.PlainBoard())
+
+
+@pytest.mark.parametrize(
+    ("devices", "there", "platforms", "asked"),
+    [
+        (1, {"CPU": 4.0}, "", {"num_cpus": 1, "num_gpus": 0}),
+        (0, {"CPU": 4.0}, "", {"num_cpus": 1, "num_gpus": 0}),
+        (2, {"CPU": 4.0, "GPU": 0.0}, "", {"num_cpus": 2, "num_gpus": 0}),
+        (1, {"CPU": 4.0, "GPU": 2.0}, "", {"num_cpus": 1, "num_gpus": 1}),
+        (2, {"CPU": 4.0, "GPU": 2.0}, "cuda,cpu", {"num_cpus": 1, "num_gpus": 2}),
+        (2, {"CPU": 4.0, "GPU": 2.0}, "cpu", {"num_cpus": 2, "num_gpus": 0}),
+    ],
+)
+def test_no_gpu_is_asked_for_where_there_is_none(devices: int, there, platforms: str, asked) -> None:
+    """MARLlib's issue 141: tasks that ask for one wait for ever."""
+    assert on_ray.needs(devices, there, platforms) == asked
+
+
+def test_what_no_node_has_is_told() -> None:
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 2.0}},
+        {"Alive": True, "Resources": {"CPU": 1.0, "GPU": 1.0}},
+        {"Alive": False, "Resources": {"CPU": 64.0}},
+    ]
+    for fits in ({"num_cpus": 2, "num_gpus": 0}, {"num_cpus": 1, "num_gpus": 1}):
+        assert on_ray._lacking(nodes, [fits]) == ""
+    assert "has the 3 CPU that" in on_ray._lacking(nodes, [{"num_cpus": 3, "num_gpus": 0}])
+    assert "has the 2 CPU and 1 GPU that" in on_ray._lacking(nodes, [{"num_cpus": 2, "num_gpus": 1}])
+
+
+def test_a_node_that_does_not_see_the_folder_says_so(tmp_path: pathlib.Path) -> None:
+    ended, words = on_ray.make(str(tmp_path / "elsewhere"), NAMES[0], {})
+    assert ended == "unseen" and "does not see that folder" in words
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_run_that_is_held_is_waited_for_then_left(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_ray, "HELD_SECONDS", 0.5)
+    with opened(tmp_path, PLAN) as (folder, _, _):
+        made.leave(folder, PLAN.cells[0])
+    with folders.locked(folder.run(NAMES[0])):
+        begun = time.monotonic()
+        assert on_ray.make(str(tmp_path), NAMES[0], {})[0] == "busy"
+        assert time.monotonic() - begun >= 0.5
+    assert not folder.log(NAMES[0]).exists()
+
+
+def test_a_run_that_is_interrupted_is_let_go_of(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Ray does it: by an exception between two looks."""
+    (tmp_path / "worker.py").write_text(made.WORKER)
+    (tmp_path / "behaviour.txt").write_text(f"{NAMES[0]}=hang")
+    command = [sys.executable, str(tmp_path / "worker.py")]
+    monkeypatch.setattr(
+        local, "command", lambda folder, name: [*command, str(folder.path), name, str(tmp_path / "behaviour.txt")]
+    )
+    with opened(tmp_path / "sweep", PLAN) as (folder, _, _):
+        pass
+
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    begun = on_ray.begin(folder.path, NAMES[0], {"SECA_X": "1"})
+    assert isinstance(begun, local.Worker)
+    with monkeypatch.context() as patch:
+        patch.setattr(on_ray, "begin", lambda *given: begun)
+        patch.setattr(on_ray.time, "sleep", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            on_ray.make(str(folder.path), NAMES[0], {})
+    assert begun.process.returncode == -signal.SIGTERM
+
+
+def test_what_decides_how_a_run_computes_goes_along() -> None:
+    here = {"SECA_CACHE_DIR": "c", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "f", "HOME": "h", "SECA_TETHER": "1"}
+    assert on_ray.handed_on(here) == {"SECA_CACHE_DIR": "c", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "f"}

@@ -1,0 +1,110 @@
+"""The paper's figures: which runs they are made of, less of them, and the figure of those that there are."""
+
+import pathlib
+
+import pytest
+from commands import printed
+from refusals import assert_refused
+from report import scored
+
+from seca.presets import PRESETS
+from seca.sweeps import command, reproduce
+from seca.sweeps.folder import SweepFolder, opened
+from seca.sweeps.plan import Cell
+from seca.sweeps.reproduce import FIGURES, planned
+
+PAPERS = {  # Section 4 of the paper; `seca` makes its order anew for each episode.
+    "fig4a": (["seca", "coma-newarchi", "coma"], ["smac/MMM2"]),
+    "fig4b": (["seca", "seca-fixed", "seca-random", "seca-prob", "seca-entropy", "seca-ig-1"], ["smac/MMM2"]),
+    "fig4c": (["seca", "seca-ig-1", "seca-ig-10", "seca-ig-20"], ["smac/MMM2"]),
+    "fig6": (
+        ["seca", "coma", "scc", "lica", "riit", "qmix", "mappo"],
+        [f"smac/{name}" for name in ("2s3z", "1c3s5z", "3s5z", "3s_vs_4z", "2c_vs_64zg", "MMM2")],
+    ),
+}
+
+
+def put(tmp_path: pathlib.Path, folder: SweepFolder, cell: Cell) -> None:
+    """A run that was made."""
+    place = folder.run(cell.name).path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    scored.leave(tmp_path / "made", cell.config).rename(place)
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_shipped_files_are_the_papers_protocol(figure: str) -> None:
+    cells = planned(figure, 1.0, None, "tuned").cells
+    methods, envs = PAPERS[figure]
+    expected = [(seed, env, method) for seed in range(5) for env in envs for method in methods]
+    assert [(cell.config.seed, cell.config.env, cell.config.preset) for cell in cells] == expected
+    for cell in cells:
+        loop = cell.config.loop
+        assert (loop.runners, loop.minibatches, loop.eval_episodes, loop.eval_interval) == (32, 1, 32, 320_000)
+        assert loop.steps == 65_600_000
+        assert cell.config.algorithm == PRESETS[cell.config.preset].config
+
+
+def test_less_of_it() -> None:
+    """Fewer steps have at least 20 evaluations, and the title, which is in the caption, says so."""
+    made = planned("fig4c", 0.03, 2, "tuned")
+    assert made.title.endswith("(0.03 of the paper's env steps, tuned settings)")
+    assert {cell.config.seed for cell in made.cells} == {0, 1}
+    assert len({cell.name for cell in made.cells}) == len(made.cells) == 8
+    assert all(cell.name.endswith(f"-s{cell.config.seed}") for cell in made.cells)
+    assert {(c.config.loop.steps, c.config.loop.eval_interval) for c in made.cells} == {(1_968_000, 98_400)}
+    assert {c.config.loop.eval_interval for c in planned("fig4c", 0.5, 1, "tuned").cells} == {320_000}
+
+
+def test_published_settings() -> None:
+    made = planned("fig4a", 1.0, 1, "paper")
+    assert [cell.config.preset for cell in made.cells] == ["seca-paper", "coma-newarchi-paper", "coma"]
+    assert made.cells[0].config.algorithm == PRESETS["seca-paper"].config
+    assert made.cells[0].config.loop.runners == 32
+    assert "paper settings" in made.title
+
+
+def test_the_figure_is_drawn_from_what_there_is(tmp_path: pathlib.Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = planned("fig4c", 0.03, 2, "tuned")
+    with opened(tmp_path / "sweeps" / "fig4c", made) as (folder, _, _):
+        for cell in made.cells[:5]:
+            put(tmp_path, folder, cell)
+    text = printed(capsys, "reproduce", "fig4c", "--draw")
+    assert text.splitlines()[:2] == ["sweeps/fig4c/fig4c.png", "sweeps/fig4c/fig4c.svg"]
+    for words in ("0.03 of the paper's env steps", "seca 2", "seca-ig-1 1", "fewer than 5 seeds"):
+        assert words in text
+    assert (tmp_path / "sweeps" / "fig4c" / "fig4c.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_runs_come_first(tmp_path: pathlib.Path, monkeypatch, capsys) -> None:
+    """What is asked for goes to the sweep; a run that failed leaves a figure of the others, and its exit code."""
+    monkeypatch.chdir(tmp_path)
+    asked: list[tuple] = []
+
+    def run(path, wanted, *rest) -> int:
+        asked.append(rest)
+        with opened(path, wanted) as (folder, _, _):
+            put(tmp_path, folder, wanted.cells[0])
+        return 1
+
+    monkeypatch.setattr(command, "run", run)
+    assert reproduce.reproduce("fig4a", 0.03, 1, "tuned", None, 2, "local", "ask", False) == 1
+    assert asked == [(2, "local", "ask")]
+    assert "fig4a.png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "fragments"),
+    [
+        ("reproduce", ["figure"]),
+        ("reproduce fig7", ["fig7", "fig4a", "fig6"]),
+        ("reproduce fig6 --scale 0", ["`scale` is 0"]),
+        ("reproduce fig6 --scale 2", ["`scale` is 2"]),
+        ("reproduce fig6 --seeds 0", ["`seeds` is 0"]),
+        ("reproduce fig6 --settings best", ["settings", "best"]),
+        ("reproduce fig6 --draw", ["`out` is sweeps/fig6", "no run"]),
+        ("reproduce fig6 --out occupied --draw", ["occupied"]),
+    ],
+)
+def test_bad_input(desk: pathlib.Path, words: str, fragments: list[str], capsys) -> None:
+    assert_refused(words.split(), fragments, desk, capsys)
