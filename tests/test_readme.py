@@ -12,6 +12,7 @@ from seca import cli
 from seca.config import RunConfig
 from seca.presets import PRESETS, compared
 from seca.runs import run as runs
+from seca.sweeps import local
 
 README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
 
@@ -61,12 +62,14 @@ def test_commands(
 
     for name in ("bench_training", "bench_simulator"):
         monkeypatch.setattr(bench, name, _recorder(called))
+    monkeypatch.setattr(local, "run", accept)
+    (tmp_path / "study.toml").write_text('methods = ["seca"]\nenvs = ["matrix/peak"]\nseeds = 1\n')
     monkeypatch.chdir(tmp_path)
     arguments = [part.replace("runs/x", str(finished_run)) for part in command]
     with pytest.raises(SystemExit) as stopped:
         cli.main(arguments)
     assert stopped.value.code == 0
-    assert bool(called) == (command[0] in ("train", "resume", "bench"))
+    assert bool(called) == (command[0] in ("train", "resume", "bench", "sweep"))
     if command[:2] == ["train", "seca"]:
         config = called[0][0]
         assert isinstance(config, RunConfig)

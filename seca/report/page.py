@@ -26,8 +26,8 @@ from seca.config import RunConfig, decisive, to_dict
 from seca.errors import RunError, UsageError
 from seca.report import curves, scores, statistics
 from seca.report.curves import METRICS, Curve
+from seca.runs import bands, stats
 from seca.runs import folder as folders
-from seca.runs import stats
 from seca.runs.folder import RunFolder
 
 HUES = 7
@@ -408,7 +408,8 @@ def _scores(environments: Mapping[str, Sequence[Run]]) -> Html:
     together = _together(environments)
     if together:
         bodies["all environments together"] = together
-    return join([_table("Scores at the end", heads, bodies, numbers=8), element("p", SCORES, class_="told")])
+    scored = _table("Scores at the end", heads, bodies, numbers=8)
+    return join([scored, element("p", SCORES, class_="told"), _standings(environments)])
 
 
 SCORES = (
@@ -420,6 +421,23 @@ SCORES = (
     "Env steps to a win rate: until the first evaluation that reached it, median over runs; in brackets how many did. "
     "Runs that ended early do not count."
 )
+
+
+def _standings(environments: Mapping[str, Sequence[Run]]) -> Html:
+    """Where runs stand beside finished ones of their method, of those that seca comes with."""
+    rows = []
+    for runs in environments.values():
+        for run in runs:
+            at, mean = float(run.curve.steps[-1]), float(run.curve.values["return_mean"][-1])
+            version = run.curve.env.partition(" version ")[2].split(" ")[0]
+            found = bands.standing(run.config, version, int(at), mean)
+            if found is not None:
+                rows.append([pathlib.Path(run.curve.run).name, found.where, found.words])
+    if not rows:
+        return Html("")
+    told = "Returns of the last evaluation. Reference runs are few: a run below them may be chance, or a mistake."
+    words = element("p", told, class_="told")
+    return join([_table("Beside reference runs", ("Run", "Stands", "How"), {"": rows}), words])
 
 
 def _score_row(label: str, group: Sequence[Run]) -> list[str]:

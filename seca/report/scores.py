@@ -60,9 +60,11 @@ def of(curve: Curve, folder: RunFolder) -> dict[Score, dict[str, float]]:
     last = {name: float(values[-1]) for name, values in curve.values.items()}
     found: dict[Score, dict[str, float]] = {"last": {"episodes": float(curve.episodes), **last}}
     final = result(folder)
-    # A run that was gone on with since has no result of its end yet.
-    if final is not None and (number(final.get("env_steps")) or 0.0) >= curve.steps[-1]:
-        found["final"] = _measured(folder, "result.json", final["trained"], curve)
+    if final is not None:
+        measured = _measured(folder, "result.json", final["trained"], curve)
+        # A run that was gone on with since has no result of its end yet.
+        if (number(final.get("env_steps")) or 0.0) >= curve.steps[-1]:
+            found["final"] = measured
     best = absolute.read(folder)
     if best is not None and "final" in found:
         found["absolute"] = _measured(folder, "absolute.json", best, curve)

@@ -14,6 +14,8 @@ from seca.envs.base import Env
 from seca.host.display import Display
 from seca.host.loggers import LineLogger
 from seca.host.signals import StopRequest
+from seca.runs import bands
+from seca.runs import folder as folders
 from seca.runs.folder import RunFolder
 from seca.train import checkpoint
 from seca.train.state import TrainState
@@ -89,6 +91,8 @@ class Recorder:
         self._started = time.monotonic() - position.seconds
         self._saved_at, self._save_seconds = time.monotonic(), 0.0
         self._saved_iteration: int | None = None
+        evaluated = folders.read_metrics(folder, "eval") if position.metrics_lines else []
+        self._evaluated_at = max((line["env_steps"] for line in evaluated), default=0)
         self._new_best: dict[str, tuple[TrainState, dict[str, Any]]] = {}
 
     def __enter__(self) -> "Recorder":
@@ -125,6 +129,7 @@ class Recorder:
     def after_iteration(self, state: TrainState, evaluated: dict[str, Any] | None) -> bool:
         """Note the best policy, save when due, and say whether a signal asks to stop."""
         if evaluated is not None:
+            self._say_standing(evaluated)
             score = (evaluated.get("win_rate", 0.0), evaluated["return_mean"])
             best = self._position.best is None or score >= self._position.best
             # Of its own where there are wins: elsewhere the best is the one with the highest return.
@@ -140,6 +145,15 @@ class Recorder:
         if self._due() or self._stop or int(state.iteration) == 0:
             self.save(state)
         return bool(self._stop)
+
+    def _say_standing(self, evaluated: dict[str, Any]) -> None:
+        """Say once, early, where the run stands beside finished ones of its method, where there are any."""
+        before, now = self._evaluated_at, evaluated["env_steps"]
+        self._evaluated_at = now
+        if bands.due(self._config, before, now):
+            standing = bands.standing(self._config, self._spec.version, now, evaluated["return_mean"])
+            if standing is not None:
+                self._display.note(f"{'warning: ' if standing.where == 'below' else ''}{standing.words}")
 
     def _due(self) -> bool:
         """Whether it is time for a checkpoint."""

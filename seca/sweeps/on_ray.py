@@ -11,6 +11,7 @@ import logging
 import os
 import pathlib
 import platform
+import secrets
 import signal
 import socket
 import subprocess
@@ -100,13 +101,18 @@ def _found(address: str | None) -> str:
             _, said = process.communicate(timeout=CONNECT_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
-            raise UsageError(f"{_named(told)}: no Ray cluster answers there within {CONNECT_SECONDS:.0f} s") from None
+            raise UsageError(
+                f"{_named(told)}: no Ray cluster answers there within {CONNECT_SECONDS:.0f} s{_TOKEN}"
+            ) from None
     if process.returncode == 0:
         return told
     if told == "auto" and "nothing answers" in said:
         return "local"
     last = next((line for line in said.splitlines() if line.strip()), "it ended without a word")
-    raise UsageError(f"{_named(told)}: no Ray cluster to be used there: {last[:300]}")
+    raise UsageError(f"{_named(told)}: no Ray cluster to be used there: {last[:300]}{_TOKEN}")
+
+
+_TOKEN = "; one that asks for a token needs RAY_AUTH_MODE=token and that token"
 
 
 def _named(told: str) -> str:
@@ -144,6 +150,9 @@ def _quiet() -> None:
 def _connected(where: str) -> Iterator[Any]:
     """Ray, connected for as long as the context lasts."""
     _quiet()
+    if where == "local" and "RAY_AUTH_MODE" not in os.environ:
+        # Who else is on this machine has no use of it; unasked, Ray keeps its token in the home folder, for all later.
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     import ray
 
     own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}

@@ -14,6 +14,7 @@ from seca.config import RunConfig
 from seca.envs import registry
 from seca.host.display import PlainDisplay
 from seca.host.signals import StopRequest
+from seca.runs import bands
 from seca.runs import recorder as recorders
 from seca.runs.folder import RunFolder, cut_metrics, read_metrics
 from seca.runs.recorder import Position, Recorder
@@ -160,3 +161,41 @@ def test_metrics_refuse_what_is_not_json(tmp_path: pathlib.Path) -> None:
     with _recording(tmp_path, interval=0.0) as recorder, pytest.raises(ValueError, match="not JSON compliant"):
         recorder.metrics({"kind": "train", "env_steps": 1, "return_mean": float("nan")})
     assert read_metrics(RunFolder(tmp_path)) == []
+
+
+def test_a_run_is_told_once_where_it_stands(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """At the first evaluation after a tenth of its budget, and not again when it goes on."""
+    asked: list[tuple[int, float]] = []
+
+    def standing(config: RunConfig, version: str, env_steps: int, mean: float) -> bands.Standing:
+        asked.append((env_steps, mean))
+        return bands.Standing("below", "it is below")
+
+    monkeypatch.setattr(bands, "standing", standing)
+    tenth = RunConfig().loop.steps // 10
+    with _recording(tmp_path, interval=1e9) as recorder:
+        for iteration, mean in ((0, 1.0), (tenth // 10 - 1, 2.0), (tenth // 10, 3.0), (tenth // 10 + 5, 4.0)):
+            _iterate(recorder, iteration, (0.0, mean))
+    assert asked == [(tenth, 3.0)]
+    assert capsys.readouterr().out.count("warning: it is below\n") == 1
+    with _recording(tmp_path, 1e9, Position(metrics_lines=4)) as recorder:
+        _iterate(recorder, tenth // 10 + 9, (0.0, 5.0))
+    assert len(asked) == 1
+
+
+def test_the_policy_with_the_highest_return_is_kept_beside_the_best(tmp_path: pathlib.Path) -> None:
+    scores = [(0.0, 1.0), (0.5, 0.0), (0.4, 9.0), (0.6, 2.0), (0.6, 9.0), (0.1, 8.0)]
+    best, highest = [0, 1, 1, 3, 4, 4], [0, 0, 2, 2, 4, 4]
+    with _recording(tmp_path, interval=0.0) as recorder:
+        for iteration, score in enumerate(scores):
+            _iterate(recorder, iteration, score)
+            assert _stored(tmp_path, "best")["iteration"] == best[iteration]
+            assert _stored(tmp_path, "best-return")["iteration"] == highest[iteration]
+
+
+def test_a_position_from_before_the_highest_return_was_kept() -> None:
+    stored = {"metrics_lines": 1, "metrics_bytes": 2, "seconds": 3.0, "best": [0.5, 7.0]}
+    assert Position.from_metadata({"position": stored}).highest == 7.0
+    assert Position.from_metadata({"position": stored | {"best": None}}).highest is None
+    with pytest.raises(ValueError, match="`position.highest` is 'x'"):
+        Position.from_metadata({"position": stored | {"highest": "x"}})
