@@ -1,36 +1,29 @@
-"""Every method of the comparison, trained alike: the runs, the figure and the table behind docs/comparison.md.
+"""Every method of the comparison, trained alike: the data, the figure and the table behind docs/comparison.md.
 
-    python benchmarks/comparison.py train [--jobs 2] [--methods seca qmix ...]    hours; goes on where stopped
-    python benchmarks/comparison.py show                                         figure and table of what is there
-    python benchmarks/comparison.py train --maps 3s5z MMM2 --methods seca-fork   likewise, on harder maps
+    seca sweep benchmarks/studies/comparison.toml --out sweeps/comparison      hours; goes on where stopped
+    python benchmarks/comparison.py [sweeps/comparison|RUN ...]                adds runs at their budget, draws, prints
 
-Each run is an ordinary run folder, `<out>/<env>-<method>-<setting>-s<seed>`, made by `seca train PRESET` with its
-defaults, one device, one core. `show` adds the runs that reached their budget to
-docs/data/comparison.jsonl, one line each; `train` leaves out what is there, so that the study can be done
-piece by piece, on any machine. To make a run again, delete its line. `--setting` runs a method in another setting than
-the study's, to ask why it does not learn in that: see `SETTINGS`.
+Any run folder counts that has a method's setting of the study, or one that is asked about (`SETTINGS`), on a map of it:
+its line goes to docs/data/comparison.jsonl.
 """
 
 import argparse
-import concurrent.futures
 import dataclasses
 import json
-import os
 import pathlib
-import queue
-import shutil
-import subprocess
-import sys
 import textwrap
+from collections.abc import Iterable
 from typing import Any
 
 import matplotlib
 import numpy as np
 
 from seca.algos.seca import SecaConfig
+from seca.config import RunConfig
 from seca.presets import PRESETS, compared, reference_of
 from seca.report import curves
 from seca.runs import folder as folders
+from seca.sweeps import folder as sweeps
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend comes first)
@@ -43,15 +36,9 @@ BUDGETS = {"3m": 1_000_000, "2s3z": 2_000_000}
 """Env steps on each map, the same for every method."""
 HARDER = {"3s5z": 2_000_000, "1c3s5z": 2_000_000, "MMM2": 2_000_000, "3s_vs_4z": 3_000_000, "5m_vs_6m": 3_000_000}
 """Env steps on the maps of `benchmarks/credit_learning.py`, which shows them."""
-SETTINGS = {
-    "paper": ("-", []),
-    "reference": ("--", []),
-    "updates-8": (":", ["--updates", "8"]),
-    "runners-8": ("-.", ["--runners", "8"]),
-    "terminal": ((0, (1, 3)), ["--time-limit", "terminal"]),
-}
-"""The study's own, the preset with published numbers, and single changes that ask why a method does not learn: the line
-in the figure, and the options."""
+SETTINGS = {"paper": "-", "reference": "--", "updates-8": ":", "runners-8": "-.", "terminal": (0, (1, 3))}
+"""The study's own, the preset with published numbers, and single changes that ask why a method does not learn; by the
+line in the figure."""
 TUNED = {name for name in METHODS if isinstance(PRESETS[name].config, SecaConfig)}
 """SeCA, what differs from it in one option, and `seca-fork`: step sizes and critic steps of our choice."""
 OTHER_CREDIT = ("seca-shapley", "seca-uncorrected", "seca-fork")
@@ -76,71 +63,33 @@ class Cell:
     setting: str
     seed: int
 
-    def path(self, out: pathlib.Path) -> pathlib.Path:
-        """Its run folder."""
-        return out / f"{self.map_name}-{self.method}-{self.setting}-s{self.seed}"
 
-    def preset(self) -> str:
-        """What is trained. Raises SystemExit where nobody published any numbers."""
-        found = reference_of(self.method) if self.setting == "reference" else self.method
-        if found is None:
-            raise SystemExit(f"`--setting` is reference: there is none of {self.method}")
-        return found
+def cell_of(config: RunConfig) -> Cell | None:
+    """Where a run belongs, by its configuration; None for one that is not of the study."""
+    map_name, preset = config.env.removeprefix("smac/"), PRESETS[config.preset]
+    if map_name not in BUDGETS | HARDER or config.env_options or config.loop.minibatches != 1:
+        return None
+    if not compared(config.preset):
+        methods = [name for name in METHODS if reference_of(name) == config.preset]
+        unchanged = config.algorithm == preset.config and config.loop.runners == preset.runners
+        return Cell(map_name, methods[0], "reference", config.seed) if methods and unchanged else None
+    before, now = dataclasses.asdict(preset.config), dataclasses.asdict(config.algorithm)
+    changed = {name: value for name, value in now.items() if value != before[name]}
+    if config.loop.runners != 32:
+        changed["runners"] = config.loop.runners
+    named = {
+        "paper": {},
+        "updates-8": {"updates": 8},
+        "runners-8": {"runners": 8},
+        "terminal": {"time_limit": "terminal"},
+    }
+    setting = next((name for name, changes in named.items() if changes == changed), None)
+    return None if setting is None else Cell(map_name, config.preset, setting, config.seed)
 
 
 def steps_done(path: pathlib.Path) -> int:
     """Env steps of the last evaluation of a run, -1 when there is none."""
-    metrics = path / "metrics.jsonl"
-    if not metrics.exists():
-        return -1
-    lines = [json.loads(line) for line in metrics.read_text().splitlines() if line.endswith("}")]
-    return max((line["env_steps"] for line in lines if line.get("kind") == "eval"), default=-1)
-
-
-def run(cell: Cell, out: pathlib.Path, cores: "queue.Queue[int]") -> bool:
-    """Train a cell to its budget, from its latest checkpoint if it has one, on one core; whether it got there."""
-    path, budget = cell.path(out), (BUDGETS | HARDER)[cell.map_name]
-    if steps_done(path) >= budget:
-        return True
-    if (path / "checkpoints").is_dir() and any((path / "checkpoints").iterdir()):
-        command = ["resume", str(path)]
-    else:
-        if path.is_dir():  # Stopped before its first checkpoint: nothing to go on from. Refused while it is in use.
-            with folders.locked(folders.RunFolder(path)):
-                shutil.rmtree(path)
-        command = ["train", cell.preset(), *SETTINGS[cell.setting][1], "--env", f"smac/{cell.map_name}"]
-        command += ["--seed", str(cell.seed), "--steps", str(budget), "--devices", "1", "--out", str(path)]
-    core = cores.get()
-    try:
-        # The child starts with this thread's cores, and XLA makes as many threads as it may use.
-        os.sched_setaffinity(0, {core})
-        ended = subprocess.run([sys.executable, "-m", "seca", *command], cwd=ROOT, capture_output=True, text=True)
-    finally:
-        cores.put(core)
-    reached = ended.returncode == 0 and steps_done(path) >= budget
-    last = (ended.stdout.strip().splitlines() or [""])[-1] if ended.returncode == 0 else ended.stderr.strip()[-300:]
-    print(f"{path.name}: exit {ended.returncode} at {steps_done(path):,}. {last}", flush=True)
-    return reached
-
-
-def train(options: argparse.Namespace) -> None:
-    """All cells that are not in the data; the cheap map and the first seed first: what fails is to be seen early."""
-    cells = [
-        Cell(map_name, method, options.setting, seed)
-        for map_name in options.maps
-        for seed in options.seeds
-        for method in options.methods
-    ]
-    for cell in cells:
-        cell.preset()  # Refused before anything is trained.
-    known = read_data()
-    cores: queue.Queue[int] = queue.Queue()
-    for core in sorted(os.sched_getaffinity(0))[: options.jobs]:
-        cores.put(core)
-    with concurrent.futures.ThreadPoolExecutor(cores.qsize()) as pool:
-        runs = {cell: pool.submit(run, cell, options.out, cores) for cell in cells if cell not in known}
-    if failed := [cell.path(options.out).name for cell, reached in runs.items() if not reached.result()]:
-        raise SystemExit(f"not at their budget: {', '.join(failed)}")
+    return max((line["env_steps"] for line in folders.read_metrics(folders.existing(path), "eval")), default=-1)
 
 
 def read_data() -> dict[Cell, dict[str, Any]]:
@@ -176,15 +125,13 @@ def ended(cell: Cell, path: pathlib.Path) -> dict[str, Any]:
     }
 
 
-def gather(out: pathlib.Path) -> dict[Cell, dict[str, Any]]:
-    """The data with the run folders that have reached their budget, written back."""
+def gather(paths: Iterable[pathlib.Path]) -> dict[Cell, dict[str, Any]]:
+    """The data with the runs, or those of sweeps, that have reached their budget, written back."""
     found = read_data()
-    for map_name, budget in (BUDGETS | HARDER).items():
-        for method in METHODS:
-            for setting in SETTINGS:
-                for cell in (Cell(map_name, method, setting, seed) for seed in range(10)):
-                    if steps_done(cell.path(out)) >= budget:
-                        found[cell] = ended(cell, cell.path(out))
+    for path in (run for given in paths for run in (sweeps.begun(given) if sweeps.is_sweep(given) else [given])):
+        cell = cell_of(folders.read_config(folders.existing(path).config))
+        if cell is not None and steps_done(path) >= (BUDGETS | HARDER)[cell.map_name]:
+            found[cell] = ended(cell, path)
     DATA.write_text("".join(json.dumps(found[cell]) + "\n" for cell in sorted(found)))
     return found
 
@@ -237,7 +184,7 @@ def draw(found: dict[Cell, dict[str, Any]], to: pathlib.Path) -> None:
         for panel, (title, methods) in zip(row, columns.items(), strict=True):
             for index, method in enumerate(["seca", *methods]):
                 colour = "black" if method == "seca" else f"C{index - 1}"
-                for setting, (style, _) in SETTINGS.items():
+                for setting, style in SETTINGS.items():
                     counts = [len(members(found, name, method, setting)) for name in BUDGETS]
                     if not any(counts):
                         continue
@@ -291,27 +238,15 @@ def table(found: dict[Cell, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def show(options: argparse.Namespace) -> None:
+def main() -> None:
     """Data, figure and table."""
-    found = gather(options.out)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", type=pathlib.Path)
+    found = gather(parser.parse_args().runs)
     draw(found, ROOT / "docs" / "figures" / "comparison")
     print(table(found))
     shown = [line for cell, line in found.items() if cell.map_name in BUDGETS]
     print(f"\n{len(shown)} runs; commits: {', '.join(sorted({str(line['commit']) for line in shown}))}")
-
-
-def main() -> None:
-    """Parse and go."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["train", "show"])
-    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "runs" / "comparison")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, a core each")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
-    parser.add_argument("--setting", choices=list(SETTINGS), default="paper")
-    parser.add_argument("--maps", nargs="+", choices=[*BUDGETS, *HARDER], default=list(BUDGETS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
-    options = parser.parse_args()
-    (train if options.what == "train" else show)(options)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """Does a better credit learn faster? Curves on harder maps: a figure and a table.
 
-    python benchmarks/comparison.py train --maps 3s5z 1c3s5z MMM2 3s_vs_4z 5m_vs_6m \
-        --methods seca-fork seca mappo seca-uncorrected coma-newarchi indadv --seeds 0     hours; one seed after another
-    python benchmarks/credit_learning.py [--out runs/comparison]       figure and table of the runs at their budget
+    seca sweep benchmarks/studies/harder.toml --out sweeps/harder      hours; goes on where stopped
+    python benchmarks/credit_learning.py [sweeps/harder|RUN ...]       figure and table of the runs at their budget
 
 Data go to docs/data/comparison.jsonl, a line for each run, as those of the comparison do.
 """
@@ -83,8 +82,8 @@ def table(found: dict, maps: list[str]) -> str:
 def main() -> None:
     """Data, figure and table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=comparison.ROOT / "runs" / "comparison")
-    found = comparison.gather(parser.parse_args().out)
+    parser.add_argument("runs", nargs="*", type=pathlib.Path)
+    found = comparison.gather(parser.parse_args().runs)
     maps = [name for name in comparison.HARDER if any(cell.map_name == name for cell in found)]
     if not maps:
         raise SystemExit(f"no run on {', '.join(comparison.HARDER)} is at its budget yet")

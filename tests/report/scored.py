@@ -37,7 +37,7 @@ def leave(
 
     def measured(rate: float, episodes: int) -> dict[str, Any]:
         won = [int(index < round(rate * episodes)) for index in range(episodes)]
-        told = {"win_rate": rate, "episode_won": won} if wins else {}
+        told = {"win_rate": rate, "win_rate_low": 0.0, "win_rate_high": 1.0, "episode_won": won} if wins else {}
         each = {"episode_return": [20.0 * x for x in won], "episode_length": [30] * episodes}
         return {"episodes": episodes, **told, "return_mean": 20 * rate, **each}
 
