@@ -28,13 +28,13 @@ needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
 
 TEXT = """methods = ["seca"]
 envs = ["matrix/focus-fire"]
-seeds = 3
+seeds = 2
 absolute = false
 [options]
-steps = 160
+steps = 120
 runners = 4
 eval-episodes = 4
-eval-interval = 80
+eval-interval = 60
 checkpoint-interval = 0
 """
 PLAN = made.plan(TEXT)
@@ -132,16 +132,16 @@ def launch(cluster: Cluster, folder: SweepFolder, jobs: int = 0) -> subprocess.P
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
-def ancestors(pid: int) -> dict[str, int]:
-    """Processes that a process comes from, by the names of their programs."""
-    found = {}
+def ancestors(pid: int) -> list[tuple[str, int]]:
+    """Processes that a process comes from, with the names of their programs."""
+    found = []
     while pid > 1:
         try:
             fields = pathlib.Path(f"/proc/{pid}/status").read_text()
         except OSError:
             break
         named = dict(line.split(":", 1) for line in fields.splitlines())
-        found.setdefault(named["Name"].strip(), pid)
+        found.append((named["Name"].strip(), pid))
         pid = int(named["PPid"])
     return found
 
@@ -151,11 +151,12 @@ def on_a_node_that_can_go(cluster: Cluster, folder: SweepFolder) -> tuple[str, i
     for name in NAMES:
         home = folder.run(name)
         lines = home.metrics.read_text().count("\n") if home.metrics.exists() else 0
-        if 8 < lines < 30 and not home.result.exists() and any(home.checkpoints.glob("*")):
+        if 4 < lines < 24 and not home.result.exists() and any(home.checkpoints.glob("*")):
             pid = int(home.lock.read_text())
             line = ancestors(pid)
-            if "raylet" in line and cluster.nodes[0].pid not in line.values():
-                return name, pid, line["raylet"]
+            raylets = [process for program, process in line if program == "raylet"]
+            if raylets and cluster.nodes[1].pid in [process for _, process in line]:
+                return name, pid, raylets[0]
     return None
 
 
@@ -176,8 +177,11 @@ def test_a_lost_nodes_run_is_taken_up_elsewhere(tmp_path: pathlib.Path, seca, cl
     with opened(tmp_path / "whole", PLAN) as (whole, _, _), opened(tmp_path / "lost", PLAN) as (lost, _, _):
         pass
     cluster.wait_for_head()
-    cluster.start()
     sweep = launch(cluster, lost)
+    assert sweep.stdout is not None
+    # Who starts a sweep goes with the node it is on: it is on the head, and another node joins.
+    assert sweep.stdout.readline() == "Ray cluster: 1 node, 1 CPUs\n"
+    cluster.start()
     until = time.monotonic() + 200
     while (victim := on_a_node_that_can_go(cluster, lost)) is None:
         assert sweep.poll() is None and time.monotonic() < until, sweep.communicate()
@@ -193,8 +197,7 @@ def test_a_lost_nodes_run_is_taken_up_elsewhere(tmp_path: pathlib.Path, seca, cl
     assert ended.returncode == 0, ended.stderr
     printed, chatter = sweep.communicate(timeout=200)
     assert sweep.returncode == 0, printed + chatter
-    assert printed.splitlines()[0].startswith("Ray cluster: ") and "GPU" not in printed
-    assert printed.splitlines()[-1].startswith("3 of 3 runs done") and chatter == ""
+    assert printed.splitlines()[-1].startswith("2 of 2 runs done") and chatter == ""
     assert done < len(metric_lines(whole.run(name).path))
     sessions = {x: len(json.loads(lost.run(x).environment.read_text())["sessions"]) for x in NAMES}
     assert sessions == {x: 1 + (x == name) for x in NAMES}
@@ -237,14 +240,14 @@ def test_nothing_outlives_it(
 @pytest.mark.slow
 def test_without_a_cluster_there_is_one_of_its_own(tmp_path: pathlib.Path, seca) -> None:
     """And a run that fails leaves the others."""
-    text = TEXT.replace("seeds = 3", "seeds = 2").replace("steps = 160", "steps = 80")
+    text = TEXT.replace("steps = 120", "steps = 80")
     with opened(tmp_path / "sweep", made.plan(text)) as (folder, plan, _):
         made.leave(folder, PLAN.cells[0], made.evaluation(0))  # Of another length.
     environment = os.environ | {"RAY_ADDRESS": "local", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", SCRIPT, str(folder.path), "1"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
     assert ended.returncode == 1 and ended.stderr == "", ended.stderr
-    assert f"{NAMES[0]} failed, exit code 2: " in ended.stdout and "loop.steps 160 -> 80" in ended.stdout
+    assert f"{NAMES[0]} failed, exit code 2: " in ended.stdout and "loop.steps 120 -> 80" in ended.stdout
     assert [progress(folder, plan, cell).state for cell in plan.cells] == ["failed", "done"]
 
 

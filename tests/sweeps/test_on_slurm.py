@@ -59,6 +59,9 @@ def wait_for(found, seconds: float = 200.0) -> None:
 
 @needs_submitit
 @pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore:subprocess [0-9]+ is still running:ResourceWarning"
+)  # Submitit lets go of its jobs.
 @pytest.mark.skipif(sys.platform != "linux", reason="looks up processes in /proc")
 def test_a_job_that_is_queued_again_goes_on(tmp_path: pathlib.Path, seca, monkeypatch: pytest.MonkeyPatch) -> None:
     """Told by SLURM's signal before a time limit; it ends as a run that was never broken, bit for bit."""
