@@ -7,7 +7,7 @@ SEED ?= 0
 # Empty: a free name under runs/, so that a second `make train` never meets the first.
 RUN ?=
 
-.PHONY: train test test-all test-fast test-lowest test-newest lint lock wheel install clean
+.PHONY: train test test-all test-fast test-lowest test-newest test-outside lint lock wheel install clean
 
 train: $(STAMP)  ## Train SeCA on smac/2s3z with a live display (RUN=, STEPS=, SEED= to change).
 	$(BIN)/seca train seca --env smac/2s3z --seed $(SEED) --steps $(STEPS) $(if $(RUN),--out $(RUN))
@@ -24,6 +24,9 @@ test-fast: $(STAMP)  ## The inner loop: all but the slow tests.
 test-lowest test-newest: test-%: .venv-%/.installed  ## The fast tests at the lower bounds, and with the newest of all.
 	.venv-$*/bin/python -m pytest tests -n 2 --dist worksteal -m "not slow and not every"
 
+test-outside: .venv/.outside  ## Tests that need what few users do: Chromium (Debian's), a Ray cluster, submitit.
+	$(BIN)/python -m pytest tests/report/test_page.py tests/sweeps/test_on_ray.py tests/sweeps/test_on_slurm.py
+
 lint: $(STAMP)  ## Format, lint and types.
 	$(BIN)/ruff format --check seca tests benchmarks
 	$(BIN)/ruff check seca tests benchmarks
@@ -36,7 +39,15 @@ lock:  ## Remake requirements.lock from pyproject.toml (needs uv).
 	uv pip compile --universal pyproject.toml --extra dev --extra pettingzoo --extra gymnasium --generate-hashes \
 	  --no-header --no-annotate --no-emit-index-url -o requirements.lock
 
+	uv pip compile --universal pyproject.toml --extra browser --extra ray --extra slurm --constraints requirements.lock \
+	  --generate-hashes --no-header --no-annotate --no-emit-index-url -o requirements-outside.lock
+
 install: $(STAMP)
+
+.venv/.outside: $(STAMP) requirements-outside.lock
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes \
+	  -r requirements-outside.lock
+	touch $@
 
 # The stamp comes last, so that an installation cut short is taken up again.
 $(STAMP): requirements.lock pyproject.toml
