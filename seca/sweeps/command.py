@@ -5,13 +5,13 @@ import json
 import pathlib
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from seca.errors import UsageError
 from seca.sweeps import folder as sweeps
 from seca.sweeps import local, plan, slots, status
-from seca.sweeps.folder import Changed
+from seca.sweeps.folder import Changed, SweepFolder
 from seca.sweeps.plan import Plan
 
 HOME = pathlib.Path("sweeps")
@@ -50,15 +50,33 @@ def planned(
 
 
 def run(path: pathlib.Path, wanted: Plan, jobs: int, on: str, changed: Changed) -> int:
-    """Make all runs of a plan in the folder at `path`; returns the exit code."""
-    launcher, _, told = on.partition(":")
-    if launcher not in ("local", "ray", "slurm") or (launcher == "local" and told):
-        raise UsageError(f"`on` is '{on}': choose local, ray, ray://HOST:PORT, or slurm")
-    room = slots.slots(jobs, max(cell.config.devices or 1 for cell in wanted.cells))
+    """Make all runs of a plan in the folder at `path`, where `on` says; returns the exit code."""
+    make = _launcher(wanted, jobs, on)
     with sweeps.opened(path, wanted, changed) as (folder, made, news), local.board() as shown:
-        for line in [f"sweep {folder.path}: {len(made.cells)} runs, {len(room)} side by side", *news]:
+        for line in [f"sweep {folder.path}: {len(made.cells)} runs", *news]:
             shown.note(line)
-        return local.run(folder, made, room, shown)
+        return make(folder, made, shown)
+
+
+def _launcher(wanted: Plan, jobs: int, on: str) -> Callable[[SweepFolder, Plan, local.Board], int]:
+    """What makes the runs. Raises UsageError, before anything is written, for what can be known by then."""
+    if on == "local":
+        room = slots.slots(jobs, max(cell.config.devices or 1 for cell in wanted.cells))
+        return lambda folder, made, shown: local.run(folder, made, room, shown)
+    launcher, _, told = on.partition(":")
+    if launcher == "ray" and (not told or told.startswith("//")):
+        from seca.sweeps import on_ray
+
+        address = on if told else None
+        on_ray.check(address)
+        return lambda folder, made, shown: on_ray.run(folder, made, address, jobs, shown)
+    if launcher == "slurm":
+        from seca.sweeps import on_slurm
+
+        options = on_slurm.parsed(told)
+        on_slurm.check(options)
+        return lambda folder, made, shown: on_slurm.run(folder, made, options, jobs, shown)
+    raise UsageError(f"`on` is '{on}': choose local, ray, ray://HOST:PORT, slurm, or slurm:NAME=VALUE,...")
 
 
 def show(path: pathlib.Path, watch: bool, as_json: bool) -> int:

@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
 import warnings
@@ -54,7 +55,7 @@ def run(folder: SweepFolder, plan: Plan, address: str | None, jobs: int, shown: 
     not there, and when a node does not see the folder; RunError when the cluster is gone on the way.
     """
     where = _found(address)
-    with stop_on_signals(lambda: how_to_go_on(folder), GRACE_SECONDS + 1.5) as stop, _connected(where) as ray:
+    with stop_on_signals(lambda: how_to_go_on(folder), GRACE_SECONDS + 1.5) as stop, _alone(), _connected(where) as ray:
         failed = _run(ray, folder, plan, jobs, shown, lambda: bool(stop))
         if stop:
             shown.note(how_to_go_on(folder))
@@ -144,6 +145,28 @@ def _quiet() -> None:
         ("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0"),
     ):
         os.environ.setdefault(name, value)
+
+
+class _Heard:
+    """A stream without what Ray's threads say there: pages about each node that is lost, which no option turns off."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write it, unless Ray does."""
+        return len(text) if threading.current_thread().name.startswith("ray_") else self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Have the terminal to oneself."""
+    before = sys.stdout
+    with contextlib.redirect_stdout(_Heard(before)):  # pyrefly: ignore[bad-argument-type]
+        yield
 
 
 @contextlib.contextmanager

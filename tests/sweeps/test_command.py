@@ -28,7 +28,7 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_a_file_its_folder_and_the_command_line(file: pathlib.Path, nothing_runs, capsys) -> None:
     out = printed(capsys, "sweep", "small.toml", "--jobs", 1)
-    assert out == "sweep sweeps/small: 4 runs, 1 side by side\n"
+    assert out == "sweep sweeps/small: 4 runs\n"
     assert (file.parent / "sweeps" / "small" / "sweep.toml").read_text() == made.TEXT
     printed(capsys, "sweep", "sweeps/small", "--jobs", 1)
     words = "sweep --methods seca qmix --envs matrix/peak --seeds 3 4 5 --options steps=2e3 eval-interval=500 --out x"

@@ -198,6 +198,7 @@ def test_a_lost_nodes_run_is_taken_up_elsewhere(tmp_path: pathlib.Path, seca, cl
     printed, chatter = sweep.communicate(timeout=200)
     assert sweep.returncode == 0, printed + chatter
     assert printed.splitlines()[-1].startswith("2 of 2 runs done") and chatter == ""
+    assert all(" of 2 runs done" in line for line in printed.splitlines())  # Ray has much to say of a lost node.
     assert done < len(metric_lines(whole.run(name).path))
     sessions = {x: len(json.loads(lost.run(x).environment.read_text())["sessions"]) for x in NAMES}
     assert sessions == {x: 1 + (x == name) for x in NAMES}
