@@ -34,9 +34,17 @@ METHODS = [name for name in PRESETS if compared(name)]
 """All presets but those with the numbers of a release or reference: these are methods in another setting."""
 BUDGETS = {"3m": 1_000_000, "2s3z": 2_000_000}
 """Env steps on each map, the same for every method."""
-HARDER = {"3s5z": 2_000_000, "1c3s5z": 2_000_000, "MMM2": 2_000_000, "3s_vs_4z": 3_000_000, "5m_vs_6m": 3_000_000}
-"""Env steps on the maps of `benchmarks/credit_learning.py`, which shows them."""
-SETTINGS = {"paper": "-", "reference": "--", "updates-8": ":", "runners-8": "-.", "terminal": (0, (1, 3))}
+HARDER = {"3s5z": 2_000_000, "1c3s5z": 2_000_000, "MMM2": 2_000_000, "3s_vs_4z": 4_000_000, "5m_vs_6m": 3_000_000}
+HARDER |= {"2c_vs_64zg": 2_000_000}
+"""Env steps on the maps of `credit_learning.py` and `paper_figures.py`, which show them."""
+SETTINGS = {
+    "paper": "-",
+    "reference": "--",
+    "updates-8": ":",
+    "runners-8": "-.",
+    "terminal": (0, (1, 3)),
+    "published advantage": (0, (5, 1)),
+}
 """The study's own, the preset with published numbers, and single changes that ask why a method does not learn; by the
 line in the figure."""
 TUNED = {name for name in METHODS if isinstance(PRESETS[name].config, SecaConfig)}
@@ -82,6 +90,7 @@ def cell_of(config: RunConfig) -> Cell | None:
         "updates-8": {"updates": 8},
         "runners-8": {"runners": 8},
         "terminal": {"time_limit": "terminal"},
+        "published advantage": {"td_correction": 0.0},
     }
     setting = next((name for name, changes in named.items() if changes == changed), None)
     return None if setting is None else Cell(map_name, config.preset, setting, config.seed)
@@ -148,6 +157,7 @@ def as_curve(line: dict[str, Any]) -> curves.Curve:
         env=line["env"],
         steps=np.array(line["env_steps"], dtype=np.float64),
         values={name: np.array(line[name], dtype=np.float64) for name in ("win_rate", "return_mean")},
+        gradient_steps=1_000 * line["gradient_steps"] / line["env_steps"][-1],
     )
 
 
