@@ -165,7 +165,7 @@ class _Heard:
 def _alone() -> Iterator[None]:
     """Have the terminal to oneself."""
     before = sys.stdout
-    with contextlib.redirect_stdout(_Heard(before)):  # pyrefly: ignore[bad-argument-type]
+    with contextlib.redirect_stdout(_Heard(before)):  # pyrefly: ignore[bad-specialization]
         yield
 
 
@@ -197,7 +197,7 @@ def _connected(where: str) -> Iterator[Any]:
         ray.shutdown()
 
 
-def needs(devices: int, there: Mapping[str, float], platforms: str) -> dict[str, float]:
+def needs(devices: int, there: Mapping[str, float], platforms: str) -> dict[str, int]:
     """What a run asks of its node: GPUs only where the cluster has some, else cores.
 
     A task that asks for what no node has waits for ever, and without a word.
@@ -247,7 +247,7 @@ def _run(ray: Any, folder: SweepFolder, plan: Plan, jobs: int, shown: local.Boar
     return failed
 
 
-def _needs(cell: Cell, there: Mapping[str, float]) -> dict[str, float]:
+def _needs(cell: Cell, there: Mapping[str, float]) -> dict[str, int]:
     return needs(cell.config.devices, there, os.environ.get("JAX_PLATFORMS", ""))
 
 
@@ -257,7 +257,7 @@ def _described(nodes: list[dict[str, Any]], there: Mapping[str, float]) -> str:
     return f"Ray cluster: {alive} {'node' if alive == 1 else 'nodes'}, {there.get('CPU', 0):.0f} CPUs{gpus}"
 
 
-def _lacking(nodes: list[dict[str, Any]], asked: list[dict[str, float]]) -> str:
+def _lacking(nodes: list[dict[str, Any]], asked: list[dict[str, int]]) -> str:
     """What no node has, in words; empty where each run fits on some."""
     kinds = (("CPU", "num_cpus"), ("GPU", "num_gpus"))
     for need in asked:

@@ -241,7 +241,7 @@ def test_nothing_outlives_it(
 @pytest.mark.slow
 def test_without_a_cluster_there_is_one_of_its_own(tmp_path: pathlib.Path, seca) -> None:
     """And a run that fails leaves the others."""
-    text = TEXT.replace("steps = 120", "steps = 80")
+    text = TEXT.replace("steps = 120", "steps = 80").replace("checkpoint-interval = 0", "checkpoint-interval = 60")
     with opened(tmp_path / "sweep", made.plan(text)) as (folder, plan, _):
         made.leave(folder, PLAN.cells[0], made.evaluation(0))  # Of another length.
     environment = os.environ | {"RAY_ADDRESS": "local", "PYTHONPATH": str(ROOT)}
@@ -307,7 +307,7 @@ def test_what_no_node_has_is_told() -> None:
         {"Alive": True, "Resources": {"CPU": 1.0, "GPU": 1.0}},
         {"Alive": False, "Resources": {"CPU": 64.0}},
     ]
-    fitting: list[dict[str, float]] = [{"num_cpus": 2, "num_gpus": 0}, {"num_cpus": 1, "num_gpus": 1}]
+    fitting: list[dict[str, int]] = [{"num_cpus": 2, "num_gpus": 0}, {"num_cpus": 1, "num_gpus": 1}]
     for fits in fitting:
         assert on_ray._lacking(nodes, [fits]) == ""
     assert "has the 3 CPU that" in on_ray._lacking(nodes, [{"num_cpus": 3, "num_gpus": 0}])
@@ -342,10 +342,12 @@ def test_a_run_that_is_interrupted_is_let_go_of(tmp_path: pathlib.Path, monkeypa
     with opened(tmp_path / "sweep", PLAN) as (folder, _, _):
         pass
 
+    begun, slept = on_ray.begin(folder.path, NAMES[0], {"SECA_X": "1"}), time.sleep
+
     def interrupted(seconds: float) -> None:
+        patch.setattr(on_ray.time, "sleep", slept)
         raise KeyboardInterrupt
 
-    begun = on_ray.begin(folder.path, NAMES[0], {"SECA_X": "1"})
     assert isinstance(begun, local.Worker)
     with monkeypatch.context() as patch:
         patch.setattr(on_ray, "begin", lambda *given: begun)
