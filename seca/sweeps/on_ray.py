@@ -32,8 +32,8 @@ from seca.sweeps.plan import Cell, Plan
 from seca.sweeps.slots import Slot
 from seca.sweeps.work import TETHER
 
-CONNECT_SECONDS = 20.0
-"""How long a cluster may take to answer."""
+CONNECT_SECONDS = 40.0
+"""How long a cluster may take to answer: it starts a process for each `ray://` connection."""
 KNOCK_SECONDS = 5.0
 """How long its port may take to open."""
 HELD_SECONDS = 100.0
@@ -236,13 +236,13 @@ def _run(ray: Any, folder: SweepFolder, plan: Plan, jobs: int, shown: local.Boar
                 seen = status.overview(folder, plan)
                 shown.show(seen, max(1, seen.count("running")))
                 looked_at = time.monotonic()
-        _cancel(ray, list(tasks))
+        _cancel(ray, folder, plan, tasks)
     except (ConnectionError, ray.exceptions.RaySystemError) as error:
         raise RunError(
             f"the Ray cluster is gone ({_first_line(error)}): its runs stop with a checkpoint; {how_to_go_on(folder)}"
         ) from None
     except UsageError:
-        _cancel(ray, list(tasks))
+        _cancel(ray, folder, plan, tasks)
         raise
     return failed
 
@@ -289,12 +289,18 @@ def _ended(ray: Any, folder: SweepFolder, cell: Cell, task: Any, shown: local.Bo
     return outcome != "failed"
 
 
-def _cancel(ray: Any, tasks: list[Any]) -> None:
-    """Ask all to stop, and wait as long as a run may take for it; what is left then is let go of."""
+def _cancel(ray: Any, folder: SweepFolder, plan: Plan, tasks: Mapping[Any, Cell]) -> None:
+    """Ask all to stop, and wait as long as a run may take for it; what is left then is let go of.
+
+    That runs have stopped is seen at their folders: Ray says so of all its tasks seconds later, or not at all.
+    """
     for task in tasks:
         ray.cancel(task)
-    if tasks:
-        ray.wait(tasks, num_returns=len(tasks), timeout=GRACE_SECONDS + 0.5)
+    until = time.monotonic() + GRACE_SECONDS
+    while time.monotonic() < until:
+        if all(sweeps.progress(folder, plan, cell).state != "running" for cell in tasks.values()):
+            return
+        time.sleep(POLL_SECONDS)
 
 
 def _first_line(error: Exception) -> str:

@@ -228,6 +228,7 @@ def _word(value: Any) -> str:
     return str(value)
 
 
+@functools.cache
 def _check_env(env: str) -> None:
     with refusing():
         registry.make(env, {})

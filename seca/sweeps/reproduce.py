@@ -70,9 +70,8 @@ def reproduce(
     draw_only: bool,
 ) -> int:
     """Make the runs of a figure, and draw it from those that there are; returns the exit code."""
-    wanted = planned(figure, scale, seeds, settings)
     path = files.usable("out", out or command.HOME / figure)
-    code = 0 if draw_only else command.run(path, wanted, jobs, on, changed)
+    code = 0 if draw_only else command.run(path, planned(figure, scale, seeds, settings), jobs, on, changed)
     runs = sweeps.begun(path) if sweeps.is_sweep(path) else []
     if not runs:
         raise UsageError(f"`out` is {path}: no run of it has been evaluated yet")

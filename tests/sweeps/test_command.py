@@ -21,6 +21,7 @@ def file(desk: pathlib.Path) -> pathlib.Path:
 @pytest.fixture
 def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Nothing is trained; how many runs there would have been."""
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")  # Known without asking JAX in a process of its own.
     asked: list[int] = []
     monkeypatch.setattr(local, "run", lambda folder, plan, slots, shown: asked.append(len(plan.cells)) or 0)
     return asked

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import pytest
 from sweeps import made
+from tiers import cases
 
 from seca.sweeps import local, status
 from seca.sweeps.folder import SweepFolder, opened, progress
@@ -118,8 +119,12 @@ SCRIPT = textwrap.dedent(
 )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    cases(
+        [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)], signal.SIGINT, signal.SIGKILL, slow=True
+    ),
+)
 def test_nothing_outlives_it(tmp_path: pathlib.Path, workers, number: signal.Signals, expected: int) -> None:
     """Whatever ends a sweep, its runs are asked to stop."""
     told = workers(focus_fire_seca_s0="hang", focus_fire_qmix_s0="hang")
