@@ -83,18 +83,25 @@ except Exception as error:
 """
 
 
+def check(address: str | None) -> str:
+    """What to tell Ray as the address. Raises UsageError, at once, where Ray is not installed or nothing listens."""
+    for module, needed in (("ray", True), ("grpc", address is not None)):
+        if needed and importlib.util.find_spec(module) is None:
+            raise UsageError(f"`on` is '{address or 'ray'}': that needs Ray; install it by: pip install 'seca[ray]'")
+    told = address or os.environ.get("RAY_ADDRESS") or "auto"
+    if told != "local":
+        _knock(told)
+    return told
+
+
 def _found(address: str | None) -> str:
     """What to tell Ray as the address: it answers, or is `local`. Raises UsageError, within seconds.
 
     Ray itself waits minutes for a cluster that is gone, and cannot be interrupted: a process of its own asks first.
     """
-    for module, needed in (("ray", True), ("grpc", address is not None)):
-        if needed and importlib.util.find_spec(module) is None:
-            raise UsageError(f"`on` is '{address or 'ray'}': that needs Ray; install it by: pip install 'seca[ray]'")
-    told = address or os.environ.get("RAY_ADDRESS") or "auto"
+    told = check(address)
     if told == "local":
         return told
-    _knock(told)
     _quiet()
     command = [sys.executable, "-c", _PROBE, told]
     with child(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:

@@ -75,6 +75,16 @@ def parameters(options: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
+def check(options: Mapping[str, str], executor: str | None = None) -> dict[str, Any]:
+    """The parameters of SLURM. Raises UsageError for one that is not known, without submitit, and without SLURM."""
+    wanted = parameters(options)
+    if importlib.util.find_spec("submitit") is None:
+        raise UsageError("`on` is 'slurm': that needs submitit; install it by: pip install 'seca[slurm]'")
+    if executor is None and (shutil.which("sbatch") is None or shutil.which("srun") is None):
+        raise UsageError("`on` is 'slurm': there is no SLURM on this machine (`sbatch` is not found)")
+    return wanted
+
+
 def run(
     folder: SweepFolder,
     plan: Plan,
@@ -95,11 +105,7 @@ def run(
 
     Raises UsageError where there is no SLURM or no submitit, and for what SLURM refuses.
     """
-    wanted = parameters(options)
-    if importlib.util.find_spec("submitit") is None:
-        raise UsageError("`on` is 'slurm': that needs submitit; install it by: pip install 'seca[slurm]'")
-    if executor is None and (shutil.which("sbatch") is None or shutil.which("srun") is None):
-        raise UsageError("`on` is 'slurm': there is no SLURM on this machine (`sbatch` is not found)")
+    wanted = check(options, executor)
     seen = status.overview(folder, plan)
     queued = _queued(folder) if executor is None else {}
     left = [cell for cell in plan.cells if seen.runs[cell.name].state not in ("done", "running")]
