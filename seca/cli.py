@@ -131,6 +131,9 @@ def evaluate(arguments: list[str]) -> int:
     if options.absolute:
         from seca.runs.folder import existing, read_config
 
+        for field in ("episodes", "checkpoint", "seed", "opponent"):
+            if getattr(options, field) != getattr(EvaluateOptions(options.run), field):
+                raise UsageError(f"`{field}` is given beside `absolute`, which says what is played: leave one out")
         config = read_config(existing(options.run).config)
         machine.configure(0, absolute.TIMES * config.loop.eval_episodes)
         measured = absolute.measure(options.run)
@@ -206,9 +209,18 @@ def _runs(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
     """Run folders, those of sweeps among them. Raises UsageError when there is none."""
     from seca.sweeps import folder as sweeps
 
-    found = [run for path in paths for run in (sweeps.begun(path) if sweeps.is_sweep(path) else [path])]
+    found: list[pathlib.Path] = []
+    for path in paths:
+        begun = sweeps.begun(path) if sweeps.is_sweep(path) else [path]
+        if not begun:
+            raise UsageError(f"`runs` holds the sweep {path}, of which no run has begun")
+        found += begun
     if not found:
         raise UsageError("`runs` is empty: give at least one run folder")
+    places = [path.absolute().resolve() for path in found]
+    for index, place in enumerate(places):
+        if place in places[:index]:
+            raise UsageError(f"`runs` holds {found[index]} twice: it would count as two runs")
     return found
 
 
@@ -225,12 +237,15 @@ def compare(arguments: list[str]) -> int:
         raise UsageError(f"`marl-eval` is {options.marl_eval}: its ending must be .json")
     runs, notes = scores.read(_runs(options.runs))
     found = compare.compare(runs, options.score, options.seed, notes)
+    # Whatever may be refused comes before anything is written.
+    drawn = None if options.out is None else compare.draw(runs, found)
+    exported = None if options.marl_eval is None else marl_eval.written(compare.exported(runs))
     written = []
-    if options.marl_eval is not None:
-        files.write(options.marl_eval, marl_eval.written(compare.exported(runs)))
+    if options.marl_eval is not None and exported is not None:
+        files.write(options.marl_eval, exported)
         written.append(options.marl_eval)
-    if options.out is not None:
-        written += curves.save(compare.draw(runs, found), options.out, {})
+    if options.out is not None and drawn is not None:
+        written += curves.save(drawn, options.out, {})
     print(json.dumps(compare.as_json(found)) if options.json else compare.table(found))
     for path in () if options.json else written:
         print(path)

@@ -189,8 +189,8 @@ class SweepOptions:
     """Presets, where there is no file; see `seca algos`."""
     envs: Annotated[tuple[str, ...], arg(metavar="ENV [ENV ...]")] = ()
     """Environments, where there is no file; see `seca envs`."""
-    seeds: tuple[Seed, ...] = (0, 1, 2, 3, 4)
-    """Seeds, where there is no file."""
+    seeds: tuple[Seed, ...] = ()
+    """Seeds, where there is no file: 0 to 4 unless given."""
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Options of every run by their names in `seca train`, where there is no file: `--options steps=2e6 lr=1e-3`."""
     out: pathlib.Path | None = None

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seca.errors import UsageError
-from seca.report import curves, fingerprint, marl_eval, scores, statistics
+from seca.report import curves, figures, fingerprint, marl_eval, scores, statistics
 from seca.report.scores import SCORES, Score, Scored
 from seca.report.statistics import Interval
 from seca.runs import absolute
@@ -73,6 +73,8 @@ def compare(runs: Sequence[Scored], score: Score | None = None, seed: int = 0, n
     several options, and a `score` that some runs do not have.
     """
     refuse_unlike(runs)
+    told = [*notes, *curves.early_or_short([run.curve for run in runs])]
+    runs = counted_runs(runs)
     kind = scores.common(runs, score)
     metric = "win_rate" if all("win_rate" in run.curve.values for run in runs) else "return_mean"
     environments = by_environment(runs)
@@ -100,22 +102,23 @@ def compare(runs: Sequence[Scored], score: Score | None = None, seed: int = 0, n
         for other in others
         if other in tasks and first in tasks
     }
-    told = [*notes, *_notes(environments, [method for method in methods if method not in everywhere])]
+    told += _notes(environments, [method for method in methods if method not in everywhere])
     caption = _caption(environments, metric, kind, seed)
     return Comparison(metric, kind, seed, rows, together, improvement, first, told, caption)
 
 
+def counted_runs(runs: Sequence[Scored]) -> list[Scored]:
+    """Those that did not end early."""
+    groups = curves.group([run.curve for run in runs])
+    early = {curve.run for members in groups.values() for curve in curves.ended_early(members)}
+    return [run for run in runs if run.curve.run not in early]
+
+
 def by_environment(runs: Sequence[Scored]) -> dict[str, dict[str, list[Scored]]]:
-    """Runs by environment, then by method, in the order given; those that ended early are left out."""
-    early = {
-        curve.run
-        for members in curves.group([run.curve for run in runs]).values()
-        for curve in curves.ended_early(members)
-    }
+    """Runs by environment, then by method, in the order given."""
     grouped: dict[str, dict[str, list[Scored]]] = {}
     for run in runs:
-        if run.curve.run not in early:
-            grouped.setdefault(run.curve.env, {}).setdefault(run.curve.preset, []).append(run)
+        grouped.setdefault(run.curve.env, {}).setdefault(run.curve.preset, []).append(run)
     return grouped
 
 
@@ -175,7 +178,8 @@ def _caption(environments: Mapping[str, Mapping[str, Sequence[Scored]]], metric:
     return " ".join(
         [
             f"{curves.METRICS[metric].capitalize()} of the {SCORES[kind]}, {' or '.join(map(str, episodes))} episodes.",
-            f"{' or '.join(map(str, counts))} seeds; in brackets 95 % intervals by the percentile bootstrap over runs, "
+            f"{' or '.join(map(str, counts))} {'seed' if counts == [1] else 'seeds'}; in brackets 95 % intervals by "
+            "the percentile bootstrap over runs, "
             f"stratified by environment ({statistics.RESAMPLES:,} resamples, seed {seed}).",
             f"IQM: mean without the lowest and highest quarter, which on one environment are "
             f"{' or '.join(map(str, trims))} runs on each side.",
@@ -236,7 +240,7 @@ def as_json(found: Comparison) -> dict[str, Any]:
 
 def exported(runs: Sequence[Scored]) -> dict[str, Any]:
     """marl-eval's JSON of these runs. Raises UsageError where they break its rules, and without absolute metrics."""
-    return marl_eval.exported([_evaluated(run) for run in runs])
+    return marl_eval.exported([_evaluated(run) for run in counted_runs(runs)])
 
 
 def _evaluated(run: Scored) -> marl_eval.EvaluatedRun:
@@ -253,9 +257,16 @@ def _evaluated(run: Scored) -> marl_eval.EvaluatedRun:
         seed=run.config.seed,
         steps=[line["env_steps"] for line in lines],
         metrics={name: [line[field] for line in lines] for name, field in there.items()},
-        absolute=None if best is None else {name: best[field] for name, field in there.items()},
+        absolute=None if best is None else {name: best[field] for name, field in there.items() if field in best},
         elapsed=[line["time_elapsed"] for line in lines] if all("time_elapsed" in line for line in lines) else None,
     )
+
+
+PANELS = (
+    "Left: IQM over all environments. Middle: share of all runs with more than a win rate. Right: IQM of the "
+    "evaluations in training, at equal shares of each budget, as far as the shortest run. Bands: 95 % intervals of "
+    "each point."
+)
 
 
 def draw(runs: Sequence[Scored], found: Comparison) -> Figure:
@@ -265,7 +276,7 @@ def draw(runs: Sequence[Scored], found: Comparison) -> Figure:
     """
     if not any(found.together.values()):
         raise UsageError("`out`: no method has win rates on all environments, so there is no figure over all of them")
-    environments = by_environment(runs)
+    environments = by_environment(counted_runs(runs))
     methods = list(found.together)
     figure = Figure(figsize=(13, 4.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
@@ -297,7 +308,7 @@ def draw(runs: Sequence[Scored], found: Comparison) -> Figure:
         panel.spines[["top", "right"]].set_visible(False)
     handles, labels = middle.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 6), frameon=False)
-    lines = textwrap.wrap(" ".join([found.caption, *(f"Note: {note}." for note in found.notes)]), 190)
+    lines = textwrap.wrap(" ".join([found.caption, PANELS, *(f"Note: {note}." for note in found.notes)]), 190)
     figure.text(0.01, 0.01, "\n".join(lines), fontsize=7.5, va="bottom")
     figure.set_figheight(4.6 + 0.13 * len(lines))
     below = (0.15 + 0.13 * len(lines)) / figure.get_figheight()
@@ -307,7 +318,8 @@ def draw(runs: Sequence[Scored], found: Comparison) -> Figure:
 
 def _draw_curve(panel: Axes, members: Sequence[Sequence[Scored]], found: Comparison, style: dict[str, Any]) -> None:
     """IQM over environments at equal shares of each one's budget."""
-    shares = np.linspace(0.0, 1.0, 101)
+    end = min(run.curve.steps[-1] / run.curve.budget for runs in members for run in runs)
+    shares = np.linspace(0.0, min(float(end), 1.0), 101)
     tasks = [
         np.stack(
             [curves.stepwise(run.curve.steps, run.curve.values["win_rate"], shares * run.curve.budget) for run in runs]
@@ -319,14 +331,9 @@ def _draw_curve(panel: Axes, members: Sequence[Sequence[Scored]], found: Compari
     panel.fill_between(shares, drawn.low, drawn.high, step="post", alpha=0.12, color=style["color"], linewidth=0)
 
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's, apart for the colour-blind."""
-_DASHES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
-
-
 def _colour(methods: Sequence[str], method: str) -> str:
-    return _COLOURS[methods.index(method) % len(_COLOURS)]
+    return figures.COLOURS[methods.index(method) % len(figures.COLOURS)]
 
 
 def _dash(methods: Sequence[str], method: str) -> Any:
-    return _DASHES[methods.index(method) % len(_DASHES)]
+    return figures.DASHES[methods.index(method) % len(figures.DASHES)]

@@ -53,6 +53,10 @@ class Curve:
     """By the names of `METRICS`, of those that its evaluations have."""
     gradient_steps: float | None = None
     """Per 1,000 env steps; None where nobody counted them."""
+    runners: int = 32
+    """Episodes of an iteration."""
+    updates: int = 1
+    """Updates that share them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +121,8 @@ def read_curve(path: pathlib.Path) -> Curve:
         steps=np.array(steps, dtype=np.float64),
         values={name: np.array([line[name] for line in lines], dtype=np.float64) for name in METRICS if name in bounds},
         gradient_steps=_gradient_steps(folders.read_metrics(folder, "train")),
+        runners=config.loop.runners,
+        updates=config.loop.minibatches,
     )
 
 
@@ -188,6 +194,18 @@ def whole(members: Sequence[Curve]) -> list[Curve]:
     """Runs of a group that count in its median and quartiles: all that did not end early."""
     early = ended_early(members)
     return [curve for curve in members if not any(curve is other for other in early)]
+
+
+def early_or_short(curves: Sequence[Curve]) -> list[str]:
+    """What must be said of runs that ended early, and do not count, and of others short of their budget, which do."""
+    told = []
+    for members in group(curves).values():
+        early = ended_early(members)
+        for curve in members:
+            if curve.steps[-1] < curve.budget:
+                counts = "does not count" if any(curve is other for other in early) else "counts as it is there"
+                told.append(f"{curve.run} ends at {curve.steps[-1]:,.0f} of {curve.budget:,} env steps and {counts}")
+    return told
 
 
 def metrics(curves: Sequence[Curve]) -> list[str]:
@@ -264,6 +282,8 @@ def warnings(curves: Sequence[Curve]) -> list[str]:
         "budgets": {f"{curve.budget:,}" for curve in curves},
         "evaluation episodes": {str(curve.episodes) for curve in curves},
         "evaluation intervals": {f"{curve.interval:,}" for curve in curves},
+        "numbers of runners": {f"{curve.runners:,}" for curve in curves},
+        "updates of a batch": {f"{curve.updates:,}" for curve in curves},
     }
     return found + [f"mixed {name}: {'; '.join(sorted(kinds))}" for name, kinds in compared.items() if len(kinds) > 1]
 

@@ -33,8 +33,12 @@ def panels(found: Sequence[Curve], title: str, notes: Sequence[str] = ()) -> Fig
         for method, group in curves.group(members).items():
             colour, dash = styles[method]
             drawn = curves.band(curves.whole(group), metric)
-            panel.plot(drawn.steps, drawn.median, color=colour, linestyle=dash, linewidth=1.6, label=method)
-            panel.fill_between(drawn.steps, drawn.low, drawn.high, color=colour, alpha=0.14, linewidth=0)
+            for curve in curves.ended_early(group):
+                panel.step(curve.steps, curve.values[metric], where="post", color=colour, linestyle="--", linewidth=0.8)
+            look = {"color": colour, "linestyle": dash, "linewidth": 1.6, "drawstyle": "steps-post"}
+            panel.plot(drawn.steps, drawn.median, label=method, **look)
+            band = {"step": "post", "color": colour, "alpha": 0.14, "linewidth": 0}
+            panel.fill_between(drawn.steps, drawn.low, drawn.high, **band)
         panel.set_title(env.partition(" version ")[0], fontsize=10)
         panel.set_xlabel("env steps")
         panel.set_ylabel(METRICS[metric])

@@ -24,7 +24,7 @@ from jaxtyping import Float64
 from seca import files
 from seca.config import RunConfig, decisive, to_dict
 from seca.errors import RunError, UsageError
-from seca.report import curves, scores, statistics
+from seca.report import compare, curves, scores, statistics
 from seca.report.curves import METRICS, Curve
 from seca.runs import bands, stats
 from seca.runs import folder as folders
@@ -115,12 +115,14 @@ def write(paths: Sequence[pathlib.Path], out: pathlib.Path, title: str | None = 
 def page(paths: Sequence[pathlib.Path], title: str | None = None, home: pathlib.Path = pathlib.Path()) -> str:
     """The report as text; of the same runs it is the same. Links to recordings start from the folder `home`.
 
-    Raises UsageError when a run cannot be read, or none has been evaluated.
+    Raises UsageError when a run cannot be read, none has been evaluated, or they do not compare
+    (`compare.refuse_unlike`).
     """
     if not paths:
         raise UsageError("`runs` is empty: give at least one run folder")
-    found, notes = curves.read_curves(paths)
-    runs = [_read(curve) for curve in found]
+    scored, notes = scores.read(paths)
+    compare.refuse_unlike(scored)
+    runs = [_read(run.curve) for run in scored]
     methods = {name: index for index, name in enumerate(dict.fromkeys(run.curve.preset for run in runs))}
     environments = _by(runs, lambda run: run.curve.env)
     named = {env: f"environment-{index}" for index, env in enumerate(environments)}
@@ -133,7 +135,7 @@ def page(paths: Sequence[pathlib.Path], title: str | None = None, home: pathlib.
         title=html.escape(title),
         about=html.escape(_about(runs, methods, environments)),
         contents=_contents(named),
-        notes=_warnings([*notes, *_versions(runs)]),
+        notes=_warnings(notes),
         charts=charts,
         scores=_scores(environments),
         settings=_settings(runs),
@@ -236,15 +238,6 @@ def _warnings(texts: Sequence[str]) -> Html:
         return Html()
     title = element("li", "Read with care", class_="warnings-title")
     return element("ul", title, *(element("li", text) for text in texts), class_="warnings", role="list")
-
-
-def _versions(runs: Sequence[Run]) -> list[str]:
-    """A warning for each environment that is here in several versions, or with several sets of options."""
-    kinds = {
-        name: _by(members, lambda run: run.curve.env)
-        for name, members in _by(runs, lambda run: _name(run.curve.env)).items()
-    }
-    return [f"mixed environments: {'; '.join(sorted(names))}" for names in kinds.values() if len(names) > 1]
 
 
 def _name(env: str) -> str:

@@ -29,14 +29,19 @@ _STREAM = 0xAB50
 def measure(path: pathlib.Path) -> dict[str, Any]:
     """Play the episodes and write `absolute.json` into the run folder; returns what is in it.
 
-    Raises UsageError when the run cannot be read, has no evaluation, or no checkpoint of the policy any more.
+    Raises UsageError when the run cannot be read, is in use, has no evaluation, or no checkpoint of the policy.
     """
     folder = folders.existing(path)
+    with folders.locked(folder):
+        return _measure(folder)
+
+
+def _measure(folder: RunFolder) -> dict[str, Any]:
     config = folders.read_config(folder.config)
     env_steps = highest(folder)
     kind = kept(folder, env_steps)
     if kind is None:
-        raise UsageError(f"`run` is {path}: {_gone(env_steps)}")
+        raise UsageError(f"`run` is {folder.path}: {_gone(env_steps)}")
     built = build_run(config, home=folder)
     state = load_state(folder, kind, built)[0]
     episodes = TIMES * config.loop.eval_episodes
@@ -101,6 +106,7 @@ def read(folder: RunFolder) -> dict[str, Any] | None:
             return None
         if not isinstance(found, dict) or not isinstance(found.get("episode_return"), list):
             raise ValueError("no episodes in it")
-        return found
+        # Of a run that was gone on with since, it may be another policy's.
+        return found if found.get("env_steps") == highest(folder) else None
     except ValueError as error:
         raise UsageError(f"`run` is {folder.path}: absolute.json cannot be read ({error})") from None

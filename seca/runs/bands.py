@@ -1,8 +1,7 @@
 """Reference bands: where finished runs of a method stood on a map, so that a run can be told from a broken one early.
 
 `experiments/bands.jsonl` has a line for each method and environment, with the evaluations of its runs; it is made by
-`benchmarks/bands.py`. A band says what a handful of runs had, no more: with two or three seeds one run in a few
-falls below it by chance.
+`benchmarks/bands.py`. A band says what one or two runs had, no more: another may fall below it by chance.
 """
 
 import dataclasses

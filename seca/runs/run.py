@@ -198,6 +198,7 @@ def _train(
         prepared.built.env.spec,
         {"started": _now(), "env_steps": int(state.env_steps)} | machine.session(devices),
     )
+    folder.absolute.unlink(missing_ok=True)  # Measured before, it may be of another policy than at the end.
     loggers = open_loggers(config, folder.path, int(state.env_steps), display.note)
     with Recorder(folder, config, prepared.built.env, position, display, loggers, stop) as recorder:
         try:

@@ -31,12 +31,16 @@ def planned(
 
     Raises UsageError where that is not one of the three.
     """
-    told = [field for field, value in (("methods", methods), ("envs", envs), ("options", options)) if value]
+    told = [
+        field
+        for field, value in (("methods", methods), ("envs", envs), ("seeds", seeds), ("options", options))
+        if value
+    ]
     if sweep is None:
         if not methods or not envs:
             missing = "methods" if not methods else "envs"
             raise UsageError(f"`{missing}` is empty: give a file (seca sweep FILE.toml), or --methods and --envs")
-        text = plan.written(methods, envs, seeds, options)
+        text = plan.written(methods, envs, seeds or range(5), options)
         made = plan.from_text(text, "the command line", "sweep")
         return out or HOME / "-".join(sorted({cell.config.env.split("/")[-1] for cell in made.cells})), made
     if told:
@@ -93,6 +97,6 @@ def show(path: pathlib.Path, watch: bool, as_json: bool) -> int:
             )
         else:
             print(status.text(seen, abreast, shutil.get_terminal_size((120, 40)).columns), flush=True)
-        if not watch or not abreast:
+        if not watch or not (abreast or sweeps.is_run(folder)):
             return 0
         time.sleep(WATCH_SECONDS)

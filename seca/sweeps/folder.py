@@ -129,8 +129,8 @@ def read_plan(folder: SweepFolder) -> Plan:
 def _write_plan(folder: SweepFolder, plan: Plan) -> None:
     runs = [{"name": cell.name, "variant": cell.variant, "config": to_dict(cell.config)} for cell in plan.cells]
     written = {"format": FORMAT, "title": plan.title, "absolute": plan.absolute, "runs": runs}
-    files.write(folder.toml, plan.text)
     files.write(folder.plan, json.dumps(written, indent=1) + "\n")
+    files.write(folder.toml, plan.text)
 
 
 @contextlib.contextmanager
@@ -143,11 +143,7 @@ def opened(path: pathlib.Path, plan: Plan, changed: Changed = "ask") -> Iterator
     """
     files.usable("out", path)
     folder = SweepFolder(path)
-    if (
-        path.exists()
-        and not is_sweep(path)
-        and (not path.is_dir() or any(entry.name != "lock" for entry in path.iterdir()))
-    ):
+    if path.exists() and not is_sweep(path) and (not path.is_dir() or any(map(_is_foreign, path.iterdir()))):
         raise UsageError(f"`out` is {path}: something else than a sweep is there already; choose another folder")
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -159,6 +155,11 @@ def opened(path: pathlib.Path, plan: Plan, changed: Changed = "ask") -> Iterator
             plan, told = _merged(folder, read_plan(folder), plan, changed)
         _write_plan(folder, plan)
         yield folder, plan, told
+
+
+def _is_foreign(path: pathlib.Path) -> bool:
+    """Whether something in a folder is not what a sweep killed at its very beginning leaves there."""
+    return path.name not in ("lock", "sweep.toml") and not path.name.startswith(".tmp-")
 
 
 def _merged(folder: SweepFolder, before: Plan, now: Plan, changed: Changed) -> tuple[Plan, list[str]]:
@@ -188,17 +189,18 @@ def _merged(folder: SweepFolder, before: Plan, now: Plan, changed: Changed) -> t
         for name in unlike:
             held.enter_context(folders.locked(folder.run(name)))
         for name in unlike:
-            _set_aside(folder, name)
+            set_aside(folder, name)
     return now, [*told, f"moved to {folder.path / 'replaced'}: {words}"]
 
 
-def _set_aside(folder: SweepFolder, name: str) -> None:
-    """Move a run to `replaced/`, under the first free number."""
+def set_aside(folder: SweepFolder, name: str) -> pathlib.Path:
+    """Move a run to `replaced/`, under the first free number; returns where it is."""
     aside = folder.path / "replaced"
     aside.mkdir(exist_ok=True)
     number = next(n for n in range(1, 10**6) if not (aside / f"{name}-{n}").exists())
     os.rename(folder.run(name).path, aside / f"{name}-{number}")
     folder.failure(name).unlink(missing_ok=True)
+    return aside / f"{name}-{number}"
 
 
 @contextlib.contextmanager
@@ -227,10 +229,11 @@ def progress(folder: SweepFolder, plan: Plan, cell: Cell) -> Progress:
     lines = _last_lines(run.metrics)
     latest = max((line["env_steps"] for line in lines), default=0)
     evaluated = next((line for line in reversed(lines) if line["kind"] == "eval"), None)
-    seconds = max((float(line.get("time_elapsed", 0.0)) for line in lines), default=0.0)
+    told = [line.get("time_elapsed") for line in lines]
+    seconds = max((float(value) for value in told if isinstance(value, int | float)), default=0.0)
     if is_done(folder, plan, cell):
         return Progress("done", latest, _result(run) or evaluated, seconds)
-    if _in_use(run):
+    if _is_held(run.lock):
         return Progress("running", latest, evaluated, seconds)
     failure = _failure(folder, cell.name)
     return Progress("failed" if failure else "stopped", latest, evaluated, seconds, failure)
@@ -239,7 +242,12 @@ def progress(folder: SweepFolder, plan: Plan, cell: Cell) -> Progress:
 def is_done(folder: SweepFolder, plan: Plan, cell: Cell) -> bool:
     """Whether nothing is left to do of a run: it was trained and measured."""
     run = folder.run(cell.name)
-    return run.result.is_file() and (run.absolute.is_file() or not plan.absolute)
+    if not run.result.is_file() or not (run.absolute.is_file() or not plan.absolute):
+        return False
+    try:  # A run of other settings may have been put there.
+        return not differences(folders.read_config(run.config), cell.config)
+    except UsageError:
+        return False
 
 
 def note_failure(folder: SweepFolder, name: str, code: int) -> str:
@@ -264,15 +272,21 @@ def _failure(folder: SweepFolder, name: str) -> str | None:
 def _result(run: RunFolder) -> dict[str, Any] | None:
     """What the trained policy did at the end."""
     try:
-        return files.parse_json(files.read_text(run.result))["trained"]
+        found = files.parse_json(files.read_text(run.result))["trained"]
+        return found if isinstance(found, dict) else None
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def _in_use(run: RunFolder) -> bool:
-    """Whether a process holds a run folder. (Who wants it meanwhile tries more than once: `folders.locked`.)"""
+def is_run(folder: SweepFolder) -> bool:
+    """Whether a process makes the runs of a sweep."""
+    return _is_held(folder.lock)
+
+
+def _is_held(lock: pathlib.Path) -> bool:
+    """Whether a process holds a folder. (Who wants it meanwhile tries more than once: `folders.locked`.)"""
     try:
-        with run.lock.open("rb") as file:
+        with lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -285,10 +299,10 @@ _TAIL = 2**16
 """Bytes read of the end of a file: lines of several evaluations and many iterations."""
 
 
-def _tail(path: pathlib.Path) -> str:
+def _tail(path: pathlib.Path, size: int = _TAIL) -> str:
     try:
         with path.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+            file.seek(max(0, os.fstat(file.fileno()).st_size - size))
             return file.read().decode("utf-8", errors="replace")
     except OSError:
         return ""
@@ -296,8 +310,15 @@ def _tail(path: pathlib.Path) -> str:
 
 def _last_lines(path: pathlib.Path) -> list[dict[str, Any]]:
     """The last lines of metrics that are whole and say what one wants to know."""
+    found = _lines(_tail(path))
+    if any(line["kind"] == "eval" for line in found) or not found:
+        return found
+    return _lines(_tail(path, 16 * _TAIL))  # Hundreds of iterations since the last evaluation.
+
+
+def _lines(text: str) -> list[dict[str, Any]]:
     found = []
-    for line in _tail(path).split("\n"):
+    for line in text.split("\n"):
         with contextlib.suppress(ValueError):
             record = json.loads(line)
             if isinstance(record, dict) and type(record.get("env_steps")) is int and "kind" in record:

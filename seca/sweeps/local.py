@@ -85,15 +85,15 @@ def board() -> Iterator[Board]:
     if not console.is_terminal or os.environ.get("CI"):
         yield PlainBoard()
         return
-    with Live(console=console, refresh_per_second=2, vertical_overflow="crop") as live:
+    with Live(console=console, refresh_per_second=2, vertical_overflow="ellipsis") as live:
         yield LiveBoard(console, live)
 
 
 def run(folder: SweepFolder, plan: Plan, slots: list[Slot], shown: Board) -> int:
     """Make all runs that are not done, some side by side; returns the exit code.
 
-    A run that fails is told and left; the others go on. One that another process is at is left to that one. Ctrl-C or
-    SIGTERM stops all, each with a checkpoint.
+    A run that fails is told and left; the others go on. One that another process is at is waited for, and gone on with
+    where that one leaves it. Ctrl-C or SIGTERM stops all, each with a checkpoint.
     """
     # Runs have their own grace to save in: a little longer than that, and still within ten seconds.
     with stop_on_signals(lambda: _how_to_go_on(folder), GRACE_SECONDS + 1.5) as stop:
@@ -103,8 +103,7 @@ def run(folder: SweepFolder, plan: Plan, slots: list[Slot], shown: Board) -> int
         return stop.exit_code
     seen = status.overview(folder, plan)
     shown.show(seen, len(slots))
-    elsewhere = seen.count("running")
-    shown.note(seen.line(1) + (f"; {elsewhere} go on in other processes" if elsewhere else ""))
+    shown.note(seen.line(1))
     return 1 if failed else 0
 
 
@@ -112,9 +111,11 @@ def _run(folder: SweepFolder, plan: Plan, slots: list[Slot], shown: Board, stop:
     """The loop; returns how many runs failed."""
     seen = status.overview(folder, plan)
     queue = [cell for cell in plan.cells if seen.runs[cell.name].state not in ("done", "running")]
+    # At the end of another process, say of a sweep that was killed, they may be left for us to go on with.
+    elsewhere = [cell for cell in plan.cells if seen.runs[cell.name].state == "running"]
     free, workers, failed, looked_at = list(slots), [], 0, -LOOK_SECONDS
     try:
-        while (queue or workers) and not stop:
+        while (queue or workers or elsewhere) and not stop:
             while queue and free:
                 workers.append(start(folder, queue.pop(0), free.pop(0)))
             for worker in [worker for worker in workers if worker.process.poll() is not None]:
@@ -122,8 +123,12 @@ def _run(folder: SweepFolder, plan: Plan, slots: list[Slot], shown: Board, stop:
                 free.append(worker.slot)
                 failed += not _ended(folder, worker, shown)
             if time.monotonic() - looked_at >= LOOK_SECONDS:
-                shown.show(status.overview(folder, plan), len(slots))
+                seen = status.overview(folder, plan)
+                shown.show(seen, len(slots))
                 looked_at = time.monotonic()
+                left = [cell for cell in elsewhere if seen.runs[cell.name].state != "running"]
+                elsewhere = [cell for cell in elsewhere if cell not in left]
+                queue += [cell for cell in left if seen.runs[cell.name].state != "done"]
             time.sleep(POLL_SECONDS)
     finally:
         _stop(workers)

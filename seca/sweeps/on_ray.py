@@ -11,6 +11,7 @@ import logging
 import os
 import pathlib
 import platform
+import re
 import secrets
 import signal
 import socket
@@ -116,7 +117,8 @@ def _found(address: str | None) -> str:
         return told
     if told == "auto" and "nothing answers" in said:
         return "local"
-    last = next((line for line in said.splitlines() if line.strip()), "it ended without a word")
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["it ended without a word"]
+    last = next((line for line in reversed(lines) if re.match(r"\w+Error: ", line)), lines[0])
     raise UsageError(f"{_named(told)}: no Ray cluster to be used there: {last[:300]}{_TOKEN}")
 
 
@@ -326,6 +328,9 @@ def make(path: str, name: str, environment: Mapping[str, str]) -> tuple[str, str
     Returns `done`, `failed`, `busy` (another process is at it) or `unseen` (the folder is not here), and words. Ends
     the run with a checkpoint when it is interrupted.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        # By SIGINT's handler Ray interrupts; a node that a script started in its background ignores that signal.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     begun = begin(pathlib.Path(path), name, environment)
     if not isinstance(begun, local.Worker):
         return begun

@@ -293,7 +293,7 @@ def _options(given: Mapping[str, Any], field: str, where: str = "") -> dict[str,
     if not isinstance(options, dict):
         raise UsageError(f"`{where}{field}` is {_shown(options)}: a table of options is needed there")
     named = _flat(options)
-    for name in ("env", "seed", "env-options", "preset", "out", "config"):
+    for name in ("env", "seed", "env-options", "preset", "out", "config", "help"):
         if name in named or any(key.startswith(f"{name}.") for key in named):
             instead = {"env": "`envs`", "seed": "`seeds`", "env-options": "`environment`", "preset": "`methods`"}
             raise UsageError(f"`{where}{field}.{name}` cannot be given there: {instead.get(name, 'leave it out')}")
@@ -305,14 +305,27 @@ def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in options.items():
         called = prefix + name.replace("_", "-")
-        flat |= _flat(value, f"{called}.") if isinstance(value, dict) else {called: value}
+        for key, item in (_flat(value, f"{called}.") if isinstance(value, dict) else {called: value}).items():
+            if key in flat:
+                raise UsageError(f"`options.{key}` is given twice, with a dash and with an underscore")
+            flat[key] = _plain(f"options.{key}", item)
     return flat
+
+
+def _plain(field: str, value: Any) -> Any:
+    """A value that an option can have. Raises UsageError for a date, a table, or what would be an option itself."""
+    for item in value if isinstance(value, list) else [value]:
+        if not isinstance(item, bool | int | float | str) or (isinstance(item, str) and item.startswith("--")):
+            raise UsageError(f"`{field}` is {_shown(value)}: a number, a text, true or false, or a list of them")
+    return value
 
 
 def _environment(given: Mapping[str, Any]) -> dict[str, Any]:
     options = given.get("environment", {})
     if not isinstance(options, dict) or any(isinstance(value, dict | list) for value in options.values()):
         raise UsageError(f"`environment` is {_shown(options)}: a table of options of environments is needed there")
+    for name, value in options.items():
+        _plain(f"environment.{name}", value)
     return {"env-options": options} if options else {}
 
 

@@ -25,7 +25,7 @@ def slots(jobs: int, devices: int) -> list[Slot]:
     """Room for `jobs` runs of `devices` each (0: as many as fit).
 
     Runs are small programs of many short steps: on a CPU one process per core makes more of it than all cores for one
-    run after the other (docs/sweeps.md has the rates), and no result depends on how many there are. Raises UsageError
+    run after the other (`benchmarks/seeds_abreast.py`), and no result depends on how many there are. Raises UsageError
     for more jobs than there is room for.
     """
     kind, count = accelerators()
@@ -34,8 +34,11 @@ def slots(jobs: int, devices: int) -> list[Slot]:
         _check(jobs, most, f"{count} x {kind}", devices)
         if kind not in _VISIBLE:  # One process has all of them.
             return [Slot()]
-        parts = [range(first * devices, (first + 1) * devices) for first in range(jobs or most)]
-        return [Slot(environment=((_VISIBLE[kind], ",".join(map(str, part))),)) for part in parts]
+        # Where some are hidden already, the others have names of their own: numbers, or UUIDs.
+        shown = os.environ.get(_VISIBLE[kind])
+        names = shown.split(",") if shown else [str(number) for number in range(count)]
+        parts = [names[first * devices : (first + 1) * devices] for first in range(jobs or most)]
+        return [Slot(environment=((_VISIBLE[kind], ",".join(part)),)) for part in parts]
     cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else list(range(cpu_cores()))
     most = max(1, len(cores) // devices)
     _check(jobs, most, f"{len(cores)} CPU cores", devices)
@@ -58,7 +61,12 @@ def accelerators() -> tuple[str, int]:
     if platforms == ["cpu"]:
         return "cpu", cpu_cores()
     code = "import jax; print(jax.default_backend(), jax.local_device_count())"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PROBE_SECONDS)
+    try:
+        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PROBE_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise UsageError(
+            f"JAX does not find its devices here within {PROBE_SECONDS:.0f} s; see `seca doctor`"
+        ) from None
     words = ended.stdout.split()
     if ended.returncode or len(words) != 2:
         raise UsageError(f"JAX finds no devices here; `seca doctor` says more ({ended.stderr.strip()[-200:]})")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from seca.sweeps import folder as sweeps
 from seca.sweeps.folder import Progress, SweepFolder
@@ -101,7 +102,7 @@ def table(seen: Overview, width: int) -> Table:
     for title in ("environment", "method", *(f"seed {seed}" for seed in shown)):
         drawn.add_column(title, no_wrap=True)
     for (env, method), found in rows.items():
-        drawn.add_row(env, method, *(found.get(seed, "") for seed in shown))
+        drawn.add_row(*map(Text, (env, method, *(found.get(seed, "") for seed in shown))))
     return drawn
 
 

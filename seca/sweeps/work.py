@@ -31,11 +31,12 @@ def work(folder: SweepFolder, name: str) -> int:
             f"`run` is {name}: {folder.path} has no run of that name; see `seca sweep status {folder.path}`"
         )
     _hold_on()
+    home = folder.run(name)
+    if home.config.is_file() and (changed := differences(folders.read_config(home.config), cell.config)):
+        raise UsageError(f"`run` is {home.path}: a run with other settings is there ({'; '.join(changed)})")
     if sweeps.is_done(folder, plan, cell):
         return 0
-    config = cell.config
-    machine.configure(config.devices, config.loop.update_episodes)
-    home = folder.run(name)
+    machine.configure(cell.config.devices, cell.config.loop.update_episodes)
     if not home.result.is_file():
         code = _train(folder, cell)
         if code:
@@ -50,13 +51,17 @@ def _train(folder: SweepFolder, cell: Cell) -> int:
     home, display = folder.run(cell.name), PlainDisplay(cell.config.loop.steps)
     if not home.config.is_file():
         return run.start(cell.config, home.path, display)
-    if changed := differences(folders.read_config(home.config), cell.config):
-        raise UsageError(f"`run` is {home.path}: a run with other settings is there ({'; '.join(changed)})")
-    if not checkpoint.find(home.checkpoints, "latest"):
-        with folders.locked(home), files.writing(home.path):  # Stopped before its first: nothing to go on from.
+    if checkpoint.find(home.checkpoints, "latest"):
+        return run.resume(home.path, "latest", display)
+    # Nothing to go on from: it was stopped before its first checkpoint, or somebody took them away.
+    with folders.locked(home), files.writing(home.path):
+        if home.metrics.is_file() and len(folders.read_metrics(home)) > 1:
+            print(
+                f"{cell.name} has metrics and no checkpoint: moved to {sweeps.set_aside(folder, cell.name)}", flush=True
+            )
+        else:
             shutil.rmtree(home.path)
-        return run.start(cell.config, home.path, display)
-    return run.resume(home.path, "latest", display)
+    return run.start(cell.config, home.path, display)
 
 
 def _hold_on() -> None:

@@ -51,7 +51,9 @@ def leave(
         result = {"env_steps": 500 * (len(rates) - 1), "trained": measured(final, 128), "untrained": measured(0.0, 128)}
         (path / "result.json").write_text(json.dumps(result))
     if absolute is not None:
-        (path / "absolute.json").write_text(json.dumps(measured(absolute, 10 * EPISODES)))
+        at = max(range(len(rates)), key=lambda index: (rates[index], index))
+        best = {"env_steps": 500 * at, **measured(absolute, 10 * EPISODES)}
+        (path / "absolute.json").write_text(json.dumps(best))
     return path
 
 

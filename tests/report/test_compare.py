@@ -76,12 +76,21 @@ def test_unlike_runs_are_refused_or_noted(tmp_path: pathlib.Path) -> None:
     assert any("seca has the same seed more than once" in x for x in compare.compare(scored.read(*base, twice)).notes)
 
 
-def test_a_run_that_ended_early_does_not_count(tmp_path: pathlib.Path) -> None:
+def test_runs_short_of_their_budget_are_named(tmp_path: pathlib.Path) -> None:
+    """One that ended early beside others does not count, and does not decide with which score the others do."""
     paths = study(tmp_path, {("seca", "smac/3m"): [0.5, 0.6]})
-    config = scored.config("seca", "smac/3m", 2, eval_interval=100)
-    early = scored.leave(tmp_path, config, rates=(0.0,), final=None, absolute=None)
-    found = compare.compare(scored.read(*paths, early), "last")
+    early = scored.leave(tmp_path, scored.config(seed=2, eval_interval=100), rates=(0.0,), final=None, absolute=None)
+    found = compare.compare(scored.read(*paths, early))
     assert [row.runs for rows in found.environments.values() for row in rows] == [2]
+    assert found.score == "final"
+    assert f"{early} ends at 0 of 1,000 env steps and does not count" in found.notes
+    alone = scored.leave(tmp_path, scored.config("qmix", seed=2), rates=(0.0, 0.5), final=None, absolute=None)
+    found = compare.compare(scored.read(*paths, alone))
+    assert found.score == "last"
+    assert f"{alone} ends at 500 of 1,000 env steps and counts as it is there" in found.notes
+    # Its curve is drawn no further than it goes.
+    panel = compare.draw(scored.read(*paths, alone), found).axes[2]
+    assert sorted(float(np.asarray(line.get_xdata(), np.float64)[-1]) for line in panel.lines) == [0.5, 1.0]
 
 
 def test_where_nobody_wins_returns_are_compared(tmp_path: pathlib.Path) -> None:
@@ -144,3 +153,19 @@ def test_marl_evals_file(tmp_path: pathlib.Path, capsys, monkeypatch: pytest.Mon
 )
 def test_bad_input(desk: pathlib.Path, words: str, fragments: list[str], capsys) -> None:
     assert_refused(words.split(), fragments, desk, capsys)
+
+
+def test_a_run_twice_is_refused(tmp_path: pathlib.Path, capsys) -> None:
+    path = scored.leave(tmp_path, scored.config())
+    twice = f"{path.parent}/./{path.name}"
+    assert_refused(["compare", str(path), twice], ["`runs` holds", "twice"], tmp_path, capsys)
+    for option in ("--episodes=3", "--checkpoint=best", "--seed=9", "--opponent=kite"):
+        words = ["evaluate", str(path), "--absolute", option]
+        assert_refused(words, ["is given beside `absolute`"], tmp_path, capsys)
+
+
+def test_unlike_runs_make_no_report(tmp_path: pathlib.Path, capsys) -> None:
+    one = scored.leave(tmp_path, scored.config())
+    other = scored.leave(tmp_path, scored.config(seed=1, eval_episodes=16))
+    words = ["report", str(one), str(other), "--out", str(tmp_path / "x.html")]
+    assert_refused(words, ["do not compare", "evaluation on smac/3m differs"], tmp_path, capsys)

@@ -6,6 +6,7 @@ import json
 import pathlib
 import sys
 import types
+from typing import Any
 
 import pytest
 from report import scored
@@ -73,17 +74,21 @@ def test_the_file_has_every_method(study: types.ModuleType) -> None:
 
 
 def test_where_a_run_belongs(study: types.ModuleType) -> None:
-    def of(preset: str, **changes) -> object:
+    def changed(**options: Any) -> Any:
+        algorithm: Any = from_preset("qmix").algorithm
+        return dataclasses.replace(algorithm, **options)
+
+    def of(preset: str, **changes: Any) -> Any:
         config = dataclasses.replace(from_preset(preset), env="smac/3m", **changes)
         return study.cell_of(config)
 
     assert of("qmix") == study.Cell("3m", "qmix", "paper", 0)
     assert of("qmix-reference", seed=3) == study.Cell("3m", "qmix", "reference", 3)
-    assert of("qmix", algorithm=dataclasses.replace(from_preset("qmix").algorithm, updates=8)).setting == "updates-8"
+    assert of("qmix", algorithm=changed(updates=8)).setting == "updates-8"
     assert of("qmix", loop=dataclasses.replace(from_preset("qmix").loop, runners=8)).setting == "runners-8"
     assert of("qmix", loop=dataclasses.replace(from_preset("qmix").loop, minibatches=2)) is None
     assert of("qmix", env_options={"opponent": "kite"}) is None
-    assert of("qmix", algorithm=dataclasses.replace(from_preset("qmix").algorithm, lr=1.0)) is None
+    assert of("qmix", algorithm=changed(lr=1.0)) is None
 
 
 def test_every_preset_has_its_place(study: types.ModuleType) -> None:

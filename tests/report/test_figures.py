@@ -47,3 +47,13 @@ def test_where_nobody_wins_returns_are_drawn(tmp_path: pathlib.Path) -> None:
     path = scored.leave(tmp_path, scored.config(), wins=False)
     [panel] = figures.panels(curves.read_curves([path])[0], "x").axes
     assert panel.get_ylabel() == "test return"
+
+
+def test_a_run_that_ended_early_is_dashed(tmp_path: pathlib.Path) -> None:
+    paths = [scored.leave(tmp_path, scored.config(seed=seed, eval_interval=100)) for seed in (0, 1)]
+    paths.append(scored.leave(tmp_path, scored.config(seed=2, eval_interval=100), rates=(0.0, 0.5)))
+    drawn = curves.read_curves(paths)[0]
+    [panel] = figures.panels(drawn, "x").axes
+    assert [line.get_linestyle() for line in panel.lines] == ["--", "-"]
+    assert all(line.get_drawstyle() == "steps-post" for line in panel.lines)
+    assert "drawn dashed as far as it goes" in figures.caption(drawn, "x")

@@ -1,6 +1,7 @@
 """What makes numbers comparable."""
 
 import dataclasses
+from typing import Any
 
 from report import scored
 
@@ -8,7 +9,7 @@ from seca.presets import PRESETS
 from seca.report import fingerprint
 
 
-def of(preset: str = "seca", **changes: object) -> fingerprint.Fingerprint:
+def of(preset: str = "seca", **changes: Any) -> fingerprint.Fingerprint:
     return fingerprint.of(dataclasses.replace(scored.config(preset), **changes), "smac/3m version smac-1", 3.5)
 
 
@@ -28,7 +29,8 @@ def test_what_is_in_it() -> None:
 def test_whose_setting_it_is() -> None:
     assert of("seca-paper").setting == "published numbers"
     assert of("qmix-reference").setting == "published numbers"
-    changed = dataclasses.replace(PRESETS["seca"].config, actor_lr=1.0)
+    options: Any = PRESETS["seca"].config
+    changed = dataclasses.replace(options, actor_lr=1.0)
     assert of(algorithm=changed).setting == "changed options"
 
 

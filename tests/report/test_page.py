@@ -213,7 +213,6 @@ def test_warnings_stand_under_the_chart(report: pathlib.Path, tmp_path: pathlib.
     assert "seca-cut ends at 1,000 of 3,000 env steps; drawn dashed" in text
     assert "only 3 of 5 seeds for seca" in text and "only 1 of 5 seeds for mappo" in text
     runs = [_make_run(tmp_path / "a", [0, 1]), _make_run(tmp_path / "b", [0, 0, 0, 1], steps=9000)]
-    runs.append(_make_run(tmp_path / "c", [0, 1], version="smac-2"))
     (tmp_path / "d").mkdir()
     shutil.copy(runs[0] / "config.json", tmp_path / "d")
     (tmp_path / "d" / "metrics.jsonl").write_text("")
@@ -222,7 +221,6 @@ def test_warnings_stand_under_the_chart(report: pathlib.Path, tmp_path: pathlib.
         "mixed budgets: 1,000; 9,000",
         "seca has the same seed more than once",
         "b ends at 3,000 of 9,000 env steps; its scores are those of there",
-        "mixed environments: smac/2s3z version smac-1; smac/2s3z version smac-2",
         "d: it has no evaluation yet",
     ):
         assert re.search(f"<li>[^<]*{re.escape(fragment)}", text), fragment

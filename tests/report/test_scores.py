@@ -66,7 +66,11 @@ def test_scores_are_by_seed(tmp_path: pathlib.Path) -> None:
             '{"env_steps": 1000, "trained": {"episodes": 0, "return_mean": 1, "win_rate": 1}}',
             "`episodes`",
         ),
-        ("absolute.json", '{"episode_return": [], "episodes": 8, "win_rate": 1}', "`return_mean` of absolute.json"),
+        (
+            "absolute.json",
+            '{"env_steps": 1000, "episode_return": [], "episodes": 8, "win_rate": 1}',
+            "`return_mean` of absolute.json",
+        ),
         ("absolute.json", "{}", "absolute.json cannot be read"),
     ],
 )

@@ -79,6 +79,7 @@ BAD = {
     "sweep small.toml --out occupied": ["`out` is occupied", "something else"],
     "sweep small.toml --out small.toml": ["`out` is small.toml", "something else"],
     "sweep small.toml --methods qmix": ["`methods` is given beside `sweep` small.toml"],
+    "sweep small.toml --seeds 7": ["`seeds` is given beside `sweep` small.toml"],
     "sweep small.toml --jobs 99999": ["`jobs` is 99999"],
     "sweep small.toml --on cloud": ["`on` is 'cloud'", "local", "ray", "slurm"],
     "sweep small.toml --on local:x": ["`on` is 'local:x'"],

@@ -176,3 +176,32 @@ def test_again_leaves_a_run_that_goes_on(folder: SweepFolder) -> None:
             pass
     assert all(folder.run(cell.name).path.exists() for cell in PLAN.cells[:2])
     assert read_plan(folder) == PLAN
+
+
+def test_a_sweep_killed_at_its_beginning_is_taken_up(tmp_path: pathlib.Path) -> None:
+    for name in ("lock", "sweep.toml", ".tmp-12-0.json"):
+        (tmp_path / name).write_text("")
+    with opened(tmp_path, PLAN) as (folder, plan, told):
+        assert (read_plan(folder), told) == (plan, [])
+
+
+def test_a_run_of_other_settings_is_not_done(folder: SweepFolder) -> None:
+    cell = PLAN.cells[0]
+    made.leave(folder, LONGER.cells[0], made.evaluation(1500), done=True)
+    assert progress(folder, PLAN, cell).state == "stopped"
+    assert not sweeps.is_done(folder, PLAN, cell)
+
+
+def test_the_last_evaluation_is_found_behind_hundreds_of_iterations(folder: SweepFolder) -> None:
+    lines = [{"kind": "train", "env_steps": 600 + index, "padding": "x" * 900} for index in range(150)]
+    made.leave(folder, PLAN.cells[0], made.evaluation(500, 0.25), *lines)
+    seen = progress(folder, PLAN, PLAN.cells[0])
+    assert seen.env_steps == 749 and seen.evaluated is not None and seen.evaluated["win_rate"] == 0.25
+
+
+@pytest.mark.parametrize("damage", [{"time_elapsed": None}, {"time_elapsed": "x"}])
+def test_odd_lines_do_not_end_a_look(folder: SweepFolder, damage: dict) -> None:
+    made.leave(folder, PLAN.cells[0], made.evaluation(500) | damage, done=True)
+    folder.run(PLAN.cells[0].name).result.write_text('{"trained": [1]}')
+    seen = progress(folder, PLAN, PLAN.cells[0])
+    assert (seen.state, seen.seconds) == ("done", 0.0)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ import pytest
 from sweeps import made
 from tiers import cases
 
+from seca.runs import folder as folders
 from seca.sweeps import local, status
 from seca.sweeps.folder import SweepFolder, opened, progress
 from seca.sweeps.local import PlainBoard
@@ -78,16 +80,18 @@ def test_a_run_that_fails_is_told_and_tried_again(tmp_path: pathlib.Path, worker
     assert not folder.failure(SECOND).exists()
 
 
-def test_what_another_process_is_at_is_left_to_it(tmp_path: pathlib.Path, workers) -> None:
+def test_what_another_process_is_at_is_waited_for(tmp_path: pathlib.Path, workers, monkeypatch) -> None:
+    """As runs of a sweep that was killed are, while they save: where it lets go of them, they are gone on with."""
     workers()
-    from seca.runs import folder as folders
-
+    monkeypatch.setattr(local, "LOOK_SECONDS", 0.1)
     with opened(tmp_path / "sweep", PLAN) as (folder, _, _):
         made.leave(folder, PLAN.cells[2])
-    with folders.locked(folder.run(THIRD)):
-        code, _, notes = run(tmp_path / "sweep")
-    assert code == 0 and "1 go on in other processes" in notes[-1]
-    assert THIRD not in [line[0] for line in started(folder)]
+    held = folders.locked(folder.run(THIRD))
+    held.__enter__()
+    threading.Timer(1.0, lambda: held.__exit__(None, None, None)).start()
+    code, _, notes = run(tmp_path / "sweep")
+    assert code == 0 and notes[-1].startswith("4 of 4 runs done")
+    assert [line[0] for line in started(folder)][-1] == THIRD
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no affinity of processes to cores elsewhere")

@@ -78,7 +78,8 @@ class Cluster:
         where = ["--address", self.address] if self.nodes else [*head, "--disable-usage-stats"]
         small = ["--num-cpus=1", "--object-store-memory=80000000", "--block"]
         with (self._home / f"node{len(self.nodes)}.txt").open("wb") as log:
-            command = [sys.executable, "-m", "ray.scripts.scripts", "start", *where, *small]
+            ray = [sys.executable, "-m", "ray.scripts.scripts", "start", *where, *small]
+            command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *ray]  # As of a script's background.
             self.nodes.append(
                 subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=self.environment())
             )
@@ -227,7 +228,7 @@ def test_nothing_outlives_it(
     begun = time.monotonic()
     printed, chatter = sweep.communicate(timeout=60)
     if number != signal.SIGKILL:
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 8  # Interrupted, not waited for in vain.
         assert printed.splitlines()[-1] == f"stopped; go on with: seca sweep {folder.path} --on ray" and chatter == ""
     assert sweep.returncode == expected
     while not gone(pid):

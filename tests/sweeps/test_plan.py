@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,11 @@ def small(text: str = FILE, **replaced: str) -> plan.Plan:
     return from_text("\n".join(lines), "x.toml", "x")
 
 
+def algorithm(cell: plan.Cell) -> Any:
+    """Its options, of whatever class they are."""
+    return cell.config.algorithm
+
+
 def test_everything_of_the_first_seed_comes_first() -> None:
     made = small(FILE.replace("path.points = 3", ""))
     assert made.title == "two by two"
@@ -70,9 +76,9 @@ def test_changes_and_variants() -> None:
         *("peak-qmix-s3", "peak-qmix-s5"),
         *("peak-seca-published-advantage-s3", "peak-seca-published-advantage-s5"),
     ]
-    assert cells["peak-qmix-s3"].config.algorithm.batch_episodes == 4
-    assert cells["peak-qmix-s3"].config.algorithm.double_q is False
-    assert cells["peak-seca-published-advantage-s5"].config.algorithm.td_correction == 0.0
+    assert algorithm(cells["peak-qmix-s3"]).batch_episodes == 4
+    assert algorithm(cells["peak-qmix-s3"]).double_q is False
+    assert algorithm(cells["peak-seca-published-advantage-s5"]).td_correction == 0.0
     assert cells["peak-seca-published-advantage-s5"].method == "seca, published advantage"
     assert cells["peak-seca-s5"].method == "seca"
 
@@ -81,7 +87,7 @@ def test_options_of_tables_and_lists() -> None:
     """TOML's tables, dotted keys and lists are one option each; dashes and underscores are one."""
     text = 'methods = ["seca"]\nenvs = ["smac/3m"]\nseeds = 1\n[options]\nloggers = ["tensorboard"]\n'
     [cell] = from_text(f"{text}path = {{ stage = 10 }}\n[environment]\nreward_sparse = true", "x", "x").cells
-    assert cell.config.algorithm.path.stage == 10
+    assert algorithm(cell).path.stage == 10
     assert cell.config.loggers == ("tensorboard",)
     assert cell.config.env_options == {"reward_sparse": True}
 
@@ -98,7 +104,7 @@ def test_what_the_command_line_asks_for_is_a_file(tmp_path: pathlib.Path) -> Non
     text = written(["seca"], ["matrix/peak"], [1, 4], {"steps": 500, "eval-interval": 100, "order": "fixed"})
     (tmp_path / "again.toml").write_text(text)
     cells = read(tmp_path / "again.toml").cells
-    assert [(cell.config.seed, cell.config.algorithm.order) for cell in cells] == [(1, "fixed"), (4, "fixed")]
+    assert [(cell.config.seed, algorithm(cell).order) for cell in cells] == [(1, "fixed"), (4, "fixed")]
 
 
 @pytest.mark.parametrize(
@@ -124,6 +130,11 @@ def test_what_the_command_line_asks_for_is_a_file(tmp_path: pathlib.Path) -> Non
         ('[options]\nsteps = "many"', ["many", "--steps"]),
         ("[options]\nseed = 1", ["`options.seed`", "`seeds`"]),
         ('[options]\nenv = "matrix/peak"', ["`options.env`", "`envs`"]),
+        ("[options]\nlr = 2024-01-01", ["`options.lr` is", "a number, a text"]),
+        ("[environment]\nx = 2024-01-01", ["`environment.x` is", "a number, a text"]),
+        ("[options]\nhelp = true", ["`options.help`"]),
+        ('[options]\nloggers = ["--help"]', ["`options.loggers`", "--help"]),
+        ("[options]\neval-interval = 5\neval_interval = 6", ["`options.eval-interval` is given twice"]),
         ("options = 3", ["`options` is 3", "table"]),
         ("environment = 3", ["`environment` is 3"]),
         ("[options]\nsteps = 1000\neval-interval = 2000", ["`eval-interval`", "2,000", "1,000"]),

@@ -44,6 +44,7 @@ def test_more_than_there_is_room_for_is_refused(monkeypatch) -> None:
 
 
 def test_each_run_sees_its_own_accelerators(monkeypatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     machine(monkeypatch, "gpu", 4)
     assert [dict(slot.environment) for slot in slots(0, 2)] == [
         {"CUDA_VISIBLE_DEVICES": "0,1"},
@@ -54,6 +55,12 @@ def test_each_run_sees_its_own_accelerators(monkeypatch) -> None:
         slots(5, 1)
     machine(monkeypatch, "tpu", 8)
     assert slots(0, 1) == [Slot()]
+
+
+def test_accelerators_that_are_hidden_stay_hidden(monkeypatch) -> None:
+    machine(monkeypatch, "gpu", 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-7")
+    assert [dict(slot.environment)["CUDA_VISIBLE_DEVICES"] for slot in slots(0, 1)] == ["3", "GPU-7"]
 
 
 def test_what_there_is_is_asked_in_another_process(monkeypatch) -> None:

@@ -85,3 +85,10 @@ def test_a_narrow_terminal_shows_fewer_seeds() -> None:
         lines = status.text(wide, 1, width).splitlines()
         assert least <= lines[1].count("seed") <= most
         assert max(map(len, lines[1:4])) <= width
+
+
+def test_names_are_no_markup() -> None:
+    variant = '[[variant]]\nname = "x [/b] [red]"\nmethods = ["seca"]\noptions = { entropy-coef = 1 }\n'
+    plan = made.plan(made.TEXT + variant)
+    text = status.text(Overview(plan, {cell.name: Progress("waiting") for cell in plan.cells}), 1)
+    assert "seca, x [/b] [red]" in text
