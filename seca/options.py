@@ -16,7 +16,7 @@ from seca.ranges import Batch, Count, Positive, Range, Seed
 RunPath = Annotated[pathlib.Path, arg(metavar="RUN")]
 
 
-Checkpoint = Literal["latest", "best", "best-return"]
+Checkpoint = Literal["latest", "best", "highest-return"]
 
 
 @dataclasses.dataclass(frozen=True)

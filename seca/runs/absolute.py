@@ -22,7 +22,7 @@ from seca.train.evaluate import make_evaluate
 
 TIMES = 10
 """How many times the episodes of an evaluation."""
-KINDS: tuple[Kind, ...] = ("best-return", "best", "latest")
+KINDS: tuple[Kind, ...] = ("highest-return", "best", "latest")
 _STREAM = 0xAB50
 
 

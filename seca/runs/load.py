@@ -28,7 +28,7 @@ from seca.train import checkpoint
 from seca.train.state import TrainState, init_state
 from seca.types import PyTree, TimeStep
 
-Kind = Literal["latest", "best", "best-return"]
+Kind = Literal["latest", "best", "highest-return"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,8 +43,8 @@ class Position:
     def from_metadata(metadata: dict[str, Any]) -> "Position":
         """Read back what `Recorder` put into a checkpoint. Raises ValueError when that is not what is there."""
         stored = metadata.get("position")
-        if isinstance(stored, dict) and "highest" not in stored:  # Before it was kept; the best's is what is known.
-            best = stored.get("best")
+        if isinstance(stored, dict) and "best" in stored and "highest" not in stored:
+            best = stored["best"]  # Before the highest was kept, the best's is what is known of it.
             stored = stored | {"highest": best[1] if isinstance(best, list) and len(best) == 2 else None}
         names = [field.name for field in dataclasses.fields(Position)]
         if not isinstance(stored, dict) or sorted(stored) != sorted(names):
@@ -138,7 +138,7 @@ class Recorder:
                 self._position = dataclasses.replace(self._position, best=score)
             if highest:
                 self._position = dataclasses.replace(self._position, highest=score[1])
-            for kind, new in (("best", best), ("best-return", highest and "win_rate" in evaluated)):
+            for kind, new in (("best", best), ("highest-return", highest and "win_rate" in evaluated)):
                 if new:
                     # Without a replay buffer, which the next iteration overwrites and only `latest` goes on from.
                     self._new_best[kind] = (state.without_replay(), self._metadata(state))

@@ -51,9 +51,9 @@ def test_which_checkpoint_holds_it(copied_run: pathlib.Path) -> None:
         kind: checkpoint.read_metadata(checkpoint.find(folder.checkpoints, kind)[0])["env_steps"]
         for kind in absolute.KINDS
     }
-    assert absolute.kept(folder, at["best-return"]) == "best-return"
+    assert absolute.kept(folder, at["highest-return"]) == "highest-return"
     assert absolute.kept(folder, 999) is None
-    for path in checkpoint.find(folder.checkpoints, "best-return"):
+    for path in checkpoint.find(folder.checkpoints, "highest-return"):
         shutil.rmtree(path)
     assert absolute.kept(folder, at["best"]) == "best"
 

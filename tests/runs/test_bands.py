@@ -13,6 +13,7 @@ from seca.presets import PRESETS
 from seca.runs import bands
 from seca.runs.bands import Reference
 
+SECA: Any = PRESETS["seca"].config
 TWO = Reference(
     env="smac/3m",
     version="smac-1",
@@ -49,8 +50,8 @@ def test_below_inside_and_above(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bands, "references", lambda: (TWO,))
     told = {mean: bands.standing(config(), "smac-1", 200, mean) for mean in (2.99, 3.0, 8.0, 8.01)}
     assert [found.where for found in told.values() if found] == ["below", "inside", "inside", "above"]
-    assert told[2.99] is not None
-    assert told[2.99].words == (
+    below = told[2.99]
+    assert below is not None and below.words == (
         "test return 2.99 at 200 env steps: below what 2 runs of seca had about there on smac/3m (3.00 to 8.00)"
     )
     assert bands.standing(config(), "smac-1", 900, 5.0) is None
@@ -64,7 +65,7 @@ def test_below_inside_and_above(monkeypatch: pytest.MonkeyPatch) -> None:
         config(env_options={"opponent": "kite"}),
         config(loop=dataclasses.replace(from_preset("seca").loop, runners=64)),
         config(loop=dataclasses.replace(from_preset("seca").loop, minibatches=2)),
-        config(algorithm=dataclasses.replace(PRESETS["seca"].config, actor_lr=1.0)),
+        config(algorithm=dataclasses.replace(SECA, actor_lr=1.0)),
     ],
 )
 def test_unlike_runs_are_held_against_nothing(monkeypatch: pytest.MonkeyPatch, other: RunConfig) -> None:

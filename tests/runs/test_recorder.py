@@ -190,7 +190,7 @@ def test_the_policy_with_the_highest_return_is_kept_beside_the_best(tmp_path: pa
         for iteration, score in enumerate(scores):
             _iterate(recorder, iteration, score)
             assert _stored(tmp_path, "best")["iteration"] == best[iteration]
-            assert _stored(tmp_path, "best-return")["iteration"] == highest[iteration]
+            assert _stored(tmp_path, "highest-return")["iteration"] == highest[iteration]
 
 
 def test_a_position_from_before_the_highest_return_was_kept() -> None:
