@@ -217,7 +217,7 @@ def _runs(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
         found += begun
     if not found:
         raise UsageError("`runs` is empty: give at least one run folder")
-    places = [path.absolute().resolve() for path in found]
+    places = [os.path.realpath(path) for path in found]
     for index, place in enumerate(places):
         if place in places[:index]:
             raise UsageError(f"`runs` holds {found[index]} twice: it would count as two runs")

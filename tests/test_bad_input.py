@@ -239,6 +239,7 @@ INPUTS: list[tuple[list[str], list[str]]] = [
     (["evaluate", "absent", "--checkpoint", "oldest"], ["--checkpoint", "oldest", "latest", "best"]),
     (["evaluate", "absent", "--opponent", ""], ["`opponent`", "''"]),
     (["evaluate", "absent", "--json", "yes"], ["yes"]),
+    (["evaluate", "absent", "--absolute", "yes"], ["yes"]),
     (["evaluate", "absent", "--episodes", "few"], ["--episodes", "few", "whole number"]),
     (["plot", ""], ["`plot`", "''"]),
     (["plot", "absent", "--out", ""], ["`out`", "''"]),

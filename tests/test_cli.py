@@ -106,8 +106,10 @@ def test_end_of_training_says_how_it_went(seca, small_run: list[str], tmp_path: 
     assert (tmp_path / "runs" / "seca-focus-fire-seed0-1" / "config.json").is_file()
 
 
-def test_plot(finished_run: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = printed(capsys, "plot", finished_run, finished_run, "--out", tmp_path / "c")
+def test_plot(
+    finished_run: pathlib.Path, copied_run: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = printed(capsys, "plot", finished_run, copied_run, "--out", tmp_path / "c")
     assert text.splitlines()[:3] == [str(tmp_path / f"c.{suffix}") for suffix in ("png", "svg", "csv")]
     assert "same seed more than once" in text
 

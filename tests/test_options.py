@@ -13,16 +13,25 @@ from seca.errors import UsageError
 from seca.options import (
     AuditOptions,
     BenchOptions,
+    CompareOptions,
     EvaluateOptions,
     NoOptions,
     PlotOptions,
+    ReportOptions,
+    ReproduceOptions,
     ResumeOptions,
+    SweepOptions,
+    SweepRunOptions,
+    SweepStatusOptions,
     WatchOptions,
 )
 from seca.parsing import parse
 
 RUN = pathlib.Path("runs/a")
-KINDS = [ResumeOptions, EvaluateOptions, AuditOptions, PlotOptions, BenchOptions, WatchOptions, NoOptions]
+KINDS = [
+    *(ResumeOptions, EvaluateOptions, AuditOptions, PlotOptions, BenchOptions, WatchOptions, NoOptions),
+    *(CompareOptions, ReportOptions, SweepOptions, SweepStatusOptions, SweepRunOptions, ReproduceOptions),
+]
 
 
 @pytest.mark.parametrize(
