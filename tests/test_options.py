@@ -29,8 +29,8 @@ from seca.parsing import parse
 
 RUN = pathlib.Path("runs/a")
 KINDS = [
-    *(ResumeOptions, EvaluateOptions, AuditOptions, PlotOptions, BenchOptions, WatchOptions, NoOptions),
-    *(CompareOptions, ReportOptions, SweepOptions, SweepStatusOptions, SweepRunOptions, ReproduceOptions),
+    *(ResumeOptions, EvaluateOptions, AuditOptions, PlotOptions, CompareOptions, ReportOptions, BenchOptions),
+    *(WatchOptions, SweepOptions, ReproduceOptions, SweepStatusOptions, SweepRunOptions, NoOptions),
 ]
 
 

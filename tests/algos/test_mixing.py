@@ -234,6 +234,7 @@ def test_alpha_one_gives_every_joint_action_full_weight(float64: None) -> None:
     assert_trees_close((found[0].gradient.agent, found[0].gradient.mixers.main), expected, 1e-10)
 
 
+@pytest.mark.every
 def test_a_mixer_of_options_of_its_own_needs_no_line_of_the_learner(float64: None) -> None:
     """A class of options is all: with QMIX's networks and twice its loss, twice its gradient."""
 

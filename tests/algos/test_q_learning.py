@@ -12,7 +12,6 @@ from batches import SPEC, in_float32, random_episodes
 from jax.sharding import Mesh, PartitionSpec
 from learners import stepping
 from reference import assert_trees_close
-from tiers import cases
 
 from seca.algos.mixing import AttentionMixing, MonotoneMixing, NamedMixing, SumMixing, WeightedMixing
 from seca.algos.q_learning import Learner, QLearningConfig, optimiser, q_learning
@@ -48,7 +47,8 @@ def updating(config: QLearningConfig):
     return jax.jit(stepping(q_learning("test", ENV, config)))
 
 
-@pytest.mark.parametrize("n_devices", cases([2, 4], 2))
+@pytest.mark.every
+@pytest.mark.parametrize("n_devices", [2, 4])
 def test_any_number_of_devices_gives_the_same_update(n_devices: int) -> None:
     """The same episodes are stored and drawn; losses and norms are global."""
     config = config_of("ow-qmix", clip_norm=0.1)

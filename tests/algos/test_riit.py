@@ -105,6 +105,7 @@ def test_riit_critic_rises_with_every_utility(float64: None) -> None:
     assert (np.asarray(slope) >= 0).all() and (np.asarray(slope) > 0).any()
 
 
+@pytest.mark.every
 def test_riit_replays_once_the_buffer_has_begun_to_fill(float64: None) -> None:
     """Eight episodes per update, 16 to start with: a third step in the second update, a target copied in it.
 

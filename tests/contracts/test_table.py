@@ -86,7 +86,8 @@ def goes_on_from_its_checkpoints(
     return unbroken
 
 
-@pytest.mark.parametrize("name", cases(METHODS, "qmix", slow=True))
+@pytest.mark.every
+@pytest.mark.parametrize("name", METHODS)
 def test_trains_on_a_battle(name: str, tiny: str, tmp_path: pathlib.Path) -> None:
     env = make(tiny)
     algorithm = build(name, env.spec, small(name))

@@ -63,6 +63,7 @@ def test_runs_become_data_table_and_figure(
     assert (tmp_path / "figure.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.every
 def test_the_file_has_every_method(study: types.ModuleType) -> None:
     plan = read(PATH.parent / "studies" / "comparison.toml")
     cells = [study.cell_of(cell.config) for cell in plan.cells]

@@ -71,7 +71,7 @@ def facing(enemy: pathlib.Path) -> RunConfig:
     return dataclasses.replace(CONFIG, env_options={"opponent": str(enemy)})
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_an_opponent_that_was_trained_on_is_another(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run against a run's policy goes on against this policy only, and is evaluated against others if asked to."""
     enemy = keep(tmp_path / "b", CONFIG)

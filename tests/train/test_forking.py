@@ -150,7 +150,7 @@ def test_lanes_can_be_played_in_parts(abreast: int) -> None:
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_audits_of_any_length_say_the_same_of_their_first_steps() -> None:
     """Below, at and above the 64 steps of a round."""
     run = forking.run()

@@ -67,8 +67,8 @@ def test_forks_agree_with_enumeration_and_intervals_cover() -> None:
         assert np.sqrt((truth[:, kind] ** 2).mean()) > 5 * np.sqrt((error[:, kind] ** 2).mean())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("steps", "forks"), cases([(20, 130), (70, 50), (131, 129)], 70))
+@pytest.mark.every
+@pytest.mark.parametrize(("steps", "forks"), [(20, 130), (70, 50), (131, 129)])
 def test_more_can_be_added(steps: int, forks: int) -> None:
     """Sizes below and above the forks of a block (128) and the steps of a round (64)."""
     whole = forking.audited(steps=steps, forks=forks)
