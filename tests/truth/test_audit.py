@@ -8,7 +8,6 @@ import jax
 import jax.experimental
 import numpy as np
 import pytest
-from tiers import cases
 
 from seca.config import from_preset
 from seca.credit.base import KINDS
