@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from batches import SPEC, random_episodes
 from sizes import small
-from tiers import cases
 
 from seca.envs.base import Env
 from seca.envs.registry import make
@@ -37,7 +36,8 @@ def environment() -> Env:
     return counting.env() if ON_CPU else make("smac/2s3z")
 
 
-@pytest.mark.parametrize("name", cases(["2s3z", "MMM2", "3m", "3s_vs_5z"], "2s3z"))
+@pytest.mark.every
+@pytest.mark.parametrize("name", ["2s3z", "MMM2", "3m", "3s_vs_5z"])
 def test_battles_are_those_of_the_cpu_step_by_step(name: str) -> None:
     """Each step from where the CPU stands: what rounds otherwise would lead elsewhere in time.
 

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import smac_lab
-from tiers import cases
 
 from seca.envs import smac
 from seca.smac import actions, scenario, scripts, simulator, state, tick
@@ -62,13 +61,9 @@ def test_scripts_take_available_actions_and_fight(name):
     assert float(match("2s3z", "random", name).won.mean()) > 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.every
 @pytest.mark.parametrize(
-    ("name", "enemy"),
-    cases(
-        zip(scenario.map_names(), itertools.cycle(scripts.OPPONENTS), strict=False),
-        "2s_vs_1sc",
-    ),
+    ("name", "enemy"), list(zip(scenario.map_names(), itertools.cycle(scripts.OPPONENTS), strict=False))
 )
 def test_every_map_is_played_against_one_of_the_opponents(name, enemy):
     """Forty steps against allies at random, and all is finite."""

@@ -53,7 +53,7 @@ def test_time_limit_truncates():
     assert (battle.steps == 60).all()
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_what_the_opponent_remembers_is_frozen_with_the_battle():
     """A finished battle's carry stays; a battle of its own key is the same in any batch."""
     env = smac.make("3m", opponent="heuristic")

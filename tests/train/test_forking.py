@@ -174,7 +174,7 @@ def test_steps_that_come_out_otherwise_are_left_alone() -> None:
     np.testing.assert_array_equal(known[::2], episodes.valid[::2])
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_steps_that_are_asked_for_are_all_tried() -> None:
     """Those of an audit: the same credits, whatever else is asked; and an audit finds them right."""
     run = forking.run()

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiers import cases
 from views_lab import LIMIT, legal, maps_with_every_unit, shorten
 
 from seca.smac import simulator
@@ -83,8 +82,8 @@ def test_the_time_limit_is_no_defeat(monkeypatch):
     np.testing.assert_array_equal(again.state, last.state)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("map_name", cases(maps_with_every_unit(), "MMM"))
+@pytest.mark.every
+@pytest.mark.parametrize("map_name", maps_with_every_unit())
 def test_bounds_hold_on_maps_with_every_unit(map_name):
     single = SingleBattle(map_name, {"obs_last_action": True, "obs_timestep_number": True})
     rng = np.random.default_rng(1)
