@@ -147,7 +147,7 @@ def evaluate(arguments: list[str]) -> int:
         print(json.dumps(result))
     else:
         enemy = f" against {options.opponent}" if options.opponent is not None else ""
-        print(f"{result['env']}{enemy}, {options.checkpoint} checkpoint at {result['env_steps']:,} env steps")
+        print(f"{result['env']}{enemy}, {result['checkpoint']} checkpoint at {result['env_steps']:,} env steps")
         print(f"{options.episodes} greedy episodes, seed {options.seed}: {stats.sentence(result)}")
         if "credit_share" in result:
             share = f"{100 * result['credit_share']:.1f} %"
@@ -168,10 +168,11 @@ def audit(arguments: list[str]) -> int:
     machine.configure(0, machine.cpu_cores())
     import jax
 
+    from seca.host import progress
     from seca.truth import findings
-    from seca.truth.command import audit_run, shown
+    from seca.truth.command import audit_run
 
-    with shown() as tell:
+    with progress.shown("audit", "forked env steps") as tell:
         found, paths = audit_run(
             options.run,
             options.steps,
@@ -313,7 +314,10 @@ def watch(arguments: list[str]) -> int:
     else:
         path, out, battle = _play(options)
         print(path)
-    render.render(battle, out, options.fps, options.every)
+    from seca.host import progress
+
+    with progress.shown("drawing", "frames") as tell:
+        render.render(battle, out, options.fps, options.every, tell)
     print(out)
     print(battle.sentence())
     return 0
@@ -469,7 +473,7 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "compare": ("RUN ... : methods held against each other, with intervals", compare),
     "report": ("RUN ... : one HTML file with curves, scores, settings and costs", report),
     "sweep": ("FILE.toml : methods x environments x seeds, side by side; status FOLDER shows how far", sweep),
-    "reproduce": ("fig4a|fig4b|fig4c|fig6 : a figure of the paper, runs and all", reproduce),
+    "reproduce": ("fig4a|fig4b|fig4c|fig5|fig6 : a figure of the paper, runs and all", reproduce),
     "envs": ("list environments", envs),
     "algos": ("list presets", algos),
     "bench": ("[simulator|train] : measure speed on this machine", bench),

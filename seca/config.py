@@ -23,6 +23,8 @@ FORMAT = 1
 
 EnvOption = bool | int | float | str
 Logger = Literal["tensorboard", "wandb"]
+WATCHING = ("devices", "checkpoint_interval", "snapshot_interval", "loggers")
+"""Fields that decide where a run is computed and how it is watched, and none of its numbers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,9 @@ class RunConfig:
     checkpoint_interval: NonNegative = 60.0
     """Seconds between checkpoints, stretched only where saving would take over 2 % of the time; 0 saves after every
     iteration whatever it takes."""
+    snapshot_interval: Annotated[int, Range(0, 2**32 - 1)] = 0
+    """Env steps between two policies that are kept for good, the untrained one first, for `--checkpoint ENV_STEPS` of
+    other commands; 0 keeps none."""
     devices: Annotated[int, Range(0, 1_024)] = 0  # A CPU makes as many as it is told to; more would take minutes.
     """Devices to split the runners over; 0 takes all accelerators, or as many CPU cores as divide the runners."""
     loggers: tuple[Logger, ...] = ()
@@ -225,5 +230,5 @@ def decisive(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
             flat |= decisive(value, f"{prefix}{name}.")
         else:
             flat[prefix + name] = value
-    free = ("loop.steps", "devices", "checkpoint_interval", "loggers")
+    free = ("loop.steps", *WATCHING)
     return {name: value for name, value in flat.items() if name not in free}

@@ -16,7 +16,7 @@ from seca.ranges import Batch, Count, Positive, Range, Seed
 RunPath = Annotated[pathlib.Path, arg(metavar="RUN")]
 
 
-Checkpoint = Literal["latest", "best", "highest-return"]
+Checkpoint = Literal["latest", "best", "highest-return"] | Annotated[int, Range(0, 2**32 - 1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +38,8 @@ class EvaluateOptions:
     episodes: Batch = 128
     """Episodes to play."""
     checkpoint: Checkpoint = "latest"
-    """Which policy: the last one, the one with the highest test win rate (return, where nobody can win), or with the
-    highest test return."""
+    """Which policy: the last one, the one with the highest test win rate (return, where nobody can win), with the
+    highest test return, or the first that training kept at so many env steps or later (`--snapshot-interval`)."""
     seed: Seed = 0
     """Seed of the battles; the same seed gives the same numbers."""
     opponent: str | None = None
@@ -208,7 +208,7 @@ class SweepOptions:
 class ReproduceOptions:
     """Make a figure of the paper: its runs, in its protocol or less of it, then the figure. Goes on where it was."""
 
-    figure: Positional[Literal["fig4a", "fig4b", "fig4c", "fig6"]]
+    figure: Positional[Literal["fig4a", "fig4b", "fig4c", "fig5", "fig6"]]
     """Which figure of Zang et al. 2023."""
     scale: Annotated[float, Range(0, 1, above=True)] = 1.0
     """Share of the paper's 65.6M env steps a run; 0.03 makes 2M, in minutes to an hour each."""

@@ -63,6 +63,7 @@ def _registry() -> tyro.constructors.ConstructorRegistry:
     """How to read whole numbers (`2e6` among them) and `key=value` options."""
     registry = tyro.constructors.ConstructorRegistry()
     registry.primitive_rule(_whole_number_rule)
+    registry.primitive_rule(_word_or_number_rule)
     registry.primitive_rule(_named_values_rule)
     return registry
 
@@ -70,11 +71,7 @@ def _registry() -> tyro.constructors.ConstructorRegistry:
 def _whole_number_rule(
     info: tyro.constructors.PrimitiveTypeInfo,
 ) -> tyro.constructors.PrimitiveConstructorSpec[int | None] | None:
-    # A union keeps its members' annotations: `Annotated[int, Range(..)] | None`.
-    members = {
-        typing.get_args(part)[0] if typing.get_origin(part) is typing.Annotated else part
-        for part in typing.get_args(info.type)
-    }
+    members = {_plain(part) for part in typing.get_args(info.type)}
     optional = members == {int, type(None)}
     if info.type is not int and not optional:
         return None
@@ -87,6 +84,35 @@ def _whole_number_rule(
         ),
         str_from_instance=lambda value: [str(value)],
     )
+
+
+def _word_or_number_rule(
+    info: tyro.constructors.PrimitiveTypeInfo,
+) -> tyro.constructors.PrimitiveConstructorSpec[str | int] | None:
+    """Some words, or a whole number instead: a checkpoint."""
+    members = [_plain(part) for part in typing.get_args(info.type)]
+    words = [word for part in members if typing.get_origin(part) is typing.Literal for word in typing.get_args(part)]
+    if not words or int not in members or len(members) != 2:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=f"{'|'.join(words)}|ENV_STEPS",
+        instance_from_str=lambda texts: texts[0] if texts[0] in words else _number_or_words(texts[0], words),
+        is_instance=lambda value: value in words or (isinstance(value, int) and not isinstance(value, bool)),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _plain(part: Any) -> Any:
+    """A member of a union, which keeps its annotations: `Annotated[int, Range(..)] | None`."""
+    return typing.get_args(part)[0] if typing.get_origin(part) is typing.Annotated else part
+
+
+def _number_or_words(text: str, words: list[str]) -> int:
+    try:
+        return parse_whole_number(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, nor one of {', '.join(words)}") from None
 
 
 def _number_or_none(text: str) -> int | None:

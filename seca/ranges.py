@@ -54,6 +54,15 @@ Steps = Annotated[int, Range(1, 4_000_000_000)]
 """Env steps: `TrainState.env_steps` is an unsigned 32-bit counter, and one iteration goes beyond."""
 
 
+def words_in(hint: Any) -> Iterator[Any]:
+    """What may stand in place of a number: the members of literals in an annotation."""
+    if typing.get_origin(hint) is typing.Literal:
+        yield from typing.get_args(hint)
+        return
+    for part in typing.get_args(hint):
+        yield from words_in(part)
+
+
 def found_in(hint: Any) -> Iterator[Range]:
     """The ranges in an annotation: on itself, and on the members of a union."""
     if typing.get_origin(hint) is Annotated:

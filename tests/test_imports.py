@@ -117,7 +117,14 @@ def test_what_two_updates_share_is_a_function() -> None:
 
 def test_pictures_are_drawn_from_recordings_only() -> None:
     """To watch is to record, then to render: who draws knows no simulator, no run and no policy."""
-    allowed = {"seca", "seca.errors", "seca.host.signals", "seca.battles.recording", "seca.battles.draw"}
+    allowed = {
+        "seca",
+        "seca.errors",
+        "seca.host.progress",
+        "seca.host.signals",
+        "seca.battles.recording",
+        "seca.battles.draw",
+    }
     for path in (PACKAGE / "battles" / name for name in ("recording.py", "draw.py", "render.py")):
         modules = {node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
         assert {name for name in modules if name and name.startswith("seca")} - allowed == set(), path

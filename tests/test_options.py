@@ -49,6 +49,7 @@ KINDS = [
             ["runs/a", "--episodes", "1e3", "--seed", "7", "--opponent", "kite", "--json"],
             {"run": RUN, "episodes": 1000, "checkpoint": "latest", "seed": 7, "opponent": "kite", "json": True},
         ),
+        (EvaluateOptions, ["runs/a", "--checkpoint", "1e6"], {"checkpoint": 1_000_000}),
         (AuditOptions, ["runs/a"], {"steps": None, "forks": None, "truth": (), "credits": (), "add": False}),
         (
             AuditOptions,

@@ -58,6 +58,8 @@ class Claim(eqx.Module):
     """What the policy follows, where something is added to the credit that is the same for all agents."""
     team: Float[Array, "batch time"] | None = None
     """The critic's TD error, which is nobody's: a floor to what a credit should be."""
+    contribution: Float[Array, "batch time agents"] | None = None
+    """Each agent's share of the value earned in the step, where the order follows from it."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -245,7 +245,8 @@ def claims(spec: EnvSpec, config: SecaConfig, judging: Judging, own: bool = True
         error = regression_targets(critic.target, episodes, packed, *returns) - judged.taken
         error = jnp.where(episodes.valid, error, 0)
         signal = judged.advantage + config.td_correction * error[..., None] if config.td_correction else None
-        return Claim(judged.advantage, judged.order if judging.credit.reads_order else None, signal, error)
+        order = judged.order if judging.credit.reads_order else None
+        return Claim(judged.advantage, order, signal, error, judged.per_step)
 
     def under(another: Credit | None, differently: Order | None) -> Claims:
         credit, order = another or judging.credit, differently or judging.order

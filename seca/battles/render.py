@@ -6,7 +6,7 @@ import importlib.util
 import pathlib
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from PIL import Image
@@ -15,6 +15,7 @@ from seca import files
 from seca.battles.draw import EDGE, SIGNALS, Painter
 from seca.battles.recording import Recording, check_free
 from seca.errors import RunError, UsageError
+from seca.host.progress import Tell
 from seca.host.signals import child
 
 FPS = 20
@@ -46,7 +47,9 @@ def check(out: pathlib.Path, fps: int, every: int) -> None:
     check_free(out, "out")
 
 
-def render(recording: Recording, out: pathlib.Path, fps: int = FPS, every: int = EVERY) -> None:
+def render(
+    recording: Recording, out: pathlib.Path, fps: int = FPS, every: int = EVERY, tell: Tell | None = None
+) -> None:
     """Draw a recording into `out`, whose ending chooses the kind: .gif, .mp4, or .png for a sheet of moments.
 
     Args:
@@ -54,6 +57,7 @@ def render(recording: Recording, out: pathlib.Path, fps: int = FPS, every: int =
         out: a file that does not exist yet.
         fps: frames per second.
         every: game loops per frame.
+        tell: told of the progress.
 
     Raises:
         UsageError: `out` exists, its ending is another, its extra is not installed, or a number is out of range.
@@ -61,13 +65,21 @@ def render(recording: Recording, out: pathlib.Path, fps: int = FPS, every: int =
     """
     check(out, fps, every)
     with files.replacing(out) as temporary:
-        WRITERS[out.suffix](Painter(recording), temporary, fps, every)
+        WRITERS[out.suffix](Painter(recording), temporary, fps, every, tell)
 
 
 def loops_shown(recording: Recording, every: int) -> list[int]:
     """Frames of the recording that are drawn: each `every`th, and the last whatever its number."""
     last = len(recording.x) - 1
     return [*range(0, last, every), last]
+
+
+def _told(frames: list[int], tell: Tell | None) -> Iterator[int]:
+    """The frames, one after another, each told when it has been drawn."""
+    for number, frame in enumerate(frames):
+        yield frame
+        if tell is not None:
+            tell((number + 1) / len(frames), number + 1)
 
 
 def moments(recording: Recording, count: int = MOMENTS) -> list[int]:
@@ -105,23 +117,23 @@ def palette(picture: Image.Image, colours: int) -> Image.Image:
     return widened.quantize(colours)
 
 
-def _write_sheet(painter: Painter, path: pathlib.Path, fps: int, every: int) -> None:
-    del fps, every  # Nothing moves.
+def _write_sheet(painter: Painter, path: pathlib.Path, fps: int, every: int, tell: Tell | None) -> None:
+    del fps, every, tell  # Nothing moves, and it is soon done.
     picture = sheet(painter, moments(painter.recording))
     picture.quantize(palette=palette(picture, 256), dither=Image.Dither.NONE).save(path, "PNG", optimize=True)
 
 
-def _write_gif(painter: Painter, path: pathlib.Path, fps: int, every: int) -> None:
+def _write_gif(painter: Painter, path: pathlib.Path, fps: int, every: int, tell: Tell | None) -> None:
     """All frames in one palette, so that what stands still costs nothing."""
     frames = loops_shown(painter.recording, every)
     shared = palette(sheet(painter, moments(painter.recording)), _COLOURS)
-    pictures = (painter.frame(f).quantize(palette=shared, dither=Image.Dither.NONE) for f in frames)
+    pictures = (painter.frame(f).quantize(palette=shared, dither=Image.Dither.NONE) for f in _told(frames, tell))
     durations = [1000 // fps] * len(frames)
     durations[-1] += round(1000 * HOLD_SECONDS)
     next(pictures).save(path, "GIF", save_all=True, append_images=pictures, duration=durations, loop=0)
 
 
-def _write_mp4(painter: Painter, path: pathlib.Path, fps: int, every: int) -> None:
+def _write_mp4(painter: Painter, path: pathlib.Path, fps: int, every: int, tell: Tell | None) -> None:
     """H.264, as every browser plays it."""
     frames = loops_shown(painter.recording, every)
     frames += frames[-1:] * round(fps * HOLD_SECONDS)
@@ -136,16 +148,16 @@ def _write_mp4(painter: Painter, path: pathlib.Path, fps: int, every: int) -> No
             assert encoder.stdin is not None
             with contextlib.suppress(BrokenPipeError):  # It gave up: its own words follow.
                 with encoder.stdin as pipe:
-                    for frame in frames:
+                    for frame in _told(frames, tell):
                         pipe.write(painter.frame(frame).tobytes())
         if encoder.returncode != 0:
             complaints.seek(0)
             raise RunError(f"ffmpeg failed: {complaints.read().decode(errors='replace').strip() or encoder.returncode}")
 
 
-WRITERS: dict[str, Callable[[Painter, pathlib.Path, int, int], None]] = {
+WRITERS: dict[str, Callable[[Painter, pathlib.Path, int, int, Tell | None], None]] = {
     ".gif": _write_gif,
     ".mp4": _write_mp4,
     ".png": _write_sheet,
 }
-"""File endings and who writes them: `writer(painter, path, fps, every)`."""
+"""File endings and who writes them: `writer(painter, path, fps, every, tell)`."""

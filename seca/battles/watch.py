@@ -21,7 +21,7 @@ from seca.errors import UsageError, refusing
 from seca.runs import folder as folders
 from seca.runs import stats
 from seca.runs.folder import RunFolder
-from seca.runs.load import Kind, LoadedRun, load, make_env
+from seca.runs.load import Kind, LoadedRun, kind_name, load, make_env
 from seca.smac import actions, custom, scenario, trace
 from seca.smac.scripts import SCRIPTS, Script
 from seca.smac.simulator import Simulator
@@ -131,9 +131,9 @@ def _plan_run(path: pathlib.Path, env: str | None, env_options: Mapping[str, Env
     with refusing():
         simulator_of(run.env)
     steps = int(run.state.env_steps)
-    policy = greedy(run, f"{path.resolve().name}, {kind} checkpoint at {steps:,} env steps")
+    policy = greedy(run, f"{path.resolve().name}, {kind_name(kind)} checkpoint at {steps:,} env steps")
     against_whom = "" if enemy is None else f"-against-{pathlib.Path(str(enemy)).name}"
-    return Plan(run.env, policy, folder.recordings, f"{kind}-{steps}{against_whom}")
+    return Plan(run.env, policy, folder.recordings, f"{kind_name(kind)}-{steps}{against_whom}")
 
 
 def _same(env: str, trained: str, folder: RunFolder) -> bool:

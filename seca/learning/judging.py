@@ -60,6 +60,8 @@ class Judged(eqx.Module):
     """Agent at each position."""
     contribution: Float[Array, "batch time agents"] | None
     """What the order follows from, where it follows the critic's gradients."""
+    per_step: Float[Array, "batch time agents"] | None
+    """The contribution of each step alone, likewise; 0 on padding."""
     team_mean: Float[Array, " agents"] | None
     """Mean contribution per agent over all episodes, likewise."""
     state: PyTree
@@ -83,9 +85,9 @@ def judge(critic: MixingCritic, batch: Batch, judging: Judging, state: PyTree) -
     seen = map_rows(functools.partial(_first_visit, critic, path), packed, *rows)
     mixed, earned = InRows(seen.arrays[0]), InRows(seen.arrays[1])
     order_keys, credit_keys = jax.vmap(jax.random.split, out_axes=1)(batch.keys)
-    contribution = team_mean = None
+    contribution = per_step = team_mean = None
     if path is not None:
-        per_step = unpack(earned, packed)[:, :-1]
+        per_step = jnp.where(episodes.valid[..., None], unpack(earned, packed)[:, :-1], 0)
         contribution, team_mean = _stages(per_step, episodes, path, batch.axis)
         ranks, state = _descending(contribution, team_mean, state, path), team_mean
     else:
@@ -96,7 +98,7 @@ def judge(critic: MixingCritic, batch: Batch, judging: Judging, state: PyTree) -
     advantage = jnp.where(episodes.valid[..., None], unpack(found, packed)[:, :-1], 0)
     taken = unpack(InRows(mixed.arrays.taken()), packed)[:, :-1]
     stop = jax.lax.stop_gradient
-    return Judged(stop(advantage), ranks, contribution, team_mean, state, stop(taken))
+    return Judged(stop(advantage), ranks, contribution, per_step, team_mean, state, stop(taken))
 
 
 def _first_visit(

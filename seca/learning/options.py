@@ -4,7 +4,7 @@ import dataclasses
 import typing
 from typing import Any
 
-from seca.ranges import Count, Positive, found_in
+from seca.ranges import Count, Positive, found_in, words_in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,8 @@ def check_numbers(config: Any, prefix: str = "") -> None:
         if dataclasses.is_dataclass(value):
             check_numbers(value, f"{prefix}{name}.")
             continue
+        words = (None, *words_in(hint))
         for bounds in found_in(hint):
             for number in value if isinstance(value, tuple) else (value,):
-                if number is not None and not bounds.holds(number):
+                if number not in words and not bounds.holds(number):
                     raise ValueError(f"`{prefix}{name}` is {number}; it must {bounds.words(number)}")

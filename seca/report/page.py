@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from seca import files
-from seca.config import RunConfig, decisive, to_dict
+from seca.config import WATCHING, RunConfig, decisive, to_dict
 from seca.errors import RunError, UsageError
 from seca.report import compare, curves, scores, statistics
 from seca.report.curves import METRICS, Curve
@@ -526,7 +526,7 @@ def _settings(runs: Sequence[Run]) -> Html:
     return join([table if different else element("p", "No setting that methods share differs."), *folded])
 
 
-SAID_ELSEWHERE = ("format", "preset", "env", "seed", "devices", "checkpoint_interval", "loggers")
+SAID_ELSEWHERE = ("format", "preset", "env", "seed", *WATCHING)
 
 SETTINGS = (
     "Several values in one cell: runs of one method differ. A dash: the method has no such setting. What only methods "
@@ -542,7 +542,7 @@ def _all_settings(members: Sequence[Mapping[str, str]]) -> list[list[str]]:
 def _flat(config: RunConfig) -> dict[str, str]:
     """Every setting as text: those that decide numbers, then how long and where it ran."""
     written = to_dict(config)
-    free = {name: written[name] for name in ("devices", "checkpoint_interval", "loggers")}
+    free = {name: written[name] for name in WATCHING}
     flat = decisive(written) | {"loop.steps": config.loop.steps} | free
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in flat.items()}
 

@@ -16,13 +16,13 @@ from seca.host import machine
 from seca.runs import folder as folders
 from seca.runs import stats
 from seca.runs.folder import RunFolder
-from seca.runs.load import Kind, build_run, load_state
+from seca.runs.load import Newest, build_run, load_state
 from seca.train import checkpoint
 from seca.train.evaluate import make_evaluate
 
 TIMES = 10
 """How many times the episodes of an evaluation."""
-KINDS: tuple[Kind, ...] = ("highest-return", "best", "latest")
+KINDS: tuple[Newest, ...] = ("highest-return", "best", "latest")
 _STREAM = 0xAB50
 
 
@@ -87,7 +87,7 @@ def highest(folder: RunFolder) -> int:
     return max(lines, key=lambda line: (line["return_mean"], line["env_steps"]))["env_steps"]
 
 
-def kept(folder: RunFolder, env_steps: int) -> Kind | None:
+def kept(folder: RunFolder, env_steps: int) -> Newest | None:
     """Which checkpoint holds the policy of that evaluation, if one does."""
     for kind in KINDS:
         for path in checkpoint.find(folder.checkpoints, kind)[:1]:

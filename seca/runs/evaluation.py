@@ -8,7 +8,7 @@ from seca.host import machine
 from seca.runs import folder as folders
 from seca.runs import stats
 from seca.runs.folder import RunFolder
-from seca.runs.load import Kind, build_run, load_state
+from seca.runs.load import Kind, build_run, kind_name, load_state
 from seca.train.evaluate import make_evaluate
 
 
@@ -39,7 +39,7 @@ def evaluate_run(
     evaluate = make_evaluate(built.env, built.algorithm, episodes, machine.choose_devices(0, episodes))
     return {
         "run": str(path),
-        "checkpoint": kind,
+        "checkpoint": kind_name(kind),
         "env": built.env.spec.id,
         "env_steps": int(state.env_steps),
         "seed": seed,

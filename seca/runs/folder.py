@@ -3,7 +3,7 @@
 config.json         the whole configuration; a run can be repeated from it
 environment.json    environment and its version, and one entry per session: versions, devices, commit
 metrics.jsonl       one JSON object per line, `kind` train or eval
-checkpoints/        latest-*, best-* (by win rate) and highest-return-*
+checkpoints/        latest-*, best-* (by win rate), highest-return-*, and what was kept on the way: snapshot-*
 recordings/         battles played to be watched, one .npz each
 result.json         trained and untrained policy at the end, side by side
 absolute.json       the absolute metric, where it was measured

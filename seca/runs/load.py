@@ -28,7 +28,14 @@ from seca.train import checkpoint
 from seca.train.state import TrainState, init_state
 from seca.types import PyTree, TimeStep
 
-Kind = Literal["latest", "best", "highest-return"]
+Newest = Literal["latest", "best", "highest-return"]
+Kind = Newest | int
+"""Which checkpoint: the newest of a kind, or the first snapshot at so many env steps or later."""
+
+
+def kind_name(kind: Kind) -> str:
+    """In words."""
+    return "snapshot" if isinstance(kind, int) else kind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +167,7 @@ def load(
     return LoadedRun(built, load_state(folder, checkpoint, built)[0], seed)
 
 
-def newest_kind(folder: RunFolder) -> Kind:
+def newest_kind(folder: RunFolder) -> Newest:
     """`latest`, or `best` where there is nothing else: in the copy that a run keeps of its opponent."""
     latest, best = (checkpoint.find(folder.checkpoints, kind) for kind in ("latest", "best"))
     return "best" if best and not latest else "latest"
@@ -170,7 +177,7 @@ def load_state(folder: RunFolder, kind: Kind, built: Built) -> tuple[TrainState,
     """State and position of a checkpoint. Raises UsageError when there is none."""
     found = newest_valid(folder, kind, built)
     if found is None:
-        raise UsageError(f"`run` is {folder.path}: it has no {kind} checkpoint yet")
+        raise UsageError(f"`run` is {folder.path}: it has no {kind_name(kind)} checkpoint yet")
     return found
 
 
@@ -184,7 +191,9 @@ def newest_valid(folder: RunFolder, kind: Kind, built: Built) -> tuple[TrainStat
     a damaged one is passed over only when another is whole. Raises UsageError otherwise.
     """
     refused: Exception | None = None
-    for path in checkpoint.find(folder.checkpoints, kind):
+    if isinstance(kind, int):
+        _check_kept(folder, kind)
+    for path in _candidates(folder, kind):
         try:
             metadata = checkpoint.read_metadata(path)
             position = _position(path, metadata)
@@ -198,11 +207,32 @@ def newest_valid(folder: RunFolder, kind: Kind, built: Built) -> tuple[TrainStat
                 return newest_valid(folder, kind, built)
             refused = refused or error
     if refused is not None:
-        other = "best" if kind == "latest" else "latest"
+        other: Newest = "best" if kind == "latest" else "latest"
         usable = "is damaged" in str(refused) and checkpoint.find(folder.checkpoints, other)
         hint = f"; try `--checkpoint {other}`" if usable else ""
         raise UsageError(f"`run` is {folder.path}: {refused}{hint}")
     return None
+
+
+def _candidates(folder: RunFolder, kind: Kind) -> list[pathlib.Path]:
+    """Checkpoints of a kind, the one to take first."""
+    if not isinstance(kind, int):
+        return checkpoint.find(folder.checkpoints, kind)
+    return [path for env_steps, path in checkpoint.snapshots(folder.checkpoints).items() if env_steps >= kind][:1]
+
+
+def _check_kept(folder: RunFolder, env_steps: int) -> None:
+    """Raise UsageError where no snapshot was kept at so many env steps or later."""
+    there = list(checkpoint.snapshots(folder.checkpoints))
+    if not there:
+        raise UsageError(
+            f"`checkpoint` is {env_steps} but {folder.path} has kept no policies on the way: `seca train "
+            "--snapshot-interval` keeps them; choose latest, best or highest-return"
+        )
+    if not 0 <= env_steps <= there[-1]:
+        raise UsageError(
+            f"`checkpoint` is {env_steps} but {folder.path} has kept policies from {there[0]} to {there[-1]} env steps"
+        )
 
 
 def _position(path: pathlib.Path, metadata: dict[str, Any]) -> Position:

@@ -93,6 +93,7 @@ class Recorder:
         self._saved_iteration: int | None = None
         evaluated = folders.read_metrics(folder, "eval") if position.metrics_lines else []
         self._evaluated_at = max((line["env_steps"] for line in evaluated), default=0)
+        self._kept_at = max(checkpoint.snapshots(folder.checkpoints), default=None)
         self._new_best: dict[str, tuple[TrainState, dict[str, Any]]] = {}
 
     def __enter__(self) -> "Recorder":
@@ -142,9 +143,17 @@ class Recorder:
                 if new:
                     # Without a replay buffer, which the next iteration overwrites and only `latest` goes on from.
                     self._new_best[kind] = (state.without_replay(), self._metadata(state))
+        self._keep_snapshot(state)
         if self._due() or self._stop or int(state.iteration) == 0:
             self.save(state)
         return bool(self._stop)
+
+    def _keep_snapshot(self, state: TrainState) -> None:
+        """Keep the policy for good, whenever a multiple of the interval has been passed since the last one kept."""
+        interval, now = self._config.snapshot_interval, int(state.env_steps)
+        if interval and (self._kept_at is None or now // interval > self._kept_at // interval):
+            checkpoint.keep(self._folder.checkpoints, now, state.without_replay(), self._metadata(state))
+            self._kept_at = now
 
     def _say_standing(self, evaluated: dict[str, Any]) -> None:
         """Say once, early, where the run stands beside finished ones of its method, where there are any."""

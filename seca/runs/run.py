@@ -157,6 +157,7 @@ def resume(path: pathlib.Path, kind: Kind, display: Display) -> int:
             checkpoint.save(folder.checkpoints, "latest", state, metadata)
         folders.cut_metrics(folder, position.metrics_bytes)
         checkpoint.clean(folder.checkpoints)
+        checkpoint.drop_snapshots(folder.checkpoints, after=int(state.env_steps))
         for warning in warnings:
             display.note(warning)
         display.note(f"resuming {path} at env step {int(state.env_steps):,}")

@@ -8,17 +8,19 @@ from typing import Literal
 from seca import config as configs
 from seca import files
 from seca.errors import UsageError
+from seca.host import progress
 from seca.presets import PRESETS
-from seca.report import curves, figures
+from seca.report import curves, figures, orders
+from seca.runs import folder as folders
 from seca.sweeps import command, plan
 from seca.sweeps import folder as sweeps
 from seca.sweeps.folder import Changed
 from seca.sweeps.plan import Cell, Plan
 
-FIGURES = ("fig4a", "fig4b", "fig4c", "fig6")
+FIGURES = ("fig4a", "fig4b", "fig4c", "fig5", "fig6")
 Settings = Literal["tuned", "paper"]
 MOST_INTERVALS = 20
-"""Evaluations that a shortened run has at least, whatever the paper's interval."""
+"""Evaluations that a shortened run has at least, whatever the paper's interval; and policies kept, where any are."""
 
 
 def planned(figure: str, scale: float, seeds: int | None, settings: Settings) -> Plan:
@@ -53,9 +55,9 @@ def _adjusted(cell: Cell, scale: float, settings: Settings) -> Cell:
         config = dataclasses.replace(config, preset=published, algorithm=PRESETS[published].config)
     steps = max(round(loop.steps * scale), 1)
     interval = min(loop.eval_interval, max(steps // MOST_INTERVALS, 1))
-    return dataclasses.replace(
-        cell, config=dataclasses.replace(config, loop=dataclasses.replace(loop, steps=steps, eval_interval=interval))
-    )
+    snapshots = min(config.snapshot_interval, max(steps // MOST_INTERVALS, 1))
+    loop = dataclasses.replace(loop, steps=steps, eval_interval=interval)
+    return dataclasses.replace(cell, config=dataclasses.replace(config, loop=loop, snapshot_interval=snapshots))
 
 
 def reproduce(
@@ -76,9 +78,28 @@ def reproduce(
     if not runs:
         raise UsageError(f"`out` is {path}: no run of it has been evaluated yet")
     if code in (0, 1):  # Not when it was stopped: whoever stopped it waits for the prompt.
-        found, notes = curves.read_curves(runs)
         title = sweeps.read_plan(sweeps.existing(path)).title
-        for written in curves.save(figures.panels(found, title, notes), path / figure, {}):
-            print(written)
-        print(figures.caption(found, title, notes))
+        (_draw_orders if figure == "fig5" else _draw_curves)(path, figure, title, runs)
     return code
+
+
+def _draw_curves(path: pathlib.Path, figure: str, title: str, runs: list[pathlib.Path]) -> None:
+    found, notes = curves.read_curves(runs)
+    for written in curves.save(figures.panels(found, title, notes), path / figure, {}):
+        print(written)
+    print(figures.caption(found, title, notes))
+
+
+def _draw_orders(path: pathlib.Path, figure: str, title: str, runs: list[pathlib.Path]) -> None:
+    """A figure of its own for each run: an order is one training's."""
+    for run in runs:
+        with progress.shown(run.name, "policies") as tell:
+            found = orders.measure(run, tell=tell)
+        budget = folders.read_config(folders.existing(run).config).loop.steps
+        short = found.moments[-1].env_steps < budget
+        notes = [f"the run has {found.moments[-1].env_steps:,} of {budget:,} env steps"] if short else []
+        out = path / f"{figure}-{run.name}"
+        files.write(out.with_name(out.name + ".json"), orders.as_json(found))
+        for written in curves.save(orders.draw(found, title, notes), out, {}):
+            print(written)
+        print(orders.caption(found, title, notes))

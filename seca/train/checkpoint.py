@@ -3,7 +3,7 @@
 A checkpoint folder holds `arrays/` (written by orbax), `metadata.json` and `manifest.json` with the SHA-256 of every
 other file. It is written under a temporary name, flushed to disk and renamed, so that a process killed at any moment
 leaves either the whole of it or none. Names end in a running number: `latest-000012`, `best-000009`; the highest is
-the newest.
+the newest. Those of snapshots, which are kept, end in env steps: `snapshot-000500123`.
 """
 
 import contextlib
@@ -31,6 +31,8 @@ from seca.types import PyTree
 FORMAT = 2
 """Version of the layout of a checkpoint folder."""
 
+SNAPSHOT = "snapshot"
+"""The kind of which all are kept."""
 _ARRAYS, _METADATA, _MANIFEST, _TEMPORARY = "arrays", "metadata.json", "manifest.json", ".tmp-"
 
 
@@ -42,16 +44,43 @@ def save(folder: pathlib.Path, kind: str, state: PyTree, metadata: dict[str, Any
     """Write `state` as the newest checkpoint of `kind` ("latest", "best"), then delete the older ones of that kind."""
     with files.writing(folder):
         folder.mkdir(exist_ok=True)
-        number = 1 + max((_number(path) for path in folder.iterdir()), default=0)
-        written, done = folder / f"{_TEMPORARY}{number:06d}", folder / f"{kind}-{number:06d}"
-        try:
-            _write(written, state, metadata)
-            os.rename(written, done)
-        finally:
-            shutil.rmtree(written, ignore_errors=True)
-        files.flush(folder)
+        counted = (path for path in folder.iterdir() if not path.name.startswith(SNAPSHOT))
+        number = 1 + max(map(_number, counted), default=0)
+        _put(folder, f"{kind}-{number:06d}", state, metadata)
         for old in find(folder, kind)[1:]:
             shutil.rmtree(old)
+
+
+def keep(folder: pathlib.Path, env_steps: int, state: PyTree, metadata: dict[str, Any]) -> None:
+    """Write `state` as the snapshot at so many env steps, beside all others, unless there is one already."""
+    name = f"{SNAPSHOT}-{env_steps:09d}"
+    with files.writing(folder):
+        folder.mkdir(exist_ok=True)
+        if not (folder / name).exists():
+            _put(folder, name, state, metadata)
+
+
+def _put(folder: pathlib.Path, name: str, state: PyTree, metadata: dict[str, Any]) -> None:
+    """Write a checkpoint so that there is the whole of it or none."""
+    written = folder / f"{_TEMPORARY}{name}"
+    try:
+        _write(written, state, metadata)
+        os.rename(written, folder / name)
+    finally:
+        shutil.rmtree(written, ignore_errors=True)
+    files.flush(folder)
+
+
+def snapshots(folder: pathlib.Path) -> dict[int, pathlib.Path]:
+    """The snapshots by the env steps of their policies, ascending; they may be damaged."""
+    return {_number(path): path for path in reversed(find(folder, SNAPSHOT))}
+
+
+def drop_snapshots(folder: pathlib.Path, after: int) -> None:
+    """Delete the snapshots of policies after so many env steps."""
+    for env_steps, path in snapshots(folder).items():
+        if env_steps > after:
+            shutil.rmtree(path)
 
 
 def _write(folder: pathlib.Path, state: PyTree, metadata: dict[str, Any]) -> None:

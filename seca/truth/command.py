@@ -1,14 +1,9 @@
 """`seca audit RUN`: from a run folder to the files and the table."""
 
 import pathlib
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import jax
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from seca import files
 from seca.algos.seca import SecaConfig
@@ -20,7 +15,7 @@ from seca.host import machine
 from seca.order.base import Order
 from seca.order.named import ORDERS
 from seca.runs import folder as folders
-from seca.runs.load import Kind, LoadedRun, load
+from seca.runs.load import Kind, LoadedRun, kind_name, load
 from seca.sizes import sizes
 from seca.truth import findings, picture
 from seca.truth.audit import Audit, Tell, audit, claims_of
@@ -65,7 +60,7 @@ def audit_run(
         claims_of(run, others, other_order)  # Whether there is anything, before memory is looked at.
         _check_memory(run, devices)
         found = audit(run, plan, others, other_order, before, devices, tell)
-    found.about |= {"run": str(path), "checkpoint": checkpoint, "session": machine.session(jax.devices())}
+    found.about |= {"run": str(path), "checkpoint": kind_name(checkpoint), "session": machine.session(jax.devices())}
     return found, [*findings.save(found, out), picture.save(found, out.with_name(out.name + ".png"))]
 
 
@@ -121,38 +116,3 @@ def _check_memory(run: LoadedRun, devices: Sequence[jax.Device]) -> None:
             f"`run` is of {run.env.spec.id}: auditing it needs about {needed / 2**30:.1f} GiB and "
             f"{free / 2**30:.1f} GiB are free"
         )
-
-
-@contextmanager
-def shown() -> Iterator[Tell]:
-    """Progress on standard error: a bar on a terminal, a line every ten seconds elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _Lines()
-        return
-    bar = TextColumn("auditing"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
-    columns = *bar, TextColumn("{task.fields[rate]}")
-    with Progress(*columns, console=console, transient=True) as progress:
-        task, begun = progress.add_task("", total=1.0, rate="compiling"), time.monotonic()
-        yield lambda share, steps: progress.update(
-            task, completed=share, rate=f"{steps / max(time.monotonic() - begun, 1e-9):,.0f} forked env steps/s"
-        )
-
-
-class _Lines:
-    """Plain lines of progress."""
-
-    def __init__(self, every: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._every, self._clock = every, clock
-        self._begun = self._told = clock()
-        self._had: float | None = None
-
-    def __call__(self, share: float, steps: int) -> None:
-        now = self._clock()
-        self._had = share if self._had is None else self._had  # An audit that is added to does not begin at 0.
-        if now - self._told < self._every:
-            return
-        self._told, spent = now, now - self._begun
-        gained, rate = share - self._had, f"{steps / spent:,.0f} forked env steps/s"
-        left = f"{spent * (1 - share) / gained:.0f} s" if gained > 0 else "some time"
-        print(f"audit: {100 * share:.0f} % | {rate} | about {left} left", file=sys.stderr, flush=True)

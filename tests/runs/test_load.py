@@ -67,6 +67,24 @@ def keep(path: pathlib.Path, config: RunConfig, seed: int = 0) -> pathlib.Path:
     return path
 
 
+def test_snapshots_by_their_env_steps(copied_run: pathlib.Path) -> None:
+    """The first at or after so many; what lies beyond them, and a run without any, is refused."""
+    folder = folders.existing(copied_run)
+    with pytest.raises(UsageError, match="`checkpoint` is 5 but .* has kept no policies on the way"):
+        load.load(copied_run, 5)
+    newest = checkpoint.find(folder.checkpoints, "latest")[0]
+    built, about = build_run(folders.read_config(folder.config)), checkpoint.read_metadata(newest)
+    for env_steps in (0, 40, 120):
+        state = dataclasses.replace(init_state(built.algorithm, 0), env_steps=jax.numpy.uint32(env_steps))
+        checkpoint.keep(folder.checkpoints, env_steps, state.without_replay(), about)
+    for asked, found in ((0, 0), (1, 40), (40, 40), (41, 120), (120, 120)):
+        assert int(load.load(copied_run, asked).state.env_steps) == found
+    for asked in (-1, 121):
+        with pytest.raises(UsageError, match=rf"`checkpoint` is {asked} but .* from 0 to 120 env steps"):
+            load.load(copied_run, asked)
+    assert evaluate_run(copied_run, 4, 40, 0)["checkpoint"] == "snapshot"
+
+
 def facing(enemy: pathlib.Path) -> RunConfig:
     return dataclasses.replace(CONFIG, env_options={"opponent": str(enemy)})
 

@@ -35,9 +35,13 @@ def _state(iteration: int) -> TrainState:
 
 @contextmanager
 def _recording(
-    path: pathlib.Path, interval: float, position: Position | None = None, stop: StopRequest | None = None
+    path: pathlib.Path,
+    interval: float,
+    position: Position | None = None,
+    stop: StopRequest | None = None,
+    snapshots: int = 0,
 ) -> Iterator[Recorder]:
-    config = RunConfig(env="matrix/focus-fire", checkpoint_interval=interval)
+    config = RunConfig(env="matrix/focus-fire", checkpoint_interval=interval, snapshot_interval=snapshots)
     env = registry.make("matrix/focus-fire", {})
     arguments = (PlainDisplay(100), [], StopRequest() if stop is None else stop)
     with Recorder(RunFolder(path), config, env, position or Position(), *arguments) as recorder:
@@ -199,3 +203,23 @@ def test_a_position_from_before_the_highest_return_was_kept() -> None:
     assert Position.from_metadata({"position": stored | {"best": None}}).highest is None
     with pytest.raises(ValueError, match="`position.highest` is 'x'"):
         Position.from_metadata({"position": stored | {"highest": "x"}})
+
+
+def test_snapshots_are_kept_at_multiples_of_their_interval(tmp_path: pathlib.Path) -> None:
+    """The untrained policy, and the first at or after each multiple; a recorder that goes on knows what there is."""
+    with _recording(tmp_path, interval=1e9, snapshots=25) as recorder:
+        for iteration in range(5):
+            _iterate(recorder, iteration)
+    assert list(checkpoint.snapshots(tmp_path / "checkpoints")) == [0, 30]
+    with _recording(tmp_path, interval=1e9, snapshots=25) as recorder:
+        for iteration in range(4, 9):
+            _iterate(recorder, iteration)
+    found = checkpoint.snapshots(tmp_path / "checkpoints")
+    assert list(found) == [0, 30, 50, 80]
+    assert [checkpoint.read_metadata(path)["iteration"] for path in found.values()] == [0, 3, 5, 8]
+
+
+def test_no_snapshots_unless_asked_for(tmp_path: pathlib.Path) -> None:
+    with _recording(tmp_path, interval=0.0) as recorder:
+        _iterate(recorder, 0)
+    assert checkpoint.snapshots(tmp_path / "checkpoints") == {}

@@ -17,6 +17,7 @@ PAPERS = {  # Section 4 of the paper; `seca` makes its order anew for each episo
     "fig4a": (["seca", "coma-newarchi", "coma"], ["smac/MMM2"]),
     "fig4b": (["seca", "seca-fixed", "seca-random", "seca-prob", "seca-entropy", "seca-ig-1"], ["smac/MMM2"]),
     "fig4c": (["seca", "seca-ig-1", "seca-ig-10", "seca-ig-20"], ["smac/MMM2"]),
+    "fig5": (["seca"], ["smac/2s3z"]),
     "fig6": (
         ["seca", "coma", "scc", "lica", "riit", "qmix", "mappo"],
         [f"smac/{name}" for name in ("2s3z", "1c3s5z", "3s5z", "3s_vs_4z", "2c_vs_64zg", "MMM2")],
@@ -41,6 +42,7 @@ def test_shipped_files_are_the_papers_protocol(figure: str) -> None:
         loop = cell.config.loop
         assert (loop.runners, loop.minibatches, loop.eval_episodes, loop.eval_interval) == (32, 1, 32, 320_000)
         assert loop.steps == 65_600_000
+        assert cell.config.snapshot_interval == (1_280_000 if figure == "fig5" else 0)
         assert cell.config.algorithm == PRESETS[cell.config.preset].config
 
 
@@ -52,6 +54,7 @@ def test_less_of_it() -> None:
     assert len({cell.name for cell in made.cells}) == len(made.cells) == 8
     assert all(cell.name.endswith(f"-s{cell.config.seed}") for cell in made.cells)
     assert {(c.config.loop.steps, c.config.loop.eval_interval) for c in made.cells} == {(1_968_000, 98_400)}
+    assert [c.config.snapshot_interval for c in planned("fig5", 0.03, 1, "tuned").cells] == [98_400]
     assert {c.config.loop.eval_interval for c in planned("fig4c", 0.5, 1, "tuned").cells} == {320_000}
 
 

@@ -55,6 +55,21 @@ def test_only_the_newest_of_a_kind_is_kept(tmp_path: pathlib.Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best-000004", "latest-000003"]
 
 
+def test_snapshots_stay_beside_the_newest(tmp_path: pathlib.Path) -> None:
+    """Each under the env steps of its policy, written once; those after a point can be dropped."""
+    _save(tmp_path)
+    for env_steps in (0, 2_000_123_456, 77):
+        checkpoint.keep(tmp_path, env_steps, _tree(), {"env_steps": env_steps})
+    checkpoint.keep(tmp_path, 77, _tree(), {"env_steps": "another time"})
+    assert _save(tmp_path).name == "latest-000002"
+    found = checkpoint.snapshots(tmp_path)
+    assert list(found) == [0, 77, 2_000_123_456]
+    assert [checkpoint.read_metadata(path)["env_steps"] for path in found.values()] == list(found)
+    assert _bits(checkpoint.load(found[77], _tree(0.0))) == _bits(_tree())
+    checkpoint.drop_snapshots(tmp_path, after=77)
+    assert list(checkpoint.snapshots(tmp_path)) == [0, 77]
+
+
 def test_a_failure_before_the_rename_leaves_the_old_one(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

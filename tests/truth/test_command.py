@@ -104,26 +104,6 @@ def test_names_are_looked_at_first(credits: list[str], order: str | None, words:
         command.audit_run(tmp_path / "gone", credits=credits, order=order)
 
 
-def test_progress_is_told_each_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
-    """What is left follows from what was gained since the first call: an audit that is added to does not begin at 0."""
-    now = iter([0.0, 5.0, 12.0, 21.0, 22.0, 40.0])
-    tell = command._Lines(clock=lambda: next(now))
-    for share, steps in ((0.2, 100), (0.4, 600), (0.5, 700), (0.6, 4400), (0.6, 40_000)):
-        tell(share, steps)
-    captured = capsys.readouterr()
-    assert captured.out == "" and captured.err.splitlines() == [
-        "audit: 40 % | 50 forked env steps/s | about 36 s left",
-        "audit: 60 % | 200 forked env steps/s | about 22 s left",
-        "audit: 60 % | 1,000 forked env steps/s | about 40 s left",
-    ]
-
-
-def test_nothing_gained_says_nothing_of_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
-    now = iter([0.0, 10.0])
-    command._Lines(clock=lambda: next(now))(0.5, 100)
-    assert capsys.readouterr().err == "audit: 50 % | 10 forked env steps/s | about some time left\n"
-
-
 @pytest.mark.slow
 def test_an_audit_that_does_not_fit_is_not_begun(finished_run: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory for the method's claims, and for where the forks of all lanes stand, which one state and carry tell."""
