@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import pathlib
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,8 +50,8 @@ class Row:
 class Comparison:
     """What was found, and how."""
 
-    metric: str
-    """`win_rate`, or `return_mean` where nobody can win."""
+    metrics: dict[str, str]
+    """By environment: `win_rate`, or `return_mean` where nobody can win."""
     score: Score
     seed: int
     """Of the bootstrap."""
@@ -76,10 +76,10 @@ def compare(runs: Sequence[Scored], score: Score | None = None, seed: int = 0, n
     told = [*notes, *curves.early_or_short([run.curve for run in runs])]
     runs = counted_runs(runs)
     kind = scores.common(runs, score)
-    metric = "win_rate" if all("win_rate" in run.curve.values for run in runs) else "return_mean"
     environments = by_environment(runs)
+    metrics = {env: _metric(groups) for env, groups in environments.items()}
     counted = {
-        env: {method: scores.of_method(members, kind, metric) for method, members in groups.items()}
+        env: {method: scores.of_method(members, kind, metrics[env]) for method, members in groups.items()}
         for env, groups in environments.items()
     }
     rows = {env: [_row(method, values, seed) for method, values in groups.items()] for env, groups in counted.items()}
@@ -87,7 +87,7 @@ def compare(runs: Sequence[Scored], score: Score | None = None, seed: int = 0, n
     everywhere = [method for method in methods if all(method in groups for groups in environments.values())]
     tasks = {method: [groups[method] for groups in counted.values()] for method in everywhere}
     # A return is no share of what could be had: no gap to 1, and environments are not of one size.
-    joint = metric == "win_rate"
+    joint = set(metrics.values()) == {"win_rate"}
     together = {
         method: {
             name: statistics.bootstrap(statistic, tasks[method], seed)
@@ -103,8 +103,14 @@ def compare(runs: Sequence[Scored], score: Score | None = None, seed: int = 0, n
         if other in tasks and first in tasks
     }
     told += _notes(environments, [method for method in methods if method not in everywhere])
-    caption = _caption(environments, metric, kind, seed)
-    return Comparison(metric, kind, seed, rows, together, improvement, first, told, caption)
+    caption = _caption(environments, metrics, kind, seed)
+    return Comparison(metrics, kind, seed, rows, together, improvement, first, told, caption)
+
+
+def _metric(groups: Mapping[str, Sequence[Scored]]) -> str:
+    """What runs of an environment are held against each other by."""
+    won = all("win_rate" in run.curve.values for runs in groups.values() for run in runs)
+    return "win_rate" if won else "return_mean"
 
 
 def counted_runs(runs: Sequence[Scored]) -> list[Scored]:
@@ -170,15 +176,18 @@ def _notes(environments: Mapping[str, Mapping[str, Sequence[Scored]]], missing: 
     return told
 
 
-def _caption(environments: Mapping[str, Mapping[str, Sequence[Scored]]], metric: str, kind: Score, seed: int) -> str:
+def _caption(
+    environments: Mapping[str, Mapping[str, Sequence[Scored]]], metrics: Mapping[str, str], kind: Score, seed: int
+) -> str:
     runs = [run for groups in environments.values() for members in groups.values() for run in members]
     episodes = sorted({int(run.scores[kind]["episodes"]) for run in runs})
     counts = sorted({len(members) for groups in environments.values() for members in groups.values()})
     trims = sorted({statistics.trimmed(count) for count in counts})
     return " ".join(
         [
-            f"{curves.METRICS[metric].capitalize()} of the {SCORES[kind]}, {' or '.join(map(str, episodes))} episodes.",
-            f"{' or '.join(map(str, counts))} {'seed' if counts == [1] else 'seeds'}; in brackets 95 % intervals by "
+            f"{_named(metrics.values()).capitalize()} of the {SCORES[kind]}, "
+            f"{' or '.join(map(str, episodes))} episodes.",
+            f"{' or '.join(map(str, counts))} {'seed' if counts == [1] else 'seeds'}; intervals: 95 %, by "
             "the percentile bootstrap over runs, "
             f"stratified by environment ({statistics.RESAMPLES:,} resamples, seed {seed}).",
             f"IQM: mean without the lowest and highest quarter, which on one environment are "
@@ -189,28 +198,38 @@ def _caption(environments: Mapping[str, Mapping[str, Sequence[Scored]]], metric:
     ).strip()
 
 
+def _named(metrics: Iterable[str]) -> str:
+    """Test win rate, test return, or both."""
+    return " or ".join(curves.METRICS[name] for name in sorted(set(metrics), reverse=True))
+
+
 def table(found: Comparison) -> str:
     """All of it as text."""
-    percent = found.metric == "win_rate"
-    shown = functools.partial(_shown, percent=percent)
 
-    def interval(found: Interval) -> str:
-        return f"{shown(found.value)} [{shown(found.low)}, {shown(found.high)}]"
+    def interval(found: Interval, percent: bool) -> str:
+        return f"{_shown(found.value, percent)} [{_shown(found.low, percent)}, {_shown(found.high, percent)}]"
 
-    lines = [f"{curves.METRICS[found.metric]}{', in %' if percent else ''}"]
+    lines = []
     heads = ("method", "runs", "median (quartiles)", "IQM [95 % interval]", "runs by seed")
     for env, rows in found.environments.items():
-        cells = []
+        cells, metric = [], found.metrics[env]
+        percent = metric == "win_rate"
+        shown = functools.partial(_shown, percent=percent)
         for row in rows:
             q = row.quartiles
             median = f"{shown(q.median)} ({shown(q.low)} to {shown(q.high)})"
             each = " ".join(shown(value) for value in row.scores)
-            iqm = interval(row.iqm) if row.runs > 1 else f"{shown(row.iqm.value)} [one run]"
+            iqm = interval(row.iqm, percent) if row.runs > 1 else f"{shown(row.iqm.value)} [one run]"
             cells.append((row.method, str(row.runs), median, iqm, each))
-        lines += ["", env, *_columns([heads, *cells])]
+        label = f"{env}: {curves.METRICS[metric]}{', in %' if percent else ''}"
+        lines += ["", label, *_columns([heads, *cells])]
     if any(found.together.values()) and len(found.environments) > 1:
-        cells = [(method, *map(interval, row.values())) for method, row in found.together.items()]
-        lines += ["", f"{TASKS} ({len(found.environments)})", *_columns([("method", *STATISTICS), *cells])]
+        cells = [(method, *(interval(x, True) for x in row.values())) for method, row in found.together.items()]
+        lines += [
+            "",
+            f"{TASKS} ({len(found.environments)}): test win rate, in %",
+            *_columns([("method", *STATISTICS), *cells]),
+        ]
     if found.improvement:
         chances = [
             (other, f"{100 * x.value:.1f} [{100 * x.low:.1f}, {100 * x.high:.1f}]")
@@ -218,7 +237,7 @@ def table(found: Comparison) -> str:
         ]
         lines += ["", f"probability that a run of {found.first} is better than one of, in %", *_columns(chances)]
     notes = [line for note in found.notes for line in textwrap.wrap(f"- {note}", 110, subsequent_indent="  ")]
-    return "\n".join([*lines, "", *textwrap.wrap(found.caption, 110), *notes])
+    return "\n".join([*lines[1:], "", *textwrap.wrap(found.caption, 110), *notes])
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:

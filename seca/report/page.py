@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
 
 from seca import files
 from seca.config import WATCHING, RunConfig, decisive, to_dict
 from seca.errors import RunError, UsageError
 from seca.report import compare, curves, scores, statistics
+from seca.report.compare import Comparison
 from seca.report.curves import METRICS, Curve
+from seca.report.scores import Score, Scored
 from seca.runs import bands, stats
 from seca.runs import folder as folders
 from seca.runs.folder import RunFolder
@@ -67,23 +68,13 @@ def join(parts: Iterable[str]) -> Html:
 
 
 @dataclasses.dataclass(frozen=True)
-class Final:
-    """What a run can do at its end: measured after training, or else its last evaluation."""
-
-    episodes: int
-    after_training: bool
-    values: dict[str, float]
-    """By the names of `METRICS`, of those that there are."""
-
-
-@dataclasses.dataclass(frozen=True)
 class Run:
     """A run: its curve, and what its folder says beside."""
 
     curve: Curve
     config: RunConfig
+    scored: Scored
     sessions: list[dict[str, Any]]
-    final: Final
     env_steps: float
     """Of its last line, as all of the following."""
     seconds: float | None
@@ -121,8 +112,8 @@ def page(paths: Sequence[pathlib.Path], title: str | None = None, home: pathlib.
     if not paths:
         raise UsageError("`runs` is empty: give at least one run folder")
     scored, notes = scores.read(paths)
-    compare.refuse_unlike(scored)
-    runs = [_read(run.curve) for run in scored]
+    found = compare.compare(scored)
+    runs = [_read(run) for run in scored]
     methods = {name: index for index, name in enumerate(dict.fromkeys(run.curve.preset for run in runs))}
     environments = _by(runs, lambda run: run.curve.env)
     named = {env: f"environment-{index}" for index, env in enumerate(environments)}
@@ -137,7 +128,7 @@ def page(paths: Sequence[pathlib.Path], title: str | None = None, home: pathlib.
         contents=_contents(named),
         notes=_warnings(notes),
         charts=charts,
-        scores=_scores(environments),
+        scores=_scores(found, environments),
         settings=_settings(runs),
         cost=_cost(environments),
         commands=_commands(runs, home),
@@ -179,8 +170,9 @@ def _counted(names: Iterable[str], several: str) -> str:
     return ", ".join(distinct) if len(distinct) <= 3 else f"{len(distinct)} {several}"
 
 
-def _read(curve: Curve) -> Run:
+def _read(scored: Scored) -> Run:
     """What the folder of an evaluated run says."""
+    curve = scored.curve
     folder = RunFolder(pathlib.Path(curve.run))
     lines = folders.read_metrics(folder)
     trained = [line for line in lines if line["kind"] == "train"]
@@ -189,23 +181,15 @@ def _read(curve: Curve) -> Run:
     environment = folders.read_environment(folder) or {"sessions": []}
     return Run(
         curve=curve,
-        config=folders.read_config(folder.config),
+        config=scored.config,
+        scored=scored,
         sessions=environment["sessions"],
-        final=_final(curve, folder),
         env_steps=max(curve.steps[-1], scores.number(lines[-1].get("env_steps")) or 0.0),
         seconds=scores.number(lines[-1].get("time_elapsed")),
         gradient_steps=gradient_steps[-1] if gradient_steps else None,
         rate=float(np.median(rates)) if rates else None,
         recordings=sorted(path for path in folder.recordings.glob("*") if path.suffix in PICTURES),
     )
-
-
-def _final(curve: Curve, folder: RunFolder) -> Final:
-    """From result.json, unless the run was gone on with since; else its last evaluation."""
-    found = scores.of(curve, folder)
-    kind = "final" if "final" in found else "last"
-    values = dict(found[kind])
-    return Final(int(values.pop("episodes")), kind == "final", values)
 
 
 def _about(runs: Sequence[Run], methods: Iterable[str], environments: Iterable[str]) -> str:
@@ -390,29 +374,24 @@ def _counted_runs(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if any(run.curve is curve for curve in counted)]
 
 
-def _scores(environments: Mapping[str, Sequence[Run]]) -> Html:
-    """What each method can do on each environment at the end, at best, and how soon."""
-    heads = ["Method", "Runs", "Battles", "Win rate", "95 % interval", "Return", "Best evaluation"]
+def _scores(found: Comparison, environments: Mapping[str, Sequence[Run]]) -> Html:
+    """What `compare` says of these runs, and how soon and how far each method came."""
+    heads = ["Method", "Runs", "Median", "Quartiles", "IQM", "95 % interval", "Return", "Best evaluation"]
     heads += [f"Env steps to {100 * level:.0f} %" for level in LEVELS]
-    bodies = {
-        env: [_score_row(label, group) for label, group in _by(runs, lambda run: run.curve.preset).items()]
-        for env, runs in environments.items()
-    }
-    together = _together(environments)
-    if together:
-        bodies["all environments together"] = together
-    scored = _table("Scores at the end", heads, bodies, numbers=8)
-    return join([scored, element("p", SCORES, class_="told"), _standings(environments)])
+    bodies = {}
+    for env, rows in found.environments.items():
+        groups = _by(environments[env], lambda run: run.curve.preset)
+        bodies[env] = [_score_row(row, groups[row.method], found.score, found.metrics[env]) for row in rows]
+    scored = _table("Scores", heads, bodies, numbers=9)
+    told = element("p", f"{found.caption} {SCORES}", class_="told")
+    return join([scored, _together(found), told, _warnings(found.notes), _standings(environments)])
 
 
 SCORES = (
-    "Win rate and return at the end: interquartile mean (IQM) over runs, which below four runs is their mean. "
-    "The interval of several runs is by bootstrap over runs (stratified by environment, 2,000 resamples, seed 0); with "
-    "few runs it is too narrow. That of a single run is Wilson's, over its battles, and says nothing of other seeds. "
-    "Battles: of each run, after training; in brackets those of its last evaluation, where there are no others. "
-    "Best evaluation: of each run, mean over runs; a best of many is better than the policy is. "
-    "Env steps to a win rate: until the first evaluation that reached it, median over runs; in brackets how many did. "
-    "Runs that ended early do not count."
+    "With few runs such an interval is too narrow. That of a single run is Wilson's, over its battles, and says "
+    "nothing of other seeds. Best evaluation: of each run, mean over runs; a best of many is better than the policy "
+    "is. Env steps to a win rate: until the first evaluation that reached it, median over runs; in brackets how many "
+    "did. Runs that ended early do not count. The same numbers, with all runs: seca compare."
 )
 
 
@@ -433,52 +412,47 @@ def _standings(environments: Mapping[str, Sequence[Run]]) -> Html:
     return join([_table("Beside reference runs", ("Run", "Stands", "How"), {"": rows}), words])
 
 
-def _score_row(label: str, group: Sequence[Run]) -> list[str]:
+def _score_row(row: compare.Row, group: Sequence[Run], kind: Score, metric: str) -> list[str]:
     """Cells of a method on an environment."""
     runs = _counted_runs(group)
-    measured = [str(run.final.episodes) if run.final.after_training else f"({run.final.episodes})" for run in runs]
-    cells = [label, _of(runs, group), " or ".join(dict.fromkeys(measured))]
-    returns = _finals(runs, "return_mean")
-    told = f"{statistics.iqm([returns]):.2f}"
-    if any("win_rate" not in run.final.values for run in runs):
-        best = f"{np.mean([run.curve.values['return_mean'].max() for run in runs]):.2f}"
-        return [*cells, NOTHING, NOTHING, told, best, *(NOTHING for _ in LEVELS)]
-    rates = _finals(runs, "win_rate")
-    best = _percent(float(np.mean([run.curve.values["win_rate"].max() for run in runs])))
-    if len(runs) == 1:
-        episodes = runs[0].final.episodes
-        interval = _between(*stats.wilson(round(rates[0] * episodes), episodes))
+    shown = _percent if metric == "win_rate" else "{:.2f}".format
+    quartiles = row.quartiles
+    cells = [row.method, _of(runs, group), shown(quartiles.median)]
+    cells += [_between(quartiles.low, quartiles.high, shown), shown(row.iqm.value)]
+    if row.runs > 1:
+        cells.append(_between(row.iqm.low, row.iqm.high, shown))
+    elif metric == "win_rate":
+        episodes = int(runs[0].scored.scores[kind]["episodes"])
+        cells.append(_between(*stats.wilson(round(row.scores[0] * episodes), episodes), shown))
     else:
-        found = statistics.bootstrap(statistics.iqm, [rates], seed=0)
-        interval = _between(found.low, found.high)
-    rate = _percent(float(statistics.iqm([rates])))
-    return [*cells, rate, interval, told, best, *(_reached(runs, level) for level in LEVELS)]
+        cells.append(NOTHING)
+    returns = np.array([run.scored.scores[kind]["return_mean"] for run in runs])
+    best = shown(float(np.mean([run.curve.values[metric].max() for run in runs])))
+    reached = [_reached(runs, level) if metric == "win_rate" else NOTHING for level in LEVELS]
+    return [*cells, f"{statistics.iqm([returns]):.2f}", best, *reached]
 
 
-def _together(environments: Mapping[str, Sequence[Run]]) -> list[list[str]]:
-    """Cells of each method that has win rates on all of several environments, over all of them together."""
-    methods = [_by(runs, lambda run: run.curve.preset) for runs in environments.values()]
-    rows = []
-    for label in methods[0] if len(methods) > 1 else ():
-        if not all(label in groups for groups in methods):
-            continue
-        counted = [_counted_runs(groups[label]) for groups in methods]
-        if not all("win_rate" in run.final.values for runs in counted for run in runs):
-            continue
-        found = statistics.bootstrap(statistics.iqm, [_finals(runs, "win_rate") for runs in counted], seed=0)
-        several = any(len(runs) > 1 for runs in counted)
-        interval = _between(found.low, found.high) if several else NOTHING
-        cells = [label, str(sum(map(len, counted))), NOTHING, _percent(found.value), interval]
-        rows.append([*cells, *(NOTHING for _ in ("return", "best", *LEVELS))])
-    return rows
+def _together(found: Comparison) -> Html:
+    """Methods over all environments, and the first beside each other one."""
+    tables = []
+    if len(found.environments) > 1 and any(found.together.values()):
+        heads = ["Method", *(text for name in compare.STATISTICS for text in (name, "95 % interval"))]
+        rows = [
+            [method, *(text for x in row.values() for text in (_percent(x.value), _between(x.low, x.high, _percent)))]
+            for method, row in found.together.items()
+        ]
+        caption = f"Over all {len(found.environments)} environments"
+        tables.append(_table(caption, heads, {"": rows}, numbers=len(heads) - 1))
+    if found.improvement:
+        rows = [[other, _percent(x.value), _between(x.low, x.high, _percent)] for other, x in found.improvement.items()]
+        caption = f"Probability that a run of {found.first} is better than one of"
+        tables.append(_table(caption, ["Method", "Probability", "95 % interval"], {"": rows}, numbers=2))
+    return join(tables)
 
 
-def _finals(runs: Sequence[Run], metric: str) -> Float64[np.ndarray, " runs"]:
-    return np.array([run.final.values[metric] for run in runs], dtype=np.float64)
-
-
-def _between(low: float, high: float) -> str:
-    return f"{100 * low:.1f} to {100 * high:.1f} %"
+def _between(low: float, high: float, shown: Callable[[float], str]) -> str:
+    """An interval whose unit stands once."""
+    return f"{shown(low).removesuffix(' %')} to {shown(high)}"
 
 
 def _reached(runs: Sequence[Run], level: float) -> str:

@@ -14,7 +14,7 @@ from seca.errors import RunError
 from seca.runs import folder as folders
 from seca.runs import opponent as opponents
 from seca.runs.folder import RunFolder
-from seca.runs.load import Built, Kind, build_run, load, newest_kind
+from seca.runs.load import Built, Newest, build_run, load, newest_kind
 from seca.smac import custom
 from seca.train import checkpoint
 
@@ -44,7 +44,7 @@ def _keep_policy(enemy: RunFolder, copy: RunFolder) -> None:
     files.write(copy.config, enemy.config.read_text(encoding="utf-8"))
 
 
-def _newest_metadata(enemy: RunFolder, kind: Kind) -> dict[str, Any]:
+def _newest_metadata(enemy: RunFolder, kind: Newest) -> dict[str, Any]:
     """Of the newest checkpoint that is whole, as `load` takes it."""
     for path in checkpoint.find(enemy.checkpoints, kind):
         with contextlib.suppress(checkpoint.CheckpointError, FileNotFoundError):

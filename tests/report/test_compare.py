@@ -30,7 +30,7 @@ def study(path: pathlib.Path, finals=None, **more) -> list[pathlib.Path]:
 
 def test_numbers_are_those_of_the_statistics(tmp_path: pathlib.Path) -> None:
     found = compare.compare(scored.read(*study(tmp_path)), seed=3)
-    assert (found.metric, found.score, found.first) == ("win_rate", "final", "seca")
+    assert (found.score, found.first) == ("final", "seca") and set(found.metrics.values()) == {"win_rate"}
     seca, qmix = ([np.array(FINALS[name, env]) for env in ("smac/3m", "smac/2s3z")] for name in ("seca", "qmix"))
     assert found.together["seca"]["IQM"] == statistics.bootstrap(statistics.iqm, seca, 3)
     assert found.together["qmix"]["optimality gap"] == statistics.bootstrap(statistics.optimality_gap, qmix, 3)
@@ -95,12 +95,25 @@ def test_runs_short_of_their_budget_are_named(tmp_path: pathlib.Path) -> None:
 
 def test_where_nobody_wins_returns_are_compared(tmp_path: pathlib.Path) -> None:
     found = compare.compare(scored.read(*study(tmp_path, {("seca", "smac/3m"): [0.5, 0.75]}, wins=False)))
-    assert found.metric == "return_mean"
+    assert set(found.metrics.values()) == {"return_mean"}
     assert [row.scores for rows in found.environments.values() for row in rows] == [[10.0, 15.0]]
     assert not any(found.together.values())
     assert "10.00" in compare.table(found)
     with pytest.raises(UsageError, match="`out`"):
         compare.draw([], found)
+
+
+def test_each_environment_by_its_own_metric(tmp_path: pathlib.Path) -> None:
+    """Where one of them cannot be won: win rates of the other, and nothing over both but who is better."""
+    won = study(tmp_path / "a", {(name, "smac/3m"): [0.5, 0.75] for name in ("seca", "qmix")})
+    lost = study(tmp_path / "b", {(name, "smac/2s3z"): [0.5, 0.25] for name in ("seca", "qmix")}, wins=False)
+    found = compare.compare(scored.read(*won, *lost))
+    assert list(found.metrics.values()) == ["win_rate", "return_mean"]
+    assert [[row.scores for row in rows] for rows in found.environments.values()] == [[[0.5, 0.75]] * 2, [[10, 5]] * 2]
+    assert not any(found.together.values()) and found.improvement["qmix"].value == 0.5
+    text = compare.table(found)
+    assert "smac/3m version smac-1: test win rate, in %" in text and "smac/2s3z version smac-1: test return\n" in text
+    assert found.caption.startswith("Test win rate or test return of the")
 
 
 def test_a_single_run_has_no_interval(tmp_path: pathlib.Path) -> None:

@@ -96,6 +96,7 @@ def test_the_state_tells_who_lives_and_how_well(name: str) -> None:
         last = shown.avail.shape[-1] - 1 - jax.numpy.argmax(shown.avail[..., ::-1], axis=-1)
         east = (last < 6) & shown.avail[..., 4]  # Nobody to shoot at: to where the enemy is.
         battle, shown = env.step(battle, jax.numpy.where(east, 4, last))
+    assert env.simulator is not None
     field, units = env.simulator.battlefield, battle.units
     a = field.n_agents
     lives, health = orders.condition(np.asarray(shown.state), field)

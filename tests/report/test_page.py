@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import html
 import json
 import pathlib
 import re
@@ -10,10 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from report import scored
 
 from seca import config as configs
 from seca.errors import UsageError
-from seca.report import page
+from seca.report import compare, page
 
 HOSTILE = "</script><script>alert(1)</script><!--<b>&amp;\u2028"
 """A text that would end a script, open a comment and be markup, if it were not escaped."""
@@ -129,15 +131,48 @@ def test_charts_get_what_curves_draws(report: pathlib.Path) -> None:
 
 def test_scores(report: pathlib.Path) -> None:
     """Three runs by result.json; one by its last evaluation, Wilson's interval of 16 of 32 by hand; no wins."""
-    rows = _rows(report.read_text(), "Scores at the end")
-    seca = next(row for row in rows if row[0] == "seca")
-    assert seca[1:4] == ["3 of 4", "100", "95.0 %"]
-    assert seca[4] == "90.0 to 100.0 %"  # A bootstrap of three runs goes from the worst to the best.
-    assert seca[6:] == ["100.0 %", "2,000", "3,000"]
-    mappo = next(row for row in rows if row[0] == "mappo")
-    assert mappo[1:] == ["1", "(32)", "50.0 %", "33.6 to 66.4 %", "10.00", "50.0 %", "3,000", "not reached"]
-    qmix = next(row for row in rows if row[0] == "qmix")
-    assert qmix[1:] == ["1", "(32)", "–", "–", "20.00", "20.00", "–", "–"]
+    text = report.read_text()
+    rows = {row[0]: row[1:] for row in _rows(text, "Scores")}
+    assert rows["seca"][:5] == ["3 of 4", "100.0 %", "100.0 to 100.0 %", "100.0 %", "100.0 to 100.0 %"]
+    assert rows["seca"][5:] == ["20.00", "100.0 %", "2,000", "3,000"]
+    mappo = ["1", "50.0 %", "50.0 to 50.0 %", "50.0 %", "33.6 to 66.4 %", "10.00", "50.0 %", "3,000", "not reached"]
+    assert rows["mappo"] == mappo
+    assert rows["qmix"] == ["1", "20.00", "20.00 to 20.00", "20.00", "–", "20.00", "20.00", "–", "–"]
+    assert "of the last evaluation of training, 32 episodes" in text  # Which is what all of them have.
+    assert "Over all" not in text
+
+
+def test_scores_after_training_where_all_have_them(tmp_path: pathlib.Path) -> None:
+    runs = [
+        _make_run(tmp_path / str(seed), [0, 0.5, 1.0], seed=seed, result=rate)
+        for seed, rate in enumerate((0.9, 0.95, 1))
+    ]
+    [_, _, seca] = _rows(page.page(runs), "Scores")
+    # A bootstrap of three runs goes from the worst to the best.
+    assert seca[1:7] == ["3", "95.0 %", "92.5 to 97.5 %", "95.0 %", "90.0 to 100.0 %", "19.00"]
+
+
+def test_scores_are_those_of_compare(tmp_path: pathlib.Path) -> None:
+    """Absolute metrics, all four statistics over environments, and who is better than whom."""
+    runs = [
+        scored.leave(tmp_path, scored.config(preset, f"smac/{name}", seed), absolute=0.25 + 0.25 * seed)
+        for preset in ("seca", "qmix")
+        for name in ("3m", "2s3z")
+        for seed in (0, 1)
+    ]
+    found, text = compare.compare(scored.read(*runs)), page.page(runs)
+    assert found.score == "absolute" and found.caption in html.unescape(text)
+    for env, rows in found.environments.items():
+        for row in rows:
+            assert [row.method, "2", f"{100 * row.quartiles.median:.1f} %"] in [
+                cells[:3] for cells in _rows(text, "Scores")
+            ], env
+    [heads, first, _] = _rows(text, "Over all 2 environments")
+    assert heads[1::2] == ["IQM", "median", "mean", "optimality gap"]
+    assert first[1::2] == [f"{100 * x.value:.1f} %" for x in found.together["seca"].values()]
+    [_, better] = _rows(text, "Probability that a run of seca is better than one of")
+    chance = found.improvement["qmix"]
+    assert better == ["qmix", f"{100 * chance.value:.1f} %", f"{100 * chance.low:.1f} to {100 * chance.high:.1f} %"]
 
 
 def test_a_method_on_all_environments_has_a_score_over_all(tmp_path: pathlib.Path) -> None:
@@ -147,16 +182,14 @@ def test_a_method_on_all_environments_has_a_score_over_all(tmp_path: pathlib.Pat
         for seed in (0, 1)
     ]
     other = _make_run(tmp_path / "other", [0, 1], "mappo", env="smac/3s5z")
-    rows = _rows(page.page([*runs, other]), "Scores at the end")
-    [heading] = [index for index, row in enumerate(rows) if row == ["all environments together"]]
-    [together] = rows[heading + 1 :]
-    assert together[:5] == ["seca", "4", "–", "37.5 %", "25.0 to 50.0 %"]
+    [_, together] = _rows(page.page([*runs, other]), "Over all 2 environments")
+    assert together[:3] == ["seca", "37.5 %", "25.0 to 50.0 %"]
 
 
 def test_when_a_rate_was_reached_counts_runs_that_never_did(tmp_path: pathlib.Path) -> None:
     runs = [_make_run(tmp_path / str(seed), [0, rate, rate], seed=seed) for seed, rate in enumerate([0.5, 1.0, 0.25])]
-    [_, _, seca] = _rows(page.page(runs), "Scores at the end")
-    assert seca[7:] == ["1,000 (2 of 3)", "not reached (1 of 3)"]
+    [_, _, seca] = _rows(page.page(runs), "Scores")
+    assert seca[8:] == ["1,000 (2 of 3)", "not reached (1 of 3)"]
 
 
 def test_a_run_gone_on_with_is_scored_by_its_last_evaluation(tmp_path: pathlib.Path) -> None:
@@ -164,7 +197,8 @@ def test_a_run_gone_on_with_is_scored_by_its_last_evaluation(tmp_path: pathlib.P
     run = _make_run(tmp_path / "run", [0, 0.5, 0.75], result=0.5)
     result = json.loads((run / "result.json").read_text())
     (run / "result.json").write_text(json.dumps(result | {"env_steps": 1000}))
-    assert _rows(page.page([run]), "Scores at the end")[-1][2:4] == ["(32)", "75.0 %"]
+    text = page.page([run])
+    assert _rows(text, "Scores")[-1][2] == "75.0 %" and "of the last evaluation of training, 32 episodes" in text
 
 
 def test_settings_that_differ(tmp_path: pathlib.Path) -> None:
