@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from seca.envs import check, matrix
+from seca.envs import check, matrix, mpe
 from seca.envs.base import Env
 
 
@@ -99,6 +99,14 @@ def _make_matrix(name: str, options: dict[str, Any]) -> Env:
     return matrix.make(name)
 
 
+def _make_mpe(name: str, options: dict[str, Any]) -> Env:
+    known = list(inspect.signature(mpe.make).parameters)[1:]
+    for option in options:
+        if option not in known:
+            raise ValueError(f"`env-options` {option} is unknown; choose from {', '.join(known)}")
+    return mpe.make(name, **options)
+
+
 def _make_smac(name: str, options: dict[str, Any]) -> Env:
     from seca.envs import smac  # Reads its data files: only when asked for.
 
@@ -113,5 +121,6 @@ def _smac_maps() -> list[str]:
 
 _FAMILIES: dict[str, tuple[Callable[[str, dict[str, Any]], Env], Callable[[], list[str]]]] = {
     "matrix": (_make_matrix, lambda: sorted(matrix.GAMES)),
+    "mpe": (_make_mpe, lambda: list(mpe.SCENES)),
     "smac": (_make_smac, _smac_maps),
 }
