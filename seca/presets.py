@@ -15,6 +15,7 @@ from seca import numerics
 from seca.algos import seca
 from seca.algos.base import Algorithm
 from seca.algos.coma import ComaConfig, coma
+from seca.algos.coma_mpe import ComaMpeConfig, coma_mpe
 from seca.algos.ia2c import Ia2cConfig, ia2c
 from seca.algos.lica import LicaConfig, lica
 from seca.algos.mappo import MappoConfig, mappo
@@ -44,6 +45,7 @@ AlgorithmConfig = (
     | LicaConfig
     | RiitConfig
     | ComaConfig
+    | ComaMpeConfig
     | VdacConfig
     | Ia2cConfig
     | MappoConfig
@@ -119,6 +121,12 @@ _RELEASE_INTERVAL = 320_000
 def _all(config: SecaConfig) -> dict[str, Any]:
     """Every option by name."""
     return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+
+
+def _particles(summary: str, paper: str, **changes: Any) -> Preset:
+    """What Fig. 2 of the paper holds against each other: one environment, an update for every 100 env steps."""
+    config = ComaMpeConfig(**changes)
+    return Preset(summary, paper, "explicit credit", config, coma_mpe, runners=1, eval_interval=20_000, published=True)
 
 
 def _ours(summary: str, paper: str = _SECA, reference: str | None = None, **changes: Any) -> Preset:
@@ -218,6 +226,10 @@ PRESETS: dict[str, Preset] = {
         ),
         "PyMARL",
         8,
+    ),
+    "coma-mpe": _particles("COMA as SQDDPG's authors run it on particle toys", "Wang et al. 2020 (AAAI)"),
+    "seca-mpe": _particles(
+        "The same with the sequential advantage, and nothing else: Fig. 2 of the paper", _SECA, advantage="sequential"
     ),
     **_tuned(
         "scc",
