@@ -123,6 +123,9 @@ def _all(config: SecaConfig) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
 
 
+_NAVIGATION: dict[str, Any] = {"gamma": 0.9, "actor_lr": 1e-2, "entropy_coef": 1e-2, "hidden": 32, "shared": True}
+
+
 def _particles(summary: str, paper: str, **changes: Any) -> Preset:
     """What Fig. 2 of the paper holds against each other: one environment, an update for every 100 env steps."""
     config = ComaMpeConfig(**changes)
@@ -227,9 +230,13 @@ PRESETS: dict[str, Preset] = {
         "PyMARL",
         8,
     ),
-    "coma-mpe": _particles("COMA as SQDDPG's authors run it on particle toys", "Wang et al. 2020 (AAAI)"),
-    "seca-mpe": _particles(
-        "The same with the sequential advantage, and nothing else: Fig. 2 of the paper", _SECA, advantage="sequential"
+    "coma-mpe": _particles("COMA as SQDDPG's authors run it on mpe/predator-prey", "Wang et al. 2020 (AAAI)"),
+    "coma-mpe-navigation": _particles(
+        "COMA as they run it on mpe/cooperative-navigation", "Wang et al. 2020 (AAAI)", **_NAVIGATION
+    ),
+    "seca-mpe": _particles("coma-mpe with the sequential advantage (Fig. 2)", _SECA, advantage="sequential"),
+    "seca-mpe-navigation": _particles(
+        "coma-mpe-navigation with the sequential advantage (Fig. 2)", _SECA, advantage="sequential", **_NAVIGATION
     ),
     **_tuned(
         "scc",

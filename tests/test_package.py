@@ -73,7 +73,7 @@ def test_each_requirement_is_one_lower_bound() -> None:
     given = [*tables["project"]["dependencies"], *tables["build-system"]["requires"], *sum(extras.values(), [])]
     bounds: dict[str, set[str]] = {}
     for requirement in given:
-        found = re.fullmatch(r"([A-Za-z-]+)>=([0-9.]+)", requirement)
+        found = re.fullmatch(r"([A-Za-z][A-Za-z0-9-]*)>=([0-9.]+)", requirement)
         assert found is not None, requirement
         bounds.setdefault(canonicalize_name(found[1]), set()).add(found[2])
     assert {name for name, versions in bounds.items() if len(versions) > 1} == set(), "required twice, differently"

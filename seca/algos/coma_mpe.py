@@ -7,37 +7,25 @@ actions, and updates for so many env steps, wherever episodes end.
 
 import dataclasses
 import functools
-import itertools
 from typing import Annotated, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from seca.algos.base import Algorithm, Claim, Claims
-from seca.credit.base import Kind
 from seca.learning.buffer import Replay
 from seca.learning.memory import training_bytes
 from seca.learning.options import check_numbers
+from seca.learning.told_critics import KIND, MOST_JOINT, Advantage, advantages, values_of
+from seca.learning.transitions import Transitions, in_order, room
 from seca.nets.stacked import AgentMLP
 from seca.policies import entropy, masked_log_probs, mode, of_taken, sample
 from seca.ranges import Count, Fraction, NonNegative, Positive, Range
 from seca.returns import Targets
 from seca.types import Acted, EnvSpec, Episodes, PyTree, TimeStep
-
-Advantage = Literal["counterfactual", "sequential", "exact", "independent"]
-KIND: dict[Advantage, Kind] = {
-    "counterfactual": "counterfactual",
-    "sequential": "sequential",
-    "exact": "sequential",
-    "independent": "independent",
-}
-"""What each is an estimate of."""
-MOST_AGENTS = 6
-"""Of whom all joint actions can be listed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,19 +59,6 @@ class ComaMpeConfig(Targets):
     actions, or exact, over all their joint actions; or Eq. 4, with those of all others."""
     order: Literal["index", "random"] = "index"
     """Who is judged first: by number, or in a random order for each update."""
-
-
-class Transitions(eqx.Module):
-    """Single env steps, in the order in which they were made; `rows` of them."""
-
-    obs: Float[Array, "rows agents obs"]
-    avail: Bool[Array, "rows agents actions"]
-    actions: Int[Array, "rows agents"]
-    reward: Float[Array, " rows"]
-    ended: Bool[Array, " rows"]
-    """Nothing is bootstrapped."""
-    next_obs: Float[Array, "rows agents obs"]
-    next_avail: Bool[Array, "rows agents actions"]
 
 
 class Nets(eqx.Module):
@@ -128,11 +103,14 @@ def coma_mpe(name: str, spec: EnvSpec, config: ComaMpeConfig) -> Algorithm:
         ValueError: an option is out of range, or the team is too large for an exact advantage.
     """
     check_numbers(config)
-    if config.advantage == "exact" and spec.n_agents > MOST_AGENTS:
+    joint = spec.n_actions ** (spec.n_agents - 1)
+    if config.advantage == "exact" and joint > MOST_JOINT:
         raise ValueError(
-            f"`advantage` is exact but `env` {spec.id} has {spec.n_agents} agents: all joint actions are listed of at "
-            f"most {MOST_AGENTS}; choose sequential"
+            f"`advantage` is exact but in `env` {spec.id} an agent's others have {joint:,} joint actions, over "
+            f"{MOST_JOINT:,}: choose sequential"
         )
+    if config.order != "index" and KIND[config.advantage] != "sequential":
+        raise ValueError(f"`order` is {config.order} but `advantage` {config.advantage} asks for none: leave it out")
     bind = {"spec": spec, "config": config}
     return Algorithm(
         name=name,
@@ -158,7 +136,7 @@ def init(key: PRNGKeyArray, spec: EnvSpec, config: ComaMpeConfig) -> Learner:
     return Learner(
         actors=_fresh(actors, optimiser(config.actor_lr, config)),
         critics=_fresh(critics, optimiser(config.critic_lr, config)),
-        waiting=_room(spec, config.batch),
+        waiting=room(spec, config.batch),
         count=zero,
         updates=zero,
         measured=_nothing_measured(n),
@@ -170,15 +148,8 @@ def _fresh(params: PyTree, optimiser: optax.GradientTransformation) -> Nets:
 
 
 def optimiser(lr: float, config: ComaMpeConfig) -> optax.GradientTransformation:
-    """Each entry of the gradient clipped, then Adam."""
+    """Clips each entry of the gradient, then Adam."""
     return optax.chain(optax.clip(config.clip), optax.adam(lr))
-
-
-def _room(spec: EnvSpec, rows: int) -> Transitions:
-    n, a, obs = spec.n_agents, spec.n_actions, spec.obs_size
-    seen, may = jnp.zeros((rows, n, obs), jnp.float32), jnp.zeros((rows, n, a), bool)
-    no, number = jnp.zeros(rows, bool), jnp.zeros(rows, jnp.float32)
-    return Transitions(seen, may, jnp.zeros((rows, n), jnp.int32), number, no, seen, may)
 
 
 def act(
@@ -206,13 +177,13 @@ def update(
 ) -> tuple[Learner, dict[str, Array]]:
     """An update for every `batch` env steps, those that waited first; what is left over waits for the next.
 
-    The public code updates in the middle of an episode, whose later steps the new actors then make. Here actors stay as
-    they are to the end of an episode, so that later steps may be one update behind.
+    The public code updates in the middle of an episode, and stays on policy. Here actors stay as they are while
+    episodes are played: with one runner a step may be two updates old where it has 200 steps and an update 100.
     """
     del replay  # On policy.
     if axis is not None:  # Every device learns from all episodes alike.
         episodes = jax.tree.map(lambda x: jax.lax.all_gather(x, axis, tiled=True), episodes)
-    rows, total = in_order(learner, episodes, config)
+    rows, total = in_order(learner.waiting, learner.count, episodes, config.time_limit)
     size = config.batch
 
     def one(number: Int[Array, ""], sofar: Learner) -> Learner:
@@ -224,33 +195,7 @@ def update(
     rest = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, done * size, size), rows)
     after = dataclasses.replace(after, waiting=rest, count=total - done * size)
     steps = (config.critic_epochs + 1) * after.updates
-    return after, after.measured | {"gradient_steps": steps, "updates": after.updates}
-
-
-def in_order(learner: Learner, episodes: Episodes, config: ComaMpeConfig) -> tuple[Transitions, Int[Array, ""]]:
-    """Env steps that waited, then those of one episode after another, and how many there are; then padding."""
-
-    def flat(array: Array) -> Array:
-        return array.reshape(-1, *array.shape[2:])
-
-    obs, avail = episodes.obs, episodes.avail
-    new = Transitions(
-        obs=flat(obs[:, :-1]),
-        avail=flat(avail[:, :-1]),
-        actions=flat(episodes.actions[:, :-1]).astype(jnp.int32),
-        reward=flat(episodes.reward),
-        ended=flat(episodes.ended(config.time_limit)),
-        next_obs=flat(obs[:, 1:]),
-        next_avail=flat(avail[:, 1:]),
-    )
-    real = jnp.concatenate([jnp.arange(config.batch) < learner.count, flat(episodes.valid)])
-    place = jnp.argsort(~real, stable=True)
-
-    def join(old: Array, more: Array) -> Array:
-        rows = jnp.concatenate([old, more])[place]
-        return jnp.concatenate([rows, jnp.zeros((config.batch, *rows.shape[1:]), rows.dtype)])
-
-    return jax.tree.map(join, learner.waiting, new), real.sum()
+    return after, after.measured | {"gradient_steps": steps}
 
 
 def learn(learner: Learner, batch: Transitions, key: PRNGKeyArray, config: ComaMpeConfig) -> Learner:
@@ -292,40 +237,10 @@ def learn(learner: Learner, batch: Transitions, key: PRNGKeyArray, config: ComaM
 
 def _nothing_measured(n_agents: int) -> dict[str, Array]:
     """Before the first update."""
-    per_agent = ("advantage_agent_abs", "advantage_agent_std")
-    one = (
-        "critic_loss", "critic_gradient_norm", "actor_loss", "actor_gradient_norm", "entropy", "advantage_mean",
-        "advantage_abs",
-    )  # fmt: skip
-    return {name: jnp.zeros((), jnp.float32) for name in one} | {
-        name: jnp.zeros(n_agents, jnp.float32) for name in per_agent
-    }
-
-
-def critic_inputs(
-    obs: Float[Array, "*rows agents obs"], others: Float[Array, "*rows agents agents actions"]
-) -> Float[Array, "*rows agents inputs"]:
-    """All observations, the own one once more, and what `others[.., i, j]` says of the actions of j beside i."""
-    n = obs.shape[-2]
-    everything = jnp.broadcast_to(
-        obs.reshape(*obs.shape[:-2], 1, -1), (*obs.shape[:-2], n, obs.shape[-2] * obs.shape[-1])
-    )
-    beside = np.array([[j for j in range(n) if j != i] for i in range(n)], np.int32).reshape(n, n - 1)
-    told = others[..., np.arange(n)[:, None], beside, :]
-    return jnp.concatenate([everything, obs, told.reshape(*obs.shape[:-1], -1)], axis=-1)
-
-
-def _for_all(actions: Float[Array, "*rows agents actions"]) -> Float[Array, "*rows agents agents actions"]:
-    """What everybody is told of the actions, where all are told the same."""
-    n = actions.shape[-2]
-    return jnp.broadcast_to(actions[..., None, :, :], (*actions.shape[:-2], n, n, actions.shape[-1]))
-
-
-def values_of(critics: AgentMLP, obs: Array, actions: Int[Array, "rows agents"]) -> Float[Array, "rows agents actions"]:
-    """Q_i(. | the others' actions) of each agent."""
-    n_actions = critics.layers[-1].bias.shape[-1]
-    taken = jax.nn.one_hot(actions, n_actions, dtype=obs.dtype)
-    return critics(critic_inputs(obs, _for_all(taken)))
+    critic = ("critic_loss", "critic_gradient_norm")
+    actor = ("actor_loss", "actor_gradient_norm", "entropy", "advantage_mean", "advantage_abs")
+    found = {name: jnp.zeros((), jnp.float32) for name in (*critic, *actor)}
+    return found | {f"advantage_agent_{name}": jnp.zeros(n_agents, jnp.float32) for name in ("abs", "std")}
 
 
 def targets_of(
@@ -360,70 +275,15 @@ def order_of(key: PRNGKeyArray, n_agents: int, config: ComaMpeConfig) -> Int[Arr
     return by_number if config.order == "index" else jax.random.permutation(key, by_number)
 
 
-def advantages(
-    critics: AgentMLP,
-    obs: Float[Array, "rows agents obs"],
-    probs: Float[Array, "rows agents actions"],
-    actions: Int[Array, "rows agents"],
-    order: Int[Array, " agents"],
-    kind: Advantage,
-) -> Float[Array, "rows agents"]:
-    """q_i(u_i) - sum_a pi_i(a) q_i(a), which is 0 in the mean over the own policy whatever q_i is.
-
-    q_i is the critic told, of each other agent, its action (Eq. 3), or its policy where it comes later in the order
-    (Eq. 5), or wherever it comes (Eq. 4). The critic has seen actions alone: told policies it is no mean over these.
-    `exact` takes that mean, over all joint actions of those who come later.
-    """
-    n, n_actions = probs.shape[-2:]
-    taken = jax.nn.one_hot(actions, n_actions, dtype=probs.dtype)
-    place = jnp.argsort(order)
-    known = {
-        "counterfactual": jnp.ones((n, n), bool),
-        "independent": jnp.zeros((n, n), bool),
-    }.get(kind, place[None, :] < place[:, None])
-    if kind == "exact":
-        q = _expected(critics, obs, probs, taken, known)
-    else:
-        told = jnp.where(known[..., None], taken[..., None, :, :], probs[..., None, :, :])
-        q = critics(critic_inputs(obs, told))
-    return of_taken(q, actions) - (probs * q).sum(axis=-1)
-
-
-def _expected(
-    critics: AgentMLP,
-    obs: Float[Array, "rows agents obs"],
-    probs: Float[Array, "rows agents actions"],
-    taken: Float[Array, "rows agents actions"],
-    known: Bool[Array, "agents agents"],
-) -> Float[Array, "rows agents actions"]:
-    """E[Q_i(. | u)] over the actions of those whom agent i does not know, `known[i, j]` saying whom it does."""
-    n, n_actions = probs.shape[-2:]
-    joint = jnp.asarray(list(itertools.product(range(n_actions), repeat=n)), jnp.int32)
-    free = known | jnp.eye(n, dtype=bool)  # Of these nothing is drawn: only their first action stands for all.
-
-    def add(total: Array, drawn: Int[Array, " agents"]) -> tuple[Array, None]:
-        choice = jax.nn.one_hot(drawn, n_actions, dtype=probs.dtype)
-        chance = jnp.where(free, (drawn == 0).astype(probs.dtype), (probs * choice).sum(axis=-1)[..., None, :])
-        told = jnp.where(known[..., None], taken[..., None, :, :], choice)
-        return total + chance.prod(axis=-1)[..., None] * critics(critic_inputs(obs, told)), None
-
-    return jax.lax.scan(add, jnp.zeros_like(probs), joint)[0]
-
-
 def claim(learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyArray, config: ComaMpeConfig) -> Claim:
     """Each agent's advantage by the critics as they are."""
     del env_steps
     order = order_of(key, episodes.actions.shape[-1], config)
-    batch, time = episodes.valid.shape
     obs, actions = episodes.obs[:, :-1], episodes.actions[:, :-1].astype(jnp.int32)
     probs = jnp.exp(masked_log_probs(learner.actors.params(obs), episodes.avail[:, :-1]))
-
-    def flat(array: Array) -> Array:
-        return array.reshape(batch * time, *array.shape[2:])
-
-    advantage = advantages(learner.critics.params, flat(obs), flat(probs), flat(actions), order, config.advantage)
-    valid = episodes.valid[..., None]
-    credit = jnp.where(valid, advantage.reshape(batch, time, -1), 0)
+    judge = functools.partial(advantages, order=order, kind=config.advantage)
+    advantage = jax.vmap(judge, in_axes=(None, 0, 0, 0))(learner.critics.params, obs, probs, actions)
+    credit = jnp.where(episodes.valid[..., None], advantage, 0)
     sequential = KIND[config.advantage] == "sequential"
     return Claim(credit, jnp.broadcast_to(order, credit.shape) if sequential else None)
 

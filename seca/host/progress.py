@@ -19,10 +19,10 @@ def shown(what: str, unit: str) -> Iterator[Tell]:
     if not console.is_terminal:
         yield Lines(what, unit)
         return
-    bar = TextColumn(what), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    bar = TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     columns = *bar, TextColumn("{task.fields[rate]}")
     with Progress(*columns, console=console, transient=True) as progress:
-        task, begun = progress.add_task("", total=1.0, rate="compiling"), time.monotonic()
+        task, begun = progress.add_task(what, total=1.0, rate="compiling"), time.monotonic()
         yield lambda share, count: progress.update(
             task, completed=share, rate=f"{_rate(count, time.monotonic() - begun)} {unit}/s"
         )

@@ -8,6 +8,7 @@ Axes beside those of `seca.types`: ``quarters`` of the battle; step t of L is in
 
 import dataclasses
 import functools
+import itertools
 import json
 import pathlib
 import textwrap
@@ -21,15 +22,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seca import numerics
+from seca.algos.seca import SecaConfig
 from seca.errors import UsageError
 from seca.report import curves, figures
 from seca.runs import folder as folders
 from seca.runs import stats
 from seca.runs.folder import RunFolder
-from seca.runs.load import Kind, build_run, load_state
+from seca.runs.load import build_run, load_state, newest_valid
 from seca.smac.scenario import Scenario
 from seca.train import checkpoint
 from seca.train.rollout import collect
+from seca.train.state import TrainState
+from seca.types import PyTree
 
 EPISODES = 64
 """Played by each policy, unless told otherwise."""
@@ -50,8 +54,9 @@ class Moment:
     """`[agents]`: place in the order that the method judges by, mean over steps; 0 is judged first."""
     contribution: list[float]
     """`[agents]`: to the value earned in an episode, by the critic."""
-    rank_by_quarter: list[list[float]]
-    """`[quarters, agents]`: the place each agent would have by what it contributed in that quarter alone."""
+    rank_by_quarter: list[list[float | None]]
+    """`[quarters, agents]`: the place each agent would have by what it contributed in that quarter alone, among those
+    that live when it begins; equals share theirs. None for one that never does."""
     contribution_by_quarter: list[list[float]]
     """`[quarters, agents]`."""
     alive: list[list[float]]
@@ -64,6 +69,21 @@ class Moment:
 
 
 @dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """An evaluation of the training: greedy episodes, means."""
+
+    env_steps: float
+    win_rate: float
+    return_mean: float
+    length_mean: float
+    """Env steps."""
+
+
+class NothingKeptError(UsageError):
+    """A run that kept no policies on the way."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Evolution:
     """The policies of one training, in order."""
 
@@ -72,12 +92,14 @@ class Evolution:
     method: str
     """Preset, with every option that differs from it."""
     env: str
+    """With its version and options."""
     seed: int
     """Of the training."""
     units: list[str]
     """Unit of each agent."""
     episodes: int
     moments: list[Moment]
+    evaluated: list[Evaluated]
 
 
 def measure(
@@ -96,43 +118,53 @@ def measure(
     folder = folders.existing(path)
     config = folders.read_config(folder.config)
     built = build_run(config, home=folder)
-    kinds = kept(folder)
+    kept = list(checkpoint.snapshots(folder.checkpoints))
+    if not kept:
+        raise NothingKeptError(
+            f"`run` is {folder.path}: it kept no policies on the way; train with `--snapshot-interval ENV_STEPS`"
+        )
     claims, simulator = built.algorithm.claims, built.env.simulator
-    if claims is None or getattr(config.algorithm, "order", None) != "gradients":
+    if claims is None or not isinstance(config.algorithm, SecaConfig) or config.algorithm.order != "gradients":
         raise UsageError(f"`run` is {path}: {config.preset} orders no agents by their contributions")
     if simulator is None or not built.env.spec.ally_features:
         raise UsageError(f"`run` is {path}: {config.env} does not say in its state how its agents are")
     field = simulator.battlefield
     play = jax.jit(functools.partial(collect, built.env, built.algorithm))
     judge = jax.jit(claims.fn)
-    moments = []
-    for number, kind in enumerate(kinds):
-        state = load_state(folder, kind, built)[0]
-        moments.append(_moment(state, play, judge, episodes, field, config.seed))
+    latest = newest_valid(folder, "latest", built)
+    last = [latest[0]] if latest is not None and int(latest[0].env_steps) > kept[-1] else []
+    moments, count = [], len(kept) + len(last)
+    for number, state in enumerate(itertools.chain((load_state(folder, at, built)[0] for at in kept), last)):
+        params = built.algorithm.policy(state.learner)
+        moments.append(_moment(state, params, play, judge, episodes, field, config.seed))
         if tell is not None:
-            tell((number + 1) / len(kinds), number + 1)
+            tell((number + 1) / count, number + 1)
+    curve = curves.read_curve(path)
     units = list(field.unit_names[: field.n_agents])
-    return Evolution(path.name, curves.label(config), config.env, config.seed, units, episodes, moments)
+    return Evolution(path.name, curve.preset, curve.env, config.seed, units, episodes, moments, _evaluations(folder))
 
 
-def kept(folder: RunFolder) -> list[Kind]:
-    """What was kept on the way, and the last policy where it came later. Raises UsageError when nothing was kept."""
-    kinds: list[Kind] = list(checkpoint.snapshots(folder.checkpoints))
-    if not kinds:
-        raise UsageError(
-            f"`run` is {folder.path}: it kept no policies on the way; train with `--snapshot-interval ENV_STEPS`"
+def _evaluations(folder: RunFolder) -> list[Evaluated]:
+    lines = folders.read_metrics(folder, "eval")
+    return [
+        Evaluated(
+            *map(float, (line["env_steps"], line["win_rate"], line["return_mean"], np.mean(line["episode_length"])))
         )
-    latest = checkpoint.find(folder.checkpoints, "latest")[:1]
-    later = [path for path in latest if checkpoint.read_metadata(path)["env_steps"] > int(kinds[-1])]
-    return [*kinds, *("latest" for _ in later)]
+        for line in lines
+    ]
 
 
 @numerics.own()
 def _moment(
-    state: Any, play: Callable[..., Any], judge: Callable[..., Any], count: int, field: Scenario, seed: int
+    state: TrainState,
+    params: PyTree,
+    play: Callable[..., Any],
+    judge: Callable[..., Any],
+    count: int,
+    field: Scenario,
+    seed: int,
 ) -> Moment:
     play_key, judge_key = jax.random.split(jax.random.fold_in(stats.evaluation_key(seed), _STREAM))
-    params = state.learner.actor.params
     episodes, played = play(params, jax.random.split(play_key, count), state.env_steps)
     claim = judge(state.learner, episodes, state.env_steps, judge_key)
     seen = jax.device_get((episodes.state, episodes.valid, claim.order, claim.contribution, played))
@@ -179,8 +211,9 @@ def moment(
     inside = (quarter[:, None] == np.arange(QUARTERS)[:, None]) & valid[:, None]
     parts = np.einsum("bqt,btn->bqn", inside.astype(np.float64), contribution.astype(np.float64))
     whole = parts.sum(axis=1)
-    ends = -(-(np.arange(1, QUARTERS + 1) * length[:, None]) // QUARTERS)
-    at_ends = (np.arange(len(length))[:, None], ends)
+    borders = -(-(np.arange(QUARTERS + 1) * length[:, None]) // QUARTERS)
+    episode = np.arange(len(length))[:, None]
+    at_starts, at_ends = (episode, borders[:, :-1]), (episode, borders[:, 1:])
     place = np.argsort(order, axis=-1)
     real = valid[..., None]
     means = {name: (values[:, :-1] * real).sum(axis=1) for name, values in (("survival", lives), ("health", health))}
@@ -190,12 +223,24 @@ def moment(
         return_mean=float(returns.mean()),
         rank=_listed((place * valid[..., None]).sum(axis=(0, 1)) / valid.sum()),
         contribution=_listed(whole.mean(axis=0)),
-        rank_by_quarter=_listed(np.argsort(np.argsort(-parts, axis=-1, kind="stable"), axis=-1).mean(axis=0)),
+        rank_by_quarter=_places(parts, lives[at_starts]),
         contribution_by_quarter=_listed(parts.mean(axis=0)),
         alive=_listed(lives[at_ends].mean(axis=0)),
         health=_listed(health[at_ends].mean(axis=0)),
         agreement={name: agreement(whole, values / length[:, None]) for name, values in means.items()},
     )
+
+
+def _places(parts: np.ndarray, lives: np.ndarray) -> list[list[float | None]]:
+    """`[quarters, agents]`: mean places by contribution among the living, highest first."""
+    batch, quarters, agents = parts.shape
+    flat = np.where(lives, -parts, np.inf).reshape(-1, agents)
+    places = ranks(flat).reshape(batch, quarters, agents)
+    total, count = (places * lives).sum(axis=0), lives.sum(axis=0)
+    return [
+        [round(float(s / c), 6) if c else None for s, c in zip(sums, counts, strict=True)]
+        for sums, counts in zip(total, count, strict=True)
+    ]
 
 
 def _listed(values: np.ndarray) -> list[Any]:
@@ -273,8 +318,8 @@ def caption(found: Evolution, title: str, notes: Sequence[str] = ()) -> str:
         f"{title}. {found.method} on {found.env}, training seed {found.seed}: {len(found.moments)} policies, kept "
         f"{interval}, {found.episodes} sampled episodes each; an untrained policy's order is chance.",
         "Places: as the method judges, mean over steps. By quarter of the battle: places by what was contributed in "
-        "that quarter alone, and those contributions (integrated gradients of the run's critic, Eq. 17 and 18, in "
-        "units of return); agents from top to bottom in slots.",
+        "that quarter alone, among the living (blank: fallen in every episode), and those contributions (integrated "
+        "gradients of the run's critic, Eq. 17 and 18, in units of return); agents from top to bottom in slots.",
         "Agreement: mean over episodes of Spearman's correlation over agents between contribution and the steps that "
         "they live, or their mean health over the battle. What goes with the order need not be what makes it.",
         *(f"Warning: {note}." for note in notes),
@@ -306,14 +351,16 @@ def _over_training(axes: Axes, found: Evolution, label: str, field: str) -> None
         axes.set_ylim(-0.02, 1.02)
 
 
-def _by_quarter(axes: Axes, found: Evolution, values: list[list[float]], heading: str, label: str, digits: int) -> None:
-    """Agents by quarters, with the numbers."""
-    table = np.array(values).T
+def _by_quarter(
+    axes: Axes, found: Evolution, values: Sequence[Sequence[float | None]], heading: str, label: str, digits: int
+) -> None:
+    """Agents by quarters, with the numbers; nothing where there is none."""
+    table = np.array(values, np.float64).T
     first = label.startswith("place")
-    limit = len(found.units) - 1 if first else max(abs(table).max(), 1e-9)
+    limit = len(found.units) - 1 if first else max(np.nanmax(abs(table)), 1e-9)
     low = 0 if first else -limit
     image = axes.imshow(table, aspect="auto", cmap="viridis_r" if first else "PuOr_r", vmin=low, vmax=limit)
-    for agent, quarter in np.ndindex(*table.shape):
+    for agent, quarter in np.argwhere(np.isfinite(table)):
         shade = image.cmap(image.norm(table[agent, quarter]))
         dark = np.dot(shade[:3], (0.299, 0.587, 0.114)) < 0.5
         told = f"{table[agent, quarter]:.{digits}f}"

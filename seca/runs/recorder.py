@@ -149,10 +149,12 @@ class Recorder:
         return bool(self._stop)
 
     def _keep_snapshot(self, state: TrainState) -> None:
-        """Keep the policy for good, whenever a multiple of the interval has been passed since the last one kept."""
+        """Keep the policy for good: the untrained one, and whenever a multiple of the interval has been passed."""
         interval, now = self._config.snapshot_interval, int(state.env_steps)
-        if interval and (self._kept_at is None or now // interval > self._kept_at // interval):
+        due = now == 0 or (self._kept_at is not None and now // max(interval, 1) > self._kept_at // max(interval, 1))
+        if interval and due:
             checkpoint.keep(self._folder.checkpoints, now, state.without_replay(), self._metadata(state))
+        if due or self._kept_at is None:
             self._kept_at = now
 
     def _say_standing(self, evaluated: dict[str, Any]) -> None:

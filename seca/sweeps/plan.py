@@ -376,7 +376,15 @@ def differences(before: RunConfig, now: RunConfig) -> list[str]:
 
     How it is watched and saved is not among it.
     """
-    old, new = ({**decisive(to_dict(x)), "loop.steps": x.loop.steps, "devices": x.devices} for x in (before, now))
+    old, new = (
+        {
+            **decisive(to_dict(x)),
+            "loop.steps": x.loop.steps,
+            "devices": x.devices,
+            "snapshot_interval": x.snapshot_interval,
+        }
+        for x in (before, now)
+    )
     return [
         f"{name} {json.dumps(old.get(name))} -> {json.dumps(new.get(name))}"
         for name in sorted(old.keys() | new.keys())

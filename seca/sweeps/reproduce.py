@@ -91,10 +91,16 @@ def _draw_curves(path: pathlib.Path, figure: str, title: str, runs: list[pathlib
 
 
 def _draw_orders(path: pathlib.Path, figure: str, title: str, runs: list[pathlib.Path]) -> None:
-    """A figure of its own for each run: an order is one training's."""
+    """A figure of its own for each run: an order is one training's. A run that has kept no policy yet is left out."""
+    refused = []
     for run in runs:
-        with progress.shown(run.name, "policies") as tell:
-            found = orders.measure(run, tell=tell)
+        try:
+            with progress.shown(run.name, "policies") as tell:
+                found = orders.measure(run, tell=tell)
+        except orders.NothingKeptError as error:
+            refused.append(error)
+            print(f"left out: {error}")
+            continue
         budget = folders.read_config(folders.existing(run).config).loop.steps
         short = found.moments[-1].env_steps < budget
         notes = [f"the run has {found.moments[-1].env_steps:,} of {budget:,} env steps"] if short else []
@@ -103,3 +109,5 @@ def _draw_orders(path: pathlib.Path, figure: str, title: str, runs: list[pathlib
         for written in curves.save(orders.draw(found, title, notes), out, {}):
             print(written)
         print(orders.caption(found, title, notes))
+    if len(refused) == len(runs):
+        raise refused[0]

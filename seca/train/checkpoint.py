@@ -44,7 +44,7 @@ def save(folder: pathlib.Path, kind: str, state: PyTree, metadata: dict[str, Any
     """Write `state` as the newest checkpoint of `kind` ("latest", "best"), then delete the older ones of that kind."""
     with files.writing(folder):
         folder.mkdir(exist_ok=True)
-        counted = (path for path in folder.iterdir() if not path.name.startswith(SNAPSHOT))
+        counted = (path for path in folder.iterdir() if SNAPSHOT not in path.name)
         number = 1 + max(map(_number, counted), default=0)
         _put(folder, f"{kind}-{number:06d}", state, metadata)
         for old in find(folder, kind)[1:]:

@@ -10,133 +10,14 @@ import numpy as np
 import optax
 import pytest
 from batches import random_episodes
+from particles import CONFIG, SPEC, A, N, episodes_of, plain_q, transitions
 
 from seca.algos import coma_mpe
-from seca.algos.coma_mpe import ComaMpeConfig, Transitions
+from seca.algos.coma_mpe import Transitions
 from seca.envs import registry
 from seca.nets.stacked import AgentMLP
-from seca.types import EnvSpec, Episodes
-
-SPEC = EnvSpec(id="test", version="1", n_agents=3, n_actions=4, obs_size=5, state_size=7, episode_limit=6)
-CONFIG = ComaMpeConfig(hidden=8, batch=7, critic_epochs=3, target_interval=14, init_std=0.5)
-N, A, OBS = SPEC.n_agents, SPEC.n_actions, SPEC.obs_size
-
-
-def episodes_of(seed: int = 0) -> Episodes:
-    """Of other lengths than the batch of an update."""
-    keys = jax.random.split(jax.random.key(seed), 5)
-    batch, time = 4, SPEC.episode_limit
-    lengths = jnp.array([6, 2, 5, 3])
-    valid = jnp.arange(time) < lengths[:, None]
-    last = jnp.arange(time) == lengths[:, None] - 1
-    return Episodes(
-        reward=jax.random.normal(keys[0], (batch, time)),
-        terminated=last & (lengths < time)[:, None],
-        truncated=last & (lengths == time)[:, None],
-        valid=valid,
-        obs=jax.random.normal(keys[1], (batch, time + 1, N, OBS)),
-        state=jax.random.normal(keys[2], (batch, time + 1, SPEC.state_size)),
-        avail=jnp.ones((batch, time + 1, N, A), bool).at[:, :, 0, 3].set(False),
-        actions=jax.random.randint(keys[3], (batch, time + 1, N), 0, A - 1),
-    )
-
-
-def plain_net(net: AgentMLP, agent: int, x: np.ndarray) -> np.ndarray:
-    for number, layer in enumerate(net.layers):
-        x = np.asarray(layer.weight)[agent] @ x + np.asarray(layer.bias)[agent]
-        x = np.maximum(x, 0) if number < 2 else x
-    return x
-
-
-def plain_q(critics: AgentMLP, obs: np.ndarray, agent: int, others: dict[int, np.ndarray]) -> np.ndarray:
-    told = [others[j] for j in range(N) if j != agent]
-    return plain_net(critics, agent, np.concatenate([*obs, obs[agent], *told]))
-
-
-@pytest.fixture(scope="module")
-def step() -> dict[str, Any]:
-    """A few rows of everything that an advantage reads."""
-    learner = coma_mpe.init(jax.random.key(3), SPEC, CONFIG)
-    random = np.random.default_rng(0)
-    probs = random.dirichlet(np.ones(A), (5, N)).astype(np.float32)
-    obs, actions = random.normal(size=(5, N, OBS)).astype(np.float32), random.integers(0, A, (5, N))
-    return {
-        "critics": learner.critics.params,
-        "obs": jnp.asarray(obs),
-        "probs": jnp.asarray(probs),
-        "actions": jnp.asarray(actions, jnp.int32),
-        "order": jnp.array([2, 0, 1], jnp.int32),
-    }
-
-
-@pytest.mark.parametrize("kind", list(coma_mpe.KIND))
-def test_advantages_are_those_of_plain_loops(step: dict[str, Any], kind: coma_mpe.Advantage) -> None:
-    found = coma_mpe.advantages(**step, kind=kind)
-    obs, probs, actions = (np.asarray(step[name]) for name in ("obs", "probs", "actions"))
-    place = {int(agent): position for position, agent in enumerate(step["order"])}
-    onehot = np.eye(A)
-    for row, agent in itertools.product(range(len(obs)), range(N)):
-        others = [j for j in range(N) if j != agent]
-        before = {
-            "counterfactual": others,
-            "independent": [],
-        }.get(kind, [j for j in others if place[j] < place[agent]])
-        later = [j for j in others if j not in before]
-        known = {j: onehot[actions[row, j]] for j in before}
-        if kind == "exact":
-            q = np.zeros(A)
-            for drawn in itertools.product(range(A), repeat=len(later)):
-                chance = np.prod([probs[row, j, a] for j, a in zip(later, drawn, strict=True)])
-                told = known | {j: onehot[a] for j, a in zip(later, drawn, strict=True)}
-                q += chance * plain_q(step["critics"], obs[row], agent, told)
-        else:
-            q = plain_q(step["critics"], obs[row], agent, known | {j: probs[row, j] for j in later})
-        expected = q[actions[row, agent]] - probs[row, agent] @ q
-        assert float(found[row, agent]) == pytest.approx(expected, abs=2e-5)
-
-
-@pytest.mark.parametrize("kind", list(coma_mpe.KIND))
-def test_nothing_in_the_mean_over_the_own_policy(step: dict[str, Any], kind: coma_mpe.Advantage) -> None:
-    """sum_a pi_i(a) A_i(a) = 0, exactly, where the others' actions stay."""
-    for agent in range(N):
-        each = [
-            coma_mpe.advantages(**step | {"actions": step["actions"].at[:, agent].set(action)}, kind=kind)[:, agent]
-            for action in range(A)
-        ]
-        mean = (np.stack(each, axis=-1) * np.asarray(step["probs"])[:, agent]).sum(axis=-1)
-        np.testing.assert_allclose(mean, 0, atol=1e-5)
-
-
-def test_the_last_agent_is_judged_by_all_actions(step: dict[str, Any]) -> None:
-    """Nobody comes later: sequential, exact and counterfactual are one; for the first, sequential is independent."""
-    by_kind = {kind: np.asarray(coma_mpe.advantages(**step, kind=kind)) for kind in coma_mpe.KIND}
-    last, first = 1, 2
-    for kind in ("sequential", "exact"):
-        np.testing.assert_allclose(by_kind[kind][:, last], by_kind["counterfactual"][:, last], atol=1e-5)
-    np.testing.assert_allclose(by_kind["sequential"][:, first], by_kind["independent"][:, first], atol=1e-5)
-    assert np.abs(by_kind["sequential"] - by_kind["counterfactual"]).max() > 1e-2
-    assert np.abs(by_kind["sequential"] - by_kind["exact"])[:, first].max() > 1e-3  # The critic is not linear.
-
-
-def test_with_decided_policies_all_are_alike(step: dict[str, Any]) -> None:
-    """Where later agents have no choice, their policy is their action."""
-    decided = step | {"probs": jax.nn.one_hot(step["actions"], A)}
-    for kind in ("sequential", "exact", "independent"):
-        expected = coma_mpe.advantages(**decided, kind="counterfactual")
-        np.testing.assert_allclose(coma_mpe.advantages(**decided, kind=kind), expected, atol=1e-5)
-
-
-def transitions(many: list[Episodes]) -> Transitions:
-    """All real steps, one episode after another, by plain loops."""
-    rows = []
-    for episodes in many:
-        for b, t in itertools.product(*map(range, episodes.valid.shape)):
-            if episodes.valid[b, t]:
-                now, after = slice(t, t + 1), slice(t + 1, t + 2)
-                step = episodes.actions[b, now], episodes.reward[b, now], episodes.terminated[b, now]
-                seen, shown = (x[b, now] for x in (episodes.obs, episodes.avail)), (episodes.obs[b, after],)
-                rows.append(Transitions(*seen, *step, *shown, episodes.avail[b, after]))
-    return jax.tree.map(lambda *x: jnp.concatenate(x), *rows)
+from seca.train.iterate import make_iterate, spread
+from seca.train.state import init_state
 
 
 def test_every_step_is_learned_from_once_and_in_order() -> None:
@@ -186,7 +67,7 @@ def test_gradient_steps_are_those_of_one_adam_for_each_agent(shared: bool) -> No
         return jax.tree.map(lambda *x: jnp.stack(x), *nets)
 
     def plain(before: AgentMLP, loss_of: Any, lr: float) -> AgentMLP:
-        parts = [alone(before, agent) for agent in range(N)]
+        parts: list[Any] = [alone(before, agent) for agent in range(N)]
         gradients = [jax.grad(lambda own, i=i: loss_of(together([*parts[:i], own, *parts[i + 1 :]]), i))(parts[i])
                      for i in range(N)]  # fmt: skip
         for agent, gradient in enumerate(gradients):
@@ -263,10 +144,51 @@ def test_policies_have_no_memory_and_keep_to_the_mask() -> None:
     np.testing.assert_array_equal(greedy, logits.argmax(axis=-1))
 
 
-def test_an_exact_advantage_is_for_small_teams() -> None:
-    spec = dataclasses.replace(SPEC, n_agents=7)
-    with pytest.raises(ValueError, match="`advantage` is exact but `env` test has 7 agents"):
-        coma_mpe.coma_mpe("x", spec, dataclasses.replace(CONFIG, advantage="exact"))
+def test_options_that_make_no_sense() -> None:
+    """More joint actions than can be listed, and an order that nobody asks for."""
+    exact = dataclasses.replace(CONFIG, advantage="exact")
+    for n_agents, n_actions, joint in ((7, 5, "15,625"), (5, 12, "20,736")):
+        spec = dataclasses.replace(SPEC, n_agents=n_agents, n_actions=n_actions)
+        with pytest.raises(ValueError, match=f"`advantage` is exact but in `env` test .* {joint} joint actions"):
+            coma_mpe.coma_mpe("x", spec, exact)
+    for advantage in ("counterfactual", "independent"):
+        with pytest.raises(ValueError, match=f"`order` is random but `advantage` {advantage} asks for none"):
+            coma_mpe.coma_mpe("x", SPEC, dataclasses.replace(CONFIG, advantage=advantage, order="random"))
+
+
+ONE_STEP = dataclasses.replace(
+    CONFIG, batch=24, hidden=16, actor_lr=2e-2, critic_lr=2e-2, entropy_coef=1e-4, target_interval=24
+)
+
+
+def trained(advantage: coma_mpe.Advantage, devices: int, iterations: int) -> tuple[Any, list[float]]:
+    """State and mean returns of a training on a matrix game, whose batches of 16 steps are none of 24."""
+    env = registry.make("matrix/additive")
+    algorithm = coma_mpe.coma_mpe("x", env.spec, dataclasses.replace(ONE_STEP, advantage=advantage))
+    used = jax.devices()[:devices]
+    state, iterate = spread(init_state(algorithm, 1), used), make_iterate(env, algorithm, 16, used)
+    returns = []
+    for _ in range(iterations):
+        state, metrics = iterate(state)
+        returns.append(float(metrics["return_mean"]))
+    return state, returns
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("advantage", ["counterfactual", "sequential"])
+def test_it_learns(advantage: coma_mpe.Advantage) -> None:
+    """Three agents whose rewards add up: from the 1.5 of chance to near 3, which is all there is."""
+    _, returns = trained(advantage, 1, 200)
+    assert np.mean(returns[:10]) < 2 < 2.8 < np.mean(returns[-10:])
+
+
+@pytest.mark.slow
+def test_any_number_of_devices_learns_the_same() -> None:
+    """Every device learns from the episodes of all, in the same order."""
+    one, two = (trained("sequential", devices, 5)[0].learner for devices in (1, 2))
+    assert int(one.updates) == int(two.updates) == 3 and int(one.count) == 8
+    for ours, theirs in zip(*map(jax.tree.leaves, (one, two)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_claims_are_the_advantages_of_the_steps() -> None:
@@ -285,5 +207,7 @@ def test_claims_are_the_advantages_of_the_steps() -> None:
     logits = learner.actors.params(episodes.obs[b, t])
     probs = jax.nn.softmax(jnp.where(episodes.avail[b, t], logits, -1e9))
     rows = (x[None] for x in (episodes.obs[b, t], probs, episodes.actions[b, t].astype(jnp.int32)))
-    alone = coma_mpe.advantages(learner.critics.params, *rows, jnp.arange(spec.n_agents), "sequential")
+    obs, policy, action = rows
+    order = jnp.arange(spec.n_agents)
+    alone = coma_mpe.advantages(learner.critics.params, obs, policy, action, order, "sequential")
     np.testing.assert_allclose(claim.credit[b, t], alone[0], atol=1e-5)

@@ -1,5 +1,6 @@
 """Presets with published numbers: every number that the source has, and that each of them builds."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -88,6 +89,28 @@ EXPECTED: list[tuple[str, int, dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
+TOYS = {"batch": 100, "critic_epochs": 10, "target_interval": 200, "target_share": 0.1, "clip": 1.0, "critic_lr": 1e-4,
+        "init_std": 0.1, "order": "index", "time_limit": "bootstrap"}  # fmt: skip
+HUNT = {"actor_lr": 1e-3, "gamma": 0.99, "entropy_coef": 1e-3, "hidden": 128, "shared": False}
+NAVIGATION = {"actor_lr": 1e-2, "gamma": 0.9, "entropy_coef": 1e-2, "hidden": 32, "shared": True}
+PARTICLES: dict[str, dict[str, Any]] = {
+    "coma-mpe": {**TOYS, **HUNT, "advantage": "counterfactual"},
+    "seca-mpe": {**TOYS, **HUNT, "advantage": "sequential"},
+    "coma-mpe-navigation": {**TOYS, **NAVIGATION, "advantage": "counterfactual"},
+    "seca-mpe-navigation": {**TOYS, **NAVIGATION, "advantage": "sequential"},
+}
+"""Section 19: presets of the toys, which have numbers of their source alone; every option of them."""
+
+
+@pytest.mark.parametrize("name", list(PARTICLES))
+def test_toys_have_their_sources_numbers(name: str) -> None:
+    config = PRESETS[name].config
+    assert dataclasses.asdict(config) == PARTICLES[name]
+    toy = make("mpe/cooperative-navigation" if name.endswith("-navigation") else "mpe/predator-prey").spec
+    built = build(name, toy, config)
+    assert built.name == name and 2**18 < built.memory(1) < 2**28
+
+
 @pytest.fixture(scope="module")
 def battle() -> EnvSpec:
     return make("smac/2s3z").spec
@@ -102,7 +125,7 @@ def test_all_methods_that_somebody_published_have_a_reference() -> None:
         "seca-shapley",
     ]
     assert sorted(having) == sorted(name for name, *_ in EXPECTED)
-    assert {name for name in PRESETS if not compared(name)} == set(having.values())
+    assert {name for name in PRESETS if not compared(name)} == set(having.values()) | PARTICLES.keys()
     assert having["seca"] == having["seca-uncorrected"] == "seca-paper"
     assert not any(reference_of(name) for name in PRESETS if not compared(name))
 
@@ -110,6 +133,9 @@ def test_all_methods_that_somebody_published_have_a_reference() -> None:
 def test_names_say_whose_numbers_they_are() -> None:
     """`-paper` is SeCA's, with its release's evaluations; the others have their runners of their own references."""
     for name, preset in PRESETS.items():
+        if name in PARTICLES:
+            assert (preset.runners, preset.eval_interval) == (1, 20_000)
+            continue
         base = PRESETS.get(name.removesuffix("-reference").removesuffix("-paper"))
         assert base is not None and (preset.make, preset.group) == (base.make, base.group)
         assert preset.eval_interval == (320_000 if name.endswith("-paper") else 100_000)

@@ -12,7 +12,7 @@ from conftest import Seca
 from seca.envs import registry
 from seca.errors import UsageError
 from seca.report import orders
-from seca.report.orders import Evolution, Moment
+from seca.report.orders import Evaluated, Evolution, Moment
 from seca.runs import folder as folders
 
 BATCH, TIME, AGENTS = 5, 11, 3
@@ -41,7 +41,8 @@ def test_means_are_those_of_plain_loops(drawn: dict[str, np.ndarray]) -> None:
     drawn["order"] = np.where(padding, np.array([2, 0, 1]), drawn["order"])
     found = orders.moment(70, **drawn)
     places, whole = np.zeros(AGENTS), np.zeros((BATCH, AGENTS))
-    parts, ranks = np.zeros((BATCH, 4, AGENTS)), np.zeros((BATCH, 4, AGENTS))
+    parts = np.zeros((BATCH, 4, AGENTS))
+    ranks: list[list[list[float]]] = [[[] for _ in range(AGENTS)] for _ in range(4)]
     alive, health = np.zeros((4, AGENTS)), np.zeros((4, AGENTS))
     for b, length in enumerate(LENGTHS):
         for t in range(length):
@@ -50,25 +51,32 @@ def test_means_are_those_of_plain_loops(drawn: dict[str, np.ndarray]) -> None:
             parts[b, 4 * t // length] += drawn["contribution"][b, t]
             whole[b] += drawn["contribution"][b, t]
         for q in range(4):
-            best_first = sorted(range(AGENTS), key=lambda agent: (-parts[b, q, agent], agent))
-            for place, agent in enumerate(best_first):
-                ranks[b, q, agent] = place
+            before = next((t for t in range(length) if 4 * t // length >= q), length)
+            living = [agent for agent in range(AGENTS) if drawn["lives"][b, before, agent]]
+            for agent in living:
+                mine, others = parts[b, q, agent], [parts[b, q, other] for other in living if other != agent]
+                ranks[q][agent].append(sum(x > mine for x in others) + sum(x == mine for x in others) / 2)
             after = next((t for t in range(length) if 4 * t // length > q), length)
             alive[q] += drawn["lives"][b, after] / BATCH
             health[q] += drawn["health"][b, after] / BATCH
     expected = {
         "rank": places,
         "contribution": whole.mean(axis=0),
-        "rank_by_quarter": ranks.mean(axis=0),
+        "rank_by_quarter": [[np.mean(each) for each in row] for row in ranks],
         "contribution_by_quarter": parts.mean(axis=0),
         "alive": alive,
         "health": health,
     }
     for name, values in expected.items():
         np.testing.assert_allclose(getattr(found, name), values, atol=2e-6, err_msg=name)
+    lived = drawn["lives"].copy()
+    drawn["lives"][:, 6:, 1] = False
+    drawn["lives"][:, :, 2] = False
+    fallen = orders.moment(70, **drawn).rank_by_quarter
+    assert [row[2] for row in fallen] == [None] * 4 and fallen[0][1] is not None
     assert (found.env_steps, found.win_rate) == (70, drawn["won"].mean())
     assert found.return_mean == pytest.approx(drawn["returns"].mean())
-    for name, given in (("survival", drawn["lives"]), ("health", drawn["health"])):
+    for name, given in (("survival", lived), ("health", drawn["health"])):
         means = np.array([given[b, :length].mean(axis=0) for b, length in enumerate(LENGTHS)])
         assert found.agreement[name] == orders.agreement(whole, means)
 
@@ -109,10 +117,11 @@ def test_the_state_tells_who_lives_and_how_well(name: str) -> None:
 def evolution(moments: int = 6) -> Evolution:
     def one(number: int) -> Moment:
         table = [[0.1 * number, 1.0], [1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
+        places = [*table[:3], [0.0, None]]
         agreed = {"survival": None if number == 2 else 0.3, "health": -0.2}
-        return Moment(10 * number, 0.5, 7.0, [0.0, 1.0], [0.2, -0.1], table, table, table, table, agreed)
+        return Moment(10 * number, 0.5, 7.0, [0.0, 1.0], [0.2, -0.1], places, table, table, table, agreed)
 
-    return Evolution("a", "seca", "smac/2m", 3, ["marine", "marine"], 8, [one(number) for number in range(moments)])
+    return Evolution("a", "seca", "smac/2m", 3, ["marine", "marine"], 8, [one(number) for number in range(moments)], [])
 
 
 def test_drawn_with_what_a_reader_must_know() -> None:
@@ -154,7 +163,14 @@ def test_a_run_from_end_to_end(seca: Seca, tmp_path: pathlib.Path, finished_run:
         np.testing.assert_allclose(np.sum(one.contribution_by_quarter, axis=0), one.contribution, atol=1e-5)
         assert np.abs(one.contribution).max() > 0
     read = json.loads(orders.as_json(found))
-    assert Evolution(**read | {"moments": [Moment(**one) for one in read["moments"]]}) == found
+    lists = {
+        "moments": [Moment(**x) for x in read["moments"]],
+        "evaluated": [Evaluated(**x) for x in read["evaluated"]],
+    }
+    assert Evolution(**read | lists) == found
+    assert [one.env_steps for one in found.evaluated] == [0, steps[-1]] and found.env.startswith(
+        "smac/3m version smac-"
+    )
     again = orders.measure(run, 3)
     assert again == dataclasses.replace(found)
     with pytest.raises(UsageError, match="it kept no policies on the way"):

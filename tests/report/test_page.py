@@ -154,19 +154,23 @@ def test_scores_after_training_where_all_have_them(tmp_path: pathlib.Path) -> No
 
 def test_scores_are_those_of_compare(tmp_path: pathlib.Path) -> None:
     """Absolute metrics, all four statistics over environments, and who is better than whom."""
+    cases = [(preset, name, seed) for preset in ("seca", "qmix") for name in ("3m", "2s3z") for seed in range(3)]
     runs = [
-        scored.leave(tmp_path, scored.config(preset, f"smac/{name}", seed), absolute=0.25 + 0.25 * seed)
-        for preset in ("seca", "qmix")
-        for name in ("3m", "2s3z")
-        for seed in (0, 1)
+        scored.leave(tmp_path, scored.config(preset, f"smac/{name}", seed), absolute=(5 * number % 17) / 20)
+        for number, (preset, name, seed) in enumerate(cases)
     ]
     found, text = compare.compare(scored.read(*runs)), page.page(runs)
     assert found.score == "absolute" and found.caption in html.unescape(text)
+    expected = []
     for env, rows in found.environments.items():
+        expected.append([env])
         for row in rows:
-            assert [row.method, "2", f"{100 * row.quartiles.median:.1f} %"] in [
-                cells[:3] for cells in _rows(text, "Scores")
-            ], env
+            numbers = (row.quartiles.median, row.quartiles.low, row.quartiles.high, row.iqm.value, row.iqm.low)
+            median, low, high, iqm, least = (f"{100 * x:.1f}" for x in numbers)
+            most = f"{100 * row.iqm.high:.1f} %"
+            expected.append([row.method, "3", f"{median} %", f"{low} to {high} %", f"{iqm} %", f"{least} to {most}"])
+    assert [cells[:6] for cells in _rows(text, "Scores")[1:]] == expected
+    assert len({tuple(cells[2:]) for cells in expected if len(cells) > 1}) == 4
     [heads, first, _] = _rows(text, "Over all 2 environments")
     assert heads[1::2] == ["IQM", "median", "mean", "optimality gap"]
     assert first[1::2] == [f"{100 * x.value:.1f} %" for x in found.together["seca"].values()]

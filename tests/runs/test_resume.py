@@ -3,6 +3,7 @@
 import json
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,10 +12,12 @@ import time
 import jax
 import numpy as np
 import pytest
+from conftest import Seca
 from run_files import metric_lines
 from tiers import cases
 
 import seca as package
+from seca.train import checkpoint
 
 LINES = 30 + 1 + 4 + 1
 """30 iterations of 4 one-step episodes; evaluations of the untrained policy, at 4 multiples of 28, and at the end."""
@@ -164,3 +167,16 @@ def test_resuming_a_finished_run_changes_no_line(copied_run: pathlib.Path, seca)
     ended = seca("resume", copied_run)
     assert ended.returncode == 0, ended.stderr
     assert (copied_run / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_snapshots_after_the_checkpoint_gone_on_from_are_dropped(copied_run: pathlib.Path, seca: Seca) -> None:
+    """A kill between a snapshot and `latest` leaves one that comes again; resuming from `best` drops later ones."""
+    folder = copied_run / "checkpoints"
+    newest = checkpoint.find(folder, "latest")[0]
+    done = checkpoint.read_metadata(newest)["env_steps"]
+    for env_steps in (0, done, done + 1, 2_000_000):
+        shutil.copytree(newest, folder / f"snapshot-{env_steps:09d}")
+    ended = seca("resume", copied_run)
+    assert ended.returncode == 0, ended.stderr
+    assert list(checkpoint.snapshots(folder)) == [0, done]

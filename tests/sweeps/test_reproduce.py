@@ -1,13 +1,16 @@
 """The paper's figures: which runs they are made of, less of them, and the figure of those that there are."""
 
 import pathlib
+from typing import Any
 
 import pytest
 from commands import printed
 from refusals import assert_refused
 from report import scored
 
+from seca import cli
 from seca.presets import PRESETS
+from seca.report import orders
 from seca.sweeps import command, reproduce
 from seca.sweeps.folder import SweepFolder, opened
 from seca.sweeps.plan import Cell
@@ -77,6 +80,34 @@ def test_the_figure_is_drawn_from_what_there_is(tmp_path: pathlib.Path, capsys, 
     for words in ("0.03 of the paper's env steps", "seca 2", "seca-ig-1 1", "fewer than 5 seeds"):
         assert words in text
     assert (tmp_path / "sweeps" / "fig4c" / "fig4c.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_that_kept_nothing_does_not_stop_the_others(tmp_path: pathlib.Path, capsys, monkeypatch) -> None:
+    """It is left out, and said; with none that kept any there is nothing to draw."""
+    monkeypatch.chdir(tmp_path)
+    made = planned("fig5", 0.03, 2, "tuned")
+    with opened(tmp_path / "sweeps" / "fig5", made) as (folder, _, _):
+        for cell in made.cells:
+            put(tmp_path, folder, cell)
+    measure = orders.measure
+
+    def measured(run: pathlib.Path, **more: Any) -> orders.Evolution:
+        return measure(run) if run.name.endswith("s0") else evolution()
+
+    monkeypatch.setattr(orders, "measure", measured)
+    text = printed(capsys, "reproduce", "fig5", "--draw")
+    assert "left out: `run` is " in text and "kept no policies" in text
+    assert (tmp_path / "sweeps" / "fig5" / "fig5-2s3z-seca-s1.png").is_file()
+    assert not (tmp_path / "sweeps" / "fig5" / "fig5-2s3z-seca-s0.png").exists()
+    monkeypatch.setattr(orders, "measure", lambda run, **more: measure(run))
+    assert cli.run(["reproduce", "fig5", "--draw"]) == 2
+
+
+def evolution() -> orders.Evolution:
+    table: list[list[float]] = [[0.0, 1.0]] * 4
+    agreed: dict[str, float | None] = {"survival": 0.3, "health": -0.2}
+    one = orders.Moment(10, 0.5, 7.0, [0.0, 1.0], [0.2, -0.1], [*table], table, table, table, agreed)
+    return orders.Evolution("a", "seca", "smac/2m", 3, ["marine", "marine"], 8, [one], [])
 
 
 def test_runs_come_first(tmp_path: pathlib.Path, monkeypatch, capsys) -> None:
