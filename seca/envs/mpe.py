@@ -188,9 +188,8 @@ def _step(scene: Scene, rules: Profile, world: World, actions: Shaped[Array, "ba
         ended = hit if rules.ends_at_capture else jnp.zeros_like(hit)
         following = dataclasses.replace(following, caught_at=caught_at, terminated=ended)
     following = dataclasses.replace(following, truncated=(steps >= rules.limit) & ~following.terminated)
-    shown = _shown(scene, rules, following, reward.astype(jnp.float32))
-    kept = world, _shown(scene, rules, world, jnp.zeros_like(shown.reward))
-    return jax.tree.map(functools.partial(_either, done), kept, (following, shown))
+    after = jax.tree.map(functools.partial(_either, done), world, following)
+    return after, _shown(scene, rules, after, jnp.where(done, 0, reward).astype(jnp.float32))
 
 
 def _either(condition: Bool[Array, " batch"], yes: Array, no: Array) -> Array:
@@ -259,12 +258,16 @@ def rewards(
         together = 10.0 * touches(scene, position).sum(axis=-1) - rules.shaping * away.sum(axis=-1)
         return jnp.broadcast_to(together[:, None], away.shape)
     near = -covered(agents, marks)[:, None]
-    apart = jnp.sqrt(((agents[:, :, None] - agents[:, None]) ** 2).sum(axis=-1))
-    collided = (apart < 2 * scene.radius[0]) & ~(np.eye(scene.n_agents, dtype=bool) & (not rules.counts_itself))
+    collided = overlaps(scene, agents) & ~(np.eye(scene.n_agents, dtype=bool) & (not rules.counts_itself))
     own = -collided.sum(axis=-1).astype(position.dtype)
     if rules.local_ratio is None:
         return near + own
     return near * (1 - rules.local_ratio) + own * rules.local_ratio
+
+
+def overlaps(scene: Scene, agents: Float[Array, "batch agents 2"]) -> Bool[Array, "batch agents agents"]:
+    """Which agents overlap; each does itself."""
+    return jnp.sqrt(((agents[:, :, None] - agents[:, None]) ** 2).sum(axis=-1)) < 2 * scene.radius[0]
 
 
 def covered(agents: Float[Array, "batch agents 2"], marks: Float[Array, "batch marks 2"]) -> Float[Array, " batch"]:
@@ -299,9 +302,7 @@ def _shown(scene: Scene, rules: Profile, world: World, reward: Float[Array, " ba
         captured = world.caught_at > 0
         info: dict[str, Array] = {"captured": captured, "turns": jnp.where(captured, world.caught_at, rules.limit)}
     else:
-        apart = jnp.sqrt(((agents[:, :, None] - agents[:, None]) ** 2).sum(axis=-1))
-        pairs = np.triu_indices(scene.n_agents, 1)
-        collisions = (apart[:, pairs[0], pairs[1]] < 2 * scene.radius[0]).sum(axis=-1)
+        collisions = jnp.triu(overlaps(scene, agents), 1).sum(axis=(-2, -1))
         info = {"collisions": collisions, "distance": covered(agents, world.marks)}
     return TimeStep(
         obs=obs,

@@ -20,30 +20,31 @@ from seca.train.iterate import make_iterate, spread
 from seca.train.state import init_state
 
 
-def test_every_step_is_learned_from_once_and_in_order() -> None:
-    """16 steps a batch, 7 an update: 2 and 2 and 2 updates of three batches, and 6 steps that wait."""
-    many = [episodes_of(seed) for seed in range(3)]
-    learner = expected = coma_mpe.init(jax.random.key(0), SPEC, CONFIG)
+@pytest.mark.parametrize("size", [7, 8, 16, 17])
+def test_every_step_is_learned_from_once_and_in_order(size: int) -> None:
+    """16 steps a batch, and updates of fewer that do not divide them, of half, of as many, and of one more."""
+    many, config = [episodes_of(seed) for seed in range(3)], dataclasses.replace(CONFIG, batch=size)
+    learner = expected = coma_mpe.init(jax.random.key(0), SPEC, config)
     rows = transitions(many)
-    update = jax.jit(lambda learner, episodes, key: coma_mpe.update(learner, episodes, None, key, None, SPEC, CONFIG))
+    update = jax.jit(lambda learner, episodes, key: coma_mpe.update(learner, episodes, None, key, None, SPEC, config))
     keys = []
     for number, episodes in enumerate(many):
         key, before = jax.random.key(10 + number), int(learner.updates)
         learner, measures = update(learner, episodes, key)
         keys += [jax.random.fold_in(key, n) for n in range(int(learner.updates) - before)]
-        assert int(learner.updates) * 7 + int(learner.count) == 16 * (number + 1)
+        assert int(learner.updates) * size + int(learner.count) == 16 * (number + 1) and int(learner.count) < size
         assert int(measures["gradient_steps"]) == 4 * int(learner.updates)
-    learn = jax.jit(lambda learner, part, key: coma_mpe.learn(learner, part, key, CONFIG))
+    learn = jax.jit(lambda learner, part, key: coma_mpe.learn(learner, part, key, config))
     for number, key in enumerate(keys):
-        part = jax.tree.map(lambda x, n=number: x[7 * n : 7 * n + 7], rows)
+        part = jax.tree.map(lambda x, n=number: x[size * n : size * (n + 1)], rows)
         expected = learn(expected, part, key)
-    assert len(keys) == 6
+    assert len(keys) == 48 // size
     for nets in ("actors", "critics"):
         for ours, theirs in zip(*(jax.tree.leaves(getattr(x, nets)) for x in (learner, expected)), strict=True):
             np.testing.assert_allclose(ours, theirs, atol=1e-5)
     waits = jax.tree.map(lambda x: x[: int(learner.count)], learner.waiting)
     for ours, theirs in zip(jax.tree.leaves(waits), jax.tree.leaves(rows), strict=True):
-        np.testing.assert_array_equal(ours, theirs[42:])
+        np.testing.assert_array_equal(ours, theirs[48 // size * size :])
 
 
 def one_batch() -> Transitions:
