@@ -22,7 +22,7 @@ def shown(what: str, unit: str) -> Iterator[Tell]:
     bar = TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     columns = *bar, TextColumn("{task.fields[rate]}")
     with Progress(*columns, console=console, transient=True) as progress:
-        task, begun = progress.add_task(what, total=1.0, rate="compiling"), time.monotonic()
+        task, begun = progress.add_task(what, total=1.0, rate="starting"), time.monotonic()
         yield lambda share, count: progress.update(
             task, completed=share, rate=f"{_rate(count, time.monotonic() - begun)} {unit}/s"
         )
