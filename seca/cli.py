@@ -69,7 +69,7 @@ def train(arguments: list[str]) -> int:
 
     config = options.config
     machine.configure(config.devices, config.loop.update_episodes)
-    return run.start(config, options.out, make_display(config.loop.steps))
+    return run.start(config, options.out, make_display(config.loop.steps, config.loop.episodes))
 
 
 def _split_train(arguments: list[str]) -> tuple[str | None, str | None, list[str]]:
@@ -118,7 +118,7 @@ def resume(arguments: list[str]) -> int:
 
     config = folder.read_config(folder.existing(options.run).config)
     machine.configure(config.devices, config.loop.update_episodes)
-    return run.resume(options.run, options.checkpoint, make_display(config.loop.steps))
+    return run.resume(options.run, options.checkpoint, make_display(config.loop.steps, config.loop.episodes))
 
 
 def evaluate(arguments: list[str]) -> int:

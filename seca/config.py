@@ -230,5 +230,5 @@ def decisive(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
             flat |= decisive(value, f"{prefix}{name}.")
         else:
             flat[prefix + name] = value
-    free = ("loop.steps", *WATCHING)
+    free = ("loop.steps", "loop.episodes", *WATCHING)
     return {name: value for name, value in flat.items() if name not in free}

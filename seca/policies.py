@@ -105,6 +105,17 @@ def sample(log_probs: Float[Array, "batch agents actions"], keys: Key[Array, " b
     return jax.vmap(functools.partial(jax.random.categorical, mode="low"))(keys, log_probs).astype(jnp.int32)
 
 
+def sample_cheaply(key: PRNGKeyArray, probs: Float[Array, "*rows actions"], draws: int) -> Int[Array, "draws *rows"]:
+    """Several actions from each policy, with one random number for each; `sample` takes one for each action.
+
+    An action of probability 0 is never drawn.
+    """
+    below = jnp.cumsum(probs, axis=-1)
+    at = jax.random.uniform(key, (draws, *probs.shape[:-1]), probs.dtype) * below[..., -1]
+    last = probs.shape[-1] - 1 - jnp.argmax((probs > 0)[..., ::-1], axis=-1)  # For what rounding puts at the very end.
+    return jnp.minimum((below <= at[..., None]).sum(axis=-1), last).astype(jnp.int32)
+
+
 def mode(
     values: Float[Array, "*rows agents actions"], avail: Bool[Array, "*rows agents actions"]
 ) -> Int[Array, "*rows agents"]:

@@ -17,6 +17,7 @@ from seca.algos.base import Algorithm
 from seca.algos.coma import ComaConfig, coma
 from seca.algos.coma_mpe import ComaMpeConfig, coma_mpe
 from seca.algos.ia2c import Ia2cConfig, ia2c
+from seca.algos.iac_mpe import IacMpeConfig, iac_mpe
 from seca.algos.lica import LicaConfig, lica
 from seca.algos.mappo import MappoConfig, mappo
 from seca.algos.mixing import (
@@ -34,6 +35,7 @@ from seca.algos.riit import RiitConfig, riit
 from seca.algos.scc import SccConfig, scc
 from seca.algos.seca import SecaConfig
 from seca.algos.seca_fork import SecaForkConfig, seca_fork
+from seca.algos.sqddpg import SqddpgConfig, sqddpg
 from seca.algos.vdac import VdacConfig, vdac
 from seca.order.base import GradientOrder
 from seca.policies import FloorConfig
@@ -46,6 +48,8 @@ AlgorithmConfig = (
     | RiitConfig
     | ComaConfig
     | ComaMpeConfig
+    | SqddpgConfig
+    | IacMpeConfig
     | VdacConfig
     | Ia2cConfig
     | MappoConfig
@@ -126,10 +130,28 @@ def _all(config: SecaConfig) -> dict[str, Any]:
 _NAVIGATION: dict[str, Any] = {"gamma": 0.9, "actor_lr": 1e-2, "entropy_coef": 1e-2, "hidden": 32, "shared": True}
 
 
-def _particles(summary: str, paper: str, **changes: Any) -> Preset:
-    """What Fig. 2 of the paper holds against each other: one environment, an update for every 100 env steps."""
-    config = ComaMpeConfig(**changes)
-    return Preset(summary, paper, "explicit credit", config, coma_mpe, runners=1, eval_interval=20_000, published=True)
+_IAC_NAVIGATION: dict[str, Any] = {"gamma": 0.9, "entropy_coef": 1e-2, "hidden": 32}
+_SQDDPG_NAVIGATION = _IAC_NAVIGATION | {"critic_lr": 1e-3, "batch": 32, "orders": 5}
+
+
+def _particles(
+    name: str, summary: str, paper: str, method: AlgorithmConfig, navigation: dict[str, Any], **changes: Any
+) -> dict[str, Preset]:
+    """A method of the particle toys, for each of them: one environment, an update for every 100 env steps."""
+    make, group = _OF_PARTICLES[type(method)]
+    found = {}
+    for ending, toy, numbers in (("", "predator-prey", {}), ("-navigation", "cooperative-navigation", navigation)):
+        config, said = dataclasses.replace(method, **numbers, **changes), f"{summary}, for mpe/{toy}"
+        rest = {"runners": 1, "eval_interval": 20_000, "published": True}
+        found[name + ending] = Preset(said, paper, group, config, make, **rest)
+    return found
+
+
+_OF_PARTICLES: dict[type, Any] = {
+    ComaMpeConfig: (coma_mpe, "explicit credit"),
+    SqddpgConfig: (sqddpg, "explicit credit"),
+    IacMpeConfig: (iac_mpe, "no credit"),
+}
 
 
 def _ours(summary: str, paper: str = _SECA, reference: str | None = None, **changes: Any) -> Preset:
@@ -230,13 +252,23 @@ PRESETS: dict[str, Preset] = {
         "PyMARL",
         8,
     ),
-    "coma-mpe": _particles("COMA as SQDDPG's authors run it on mpe/predator-prey", "Wang et al. 2020 (AAAI)"),
-    "coma-mpe-navigation": _particles(
-        "COMA as they run it on mpe/cooperative-navigation", "Wang et al. 2020 (AAAI)", **_NAVIGATION
+    **_particles(
+        "coma-mpe", "COMA as SQDDPG's authors run it", "Wang et al. 2020 (AAAI)", ComaMpeConfig(), _NAVIGATION
     ),
-    "seca-mpe": _particles("coma-mpe with the sequential advantage (Fig. 2)", _SECA, advantage="sequential"),
-    "seca-mpe-navigation": _particles(
-        "coma-mpe-navigation with the sequential advantage (Fig. 2)", _SECA, advantage="sequential", **_NAVIGATION
+    **_particles(
+        "seca-mpe",
+        "coma-mpe with the sequential advantage (Fig. 2)",
+        _SECA,
+        ComaMpeConfig(),
+        _NAVIGATION,
+        advantage="sequential",
+    ),
+    **_particles(
+        "sqddpg",
+        "Shapley Q-values: each policy climbs its share of the joint value",
+        "Wang et al. 2020 (AAAI)",
+        SqddpgConfig(),
+        _SQDDPG_NAVIGATION,
     ),
     **_tuned(
         "scc",
@@ -334,6 +366,7 @@ PRESETS: dict[str, Preset] = {
         standardise_rewards=True,
         actor_hidden=128,
     ),
+    **_particles("iac-mpe", "Independent actor-critics", "Wang et al. 2020 (AAAI)", IacMpeConfig(), _IAC_NAVIGATION),
     **_tuned(
         "mappo",
         Preset("PPO with a central value of the state", "Yu et al. 2022 (NeurIPS)", "no credit", MappoConfig(), mappo),

@@ -18,6 +18,7 @@ class Status:
     """The latest known numbers of a run."""
 
     env_steps: int = 0
+    episodes: int = 0
     env_steps_per_s: float | None = None
     """Since this session's first iterations were compiled; None before."""
     train_return: float | None = None
@@ -26,6 +27,12 @@ class Status:
     """Shown where nobody can win."""
     credit_share: float | None = None
     """Mean size of the agents' credits over that of what the policy follows, where it follows more than credits."""
+
+    def budget(self, steps: int, episodes: int) -> int:
+        """Env steps of the whole run, as far as can be told of one that ends after so many episodes."""
+        if not episodes or not self.episodes:
+            return steps
+        return min(steps, round(self.env_steps * max(episodes / self.episodes, 1)))
 
     def text(self, steps: int) -> str:
         """One line: env steps, rate, time left, latest training return and test win rate (or test return)."""
@@ -68,6 +75,7 @@ class Meter:
         else:
             now = self._clock()
             changes |= {"train_return": line["return_mean"], "credit_share": line.get("credit_share")}
+            changes["episodes"] = line["episodes"]
             if self._start is None:
                 self._start = (now, line["env_steps"])
             elif now > self._start[0]:
@@ -93,8 +101,10 @@ class Display(Protocol):
 class PlainDisplay:
     """Plain lines: one per evaluation, and one every `every` seconds."""
 
-    def __init__(self, steps: int, every: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._steps, self._every, self._clock = steps, every, clock
+    def __init__(
+        self, steps: int, every: float = 10.0, clock: Callable[[], float] = time.monotonic, episodes: int = 0
+    ) -> None:
+        self._steps, self._episodes, self._every, self._clock = steps, episodes, every, clock
         self._meter, self._shown_at = Meter(clock), clock()
 
     def note(self, text: str) -> None:
@@ -106,7 +116,7 @@ class PlainDisplay:
         status = self._meter.update(line)
         if line["kind"] == "eval" or self._clock() - self._shown_at >= self._every:
             self._shown_at = self._clock()
-            self.note(status.text(self._steps))
+            self.note(status.text(status.budget(self._steps, self._episodes)))
 
     def running(self) -> AbstractContextManager[object]:
         """Nothing to open or close."""
@@ -116,8 +126,8 @@ class PlainDisplay:
 class LiveDisplay:
     """A progress bar that stays in place; evaluations scroll by above it."""
 
-    def __init__(self, console: Console, steps: int) -> None:
-        self._steps, self._meter = steps, Meter()
+    def __init__(self, console: Console, steps: int, episodes: int = 0) -> None:
+        self._steps, self._episodes, self._meter = steps, episodes, Meter()
         bar = BarColumn(bar_width=max(4, min(30, console.width - 76)))  # The numbers come first on a narrow terminal.
         self._progress = Progress(TextColumn("{task.description}"), bar, TaskProgressColumn(), console=console)
         self._task = self._progress.add_task(_COMPILING, total=steps)
@@ -129,22 +139,23 @@ class LiveDisplay:
     def show(self, line: dict[str, Any]) -> None:
         """Move the bar."""
         status = self._meter.update(line)
+        steps = status.budget(self._steps, self._episodes)
         if line["kind"] == "eval":
-            self.note(status.text(self._steps))
-        short = _COMPILING if status.train_return is None else status.short(self._steps)
-        self._progress.update(self._task, completed=min(status.env_steps, self._steps), description=short)
+            self.note(status.text(steps))
+        short = _COMPILING if status.train_return is None else status.short(steps)
+        self._progress.update(self._task, completed=min(status.env_steps, steps), total=steps, description=short)
 
     def running(self) -> AbstractContextManager[object]:
         """The live region."""
         return self._progress
 
 
-def make_display(steps: int) -> Display:
-    """A live display on a terminal, plain lines in pipes, files and CI."""
+def make_display(steps: int, episodes: int = 0) -> Display:
+    """A live display on a terminal, plain lines in pipes, files and CI, of a run that ends after one or the other."""
     console = Console()
     if console.is_terminal and not os.environ.get("CI"):
-        return LiveDisplay(console, steps)
-    return PlainDisplay(steps)
+        return LiveDisplay(console, steps, episodes)
+    return PlainDisplay(steps, episodes=episodes)
 
 
 def _count(rate: float | None) -> str:

@@ -11,14 +11,14 @@ from seca.types import EnvSpec, Episodes, TimeLimit
 class Transitions(eqx.Module):
     """Single env steps, in the order in which they were made; `rows` of them."""
 
-    obs: Float[Array, "rows agents obs"]
-    avail: Bool[Array, "rows agents actions"]
-    actions: Int[Array, "rows agents"]
-    reward: Float[Array, " rows"]
-    ended: Bool[Array, " rows"]
+    obs: Float[Array, "*rows agents obs"]
+    avail: Bool[Array, "*rows agents actions"]
+    actions: Int[Array, "*rows agents"]
+    reward: Float[Array, "*rows"]
+    ended: Bool[Array, "*rows"]
     """Nothing is bootstrapped."""
-    next_obs: Float[Array, "rows agents obs"]
-    next_avail: Bool[Array, "rows agents actions"]
+    next_obs: Float[Array, "*rows agents obs"]
+    next_avail: Bool[Array, "*rows agents actions"]
 
 
 def room(spec: EnvSpec, rows: int) -> Transitions:
@@ -27,6 +27,20 @@ def room(spec: EnvSpec, rows: int) -> Transitions:
     seen, may = jnp.zeros((rows, n, obs), jnp.float32), jnp.zeros((rows, n, a), bool)
     no, number = jnp.zeros(rows, bool), jnp.zeros(rows, jnp.float32)
     return Transitions(seen, may, jnp.zeros((rows, n), jnp.int32), number, no, seen, may)
+
+
+def steps_of(episodes: Episodes, time_limit: TimeLimit) -> Transitions:
+    """All rows of episodes, padding too, `[batch, time]`; `time_limit` says whether one cut by it counts as ended."""
+    obs, avail = episodes.obs, episodes.avail
+    return Transitions(
+        obs=obs[:, :-1],
+        avail=avail[:, :-1],
+        actions=episodes.actions[:, :-1].astype(jnp.int32),
+        reward=episodes.reward,
+        ended=episodes.ended(time_limit),
+        next_obs=obs[:, 1:],
+        next_avail=avail[:, 1:],
+    )
 
 
 def in_order(
@@ -45,16 +59,7 @@ def in_order(
     def flat(array: Array) -> Array:
         return array.reshape(-1, *array.shape[2:])
 
-    obs, avail = episodes.obs, episodes.avail
-    new = Transitions(
-        obs=flat(obs[:, :-1]),
-        avail=flat(avail[:, :-1]),
-        actions=flat(episodes.actions[:, :-1]).astype(jnp.int32),
-        reward=flat(episodes.reward),
-        ended=flat(episodes.ended(time_limit)),
-        next_obs=flat(obs[:, 1:]),
-        next_avail=flat(avail[:, 1:]),
-    )
+    new = jax.tree.map(flat, steps_of(episodes, time_limit))
     real = jnp.concatenate([jnp.arange(size) < count, flat(episodes.valid)])
     place = jnp.argsort(~real, stable=True)
 

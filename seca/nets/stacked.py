@@ -25,9 +25,9 @@ class AgentLinear(eqx.Module):
         bias = uniform(bias_key, (copies, n_outputs), n_inputs)
         return cls(*(jnp.broadcast_to(x, (n_agents, *x.shape[1:])) for x in (weight, bias)))
 
-    def __call__(self, x: Float[Array, "*rows agents inputs"]) -> Float[Array, "*rows agents outputs"]:
+    def __call__(self, x: Float[Array, "agents rows inputs"]) -> Float[Array, "agents rows outputs"]:
         """Each agent's own."""
-        return jnp.einsum("...ni,noi->...no", x, self.weight) + self.bias
+        return jnp.einsum("nri,noi->nro", x, self.weight) + self.bias[:, None]
 
 
 class AgentMLP(eqx.Module):
@@ -51,5 +51,16 @@ class AgentMLP(eqx.Module):
 
     def __call__(self, x: Float[Array, "*rows agents inputs"]) -> Float[Array, "*rows agents outputs"]:
         """Each agent's own."""
-        first, second, third = self.layers
-        return third(jax.nn.relu(second(jax.nn.relu(first(x)))))
+        agents_first = jnp.moveaxis(x, -2, 0)
+        found = self.after_first(self.layers[0](agents_first.reshape(x.shape[-2], -1, x.shape[-1])))
+        return jnp.moveaxis(found.reshape(*agents_first.shape[:-1], -1), 0, -2)
+
+    @property
+    def n_outputs(self) -> int:
+        """Width of the last layer."""
+        return self.layers[-1].bias.shape[-1]
+
+    def after_first(self, hidden: Float[Array, "agents rows hidden"]) -> Float[Array, "agents rows outputs"]:
+        """What follows the first layer, from its outputs before their ReLU."""
+        _, second, third = self.layers
+        return third(jax.nn.relu(second(jax.nn.relu(hidden))))

@@ -114,7 +114,7 @@ def read_curve(path: pathlib.Path) -> Curve:
         run=str(path),
         preset=label(config),
         seed=config.seed,
-        budget=config.loop.steps,
+        budget=_budget(config, lines),
         interval=config.loop.eval_interval,
         episodes=config.loop.eval_episodes,
         env=f"{_env_name(config)} version {environment['env']['version']}{' ' if options else ''}{options}",
@@ -124,6 +124,15 @@ def read_curve(path: pathlib.Path) -> Curve:
         runners=config.loop.runners,
         updates=config.loop.minibatches,
     )
+
+
+def _budget(config: RunConfig, lines: Sequence[Mapping[str, object]]) -> int:
+    """Env steps that a run was to have: those that it has, where it has done as many episodes as it should."""
+    last = lines[-1]
+    iteration, env_steps = last.get("iteration"), last["env_steps"]
+    episodes = int(iteration) * config.loop.runners if _is_number(iteration, 0, 2**32) else 0  # type: ignore[call-overload]
+    assert isinstance(env_steps, int)
+    return env_steps if config.loop.over(env_steps, episodes) else config.loop.steps
 
 
 def _gradient_steps(lines: Sequence[Mapping[str, object]]) -> float | None:

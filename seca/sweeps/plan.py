@@ -250,7 +250,7 @@ def _check_budgets(cells: Iterable[Cell], unequal: bool) -> None:
                 f"`eval-interval` of {cell.name} is {loop.eval_interval:,} and `steps` {loop.steps:,}: it would be "
                 "evaluated at its ends only; choose a smaller interval or more steps"
             )
-        for field in ("steps", "eval_episodes"):
+        for field in ("steps", "episodes", "eval_episodes"):
             if getattr(loop, field) != getattr(other, field) and not unequal:
                 raise UsageError(
                     f"`{field.replace('_', '-')}` of {cell.name} is {getattr(loop, field):,} but that of "
@@ -380,6 +380,7 @@ def differences(before: RunConfig, now: RunConfig) -> list[str]:
         {
             **decisive(to_dict(x)),
             "loop.steps": x.loop.steps,
+            "loop.episodes": x.loop.episodes,
             "devices": x.devices,
             "snapshot_interval": x.snapshot_interval,
         }

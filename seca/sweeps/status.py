@@ -39,7 +39,7 @@ class Overview:
             return None
         usual = statistics.median(rate for group in rates.values() for rate in group)
         left = [
-            max(cell.config.loop.steps - self.runs[cell.name].env_steps, 0)
+            max(self._steps_of(cell) - self.runs[cell.name].env_steps, 0)
             / statistics.median(rates.get((cell.method, cell.config.env), [usual]))
             for cell in self.plan.cells
             if self.runs[cell.name].state not in ("done", "failed")
@@ -47,13 +47,18 @@ class Overview:
         # No run can be shared out: the longest bounds it, too.
         return max(sum(left) / max(abreast, 1), max(left, default=0.0))
 
+    def _steps_of(self, cell: Cell) -> int:
+        """Env steps that a run will have had, as far as is known: it may end after so many episodes."""
+        run, loop = self.runs[cell.name], cell.config.loop
+        return run.env_steps if loop.episodes and run.state == "done" else loop.steps
+
     def line(self, abreast: int) -> str:
         """The sweep in one line."""
         left = self.seconds_left(abreast)
         kinds = [(state, self.count(state)) for state in ("running", "waiting", "stopped", "failed")]
         counts = ", ".join(f"{count} {state}" for state, count in kinds if count)
         steps = sum(min(self.runs[c.name].env_steps, c.config.loop.steps) for c in self.plan.cells)
-        total = sum(cell.config.loop.steps for cell in self.plan.cells)
+        total = sum(map(self._steps_of, self.plan.cells))
         eta = "" if left is None or not left else f" | ETA {clock(left)}"
         return (
             f"{self.count('done')} of {len(self.plan.cells)} runs done{f' ({counts})' if counts else ''} | "

@@ -48,7 +48,7 @@ def work(folder: SweepFolder, name: str) -> int:
 
 def _train(folder: SweepFolder, cell: Cell) -> int:
     """Train to the end: from the latest checkpoint where there is one."""
-    home, display = folder.run(cell.name), PlainDisplay(cell.config.loop.steps)
+    home, display = folder.run(cell.name), PlainDisplay(cell.config.loop.steps, episodes=cell.config.loop.episodes)
     if not home.config.is_file():
         return run.start(cell.config, home.path, display)
     if checkpoint.find(home.checkpoints, "latest"):

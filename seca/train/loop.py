@@ -39,6 +39,8 @@ class LoopConfig:
 
     steps: Steps = 2_000_000
     """Env steps to train for; the loop ends with the first iteration that reaches them."""
+    episodes: Annotated[int, Range(0, 2**31 - 1)] = 0
+    """Training episodes after which the loop ends, if it has not done `steps` by then; 0 for as many as it takes."""
     runners: Batch = 32
     """Environments played side by side; each iteration learns from one whole episode of each."""
     minibatches: Annotated[int, Range(1, 1_000_000)] = 1
@@ -48,6 +50,10 @@ class LoopConfig:
     """Env steps between two evaluations of the current policy; the untrained policy is evaluated as well."""
     eval_episodes: Batch = 32
     """Greedy episodes per evaluation."""
+
+    def over(self, env_steps: int, episodes: int) -> bool:
+        """Whether training has gone on for as long as it should."""
+        return env_steps >= self.steps or 0 < self.episodes <= episodes
 
     @property
     def update_episodes(self) -> int:
@@ -70,7 +76,7 @@ def train(
     clock: Callable[[], float] = time.perf_counter,
     compiling: "concurrent.futures.Future[Iterate] | None" = None,
 ) -> TrainState:
-    """Train from `state` until `config.steps` env steps and return the last state.
+    """Train from `state` until `config.steps` env steps (or its episodes) and return the last state.
 
     `compiling` is what `start_compiling` gave, if it was called already.
 
@@ -86,7 +92,7 @@ def train(
         if sinks.after_iteration(state, evaluated):
             return state
     iterate = compiling.result()
-    while int(state.env_steps) < config.steps:
+    while not config.over(int(state.env_steps), int(state.episodes)):
         started = clock()
         steps_before = int(state.env_steps)
         new_state, metrics = iterate(state)
@@ -94,7 +100,8 @@ def train(
         state = new_state
         sinks.metrics(line)
         evaluated = None
-        if crossed(steps_before, int(state.env_steps), config.eval_interval) or int(state.env_steps) >= config.steps:
+        over = config.over(int(state.env_steps), int(state.episodes))
+        if over or crossed(steps_before, int(state.env_steps), config.eval_interval):
             evaluated = evaluation_line(state, evaluate(state))
             sinks.metrics(evaluated)
         if sinks.after_iteration(state, evaluated):

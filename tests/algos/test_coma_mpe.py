@@ -13,38 +13,12 @@ from batches import random_episodes
 from particles import CONFIG, SPEC, A, N, episodes_of, plain_q, transitions
 
 from seca.algos import coma_mpe
-from seca.algos.coma_mpe import Transitions
 from seca.envs import registry
+from seca.learning.told_critics import Advantage, advantages, values_of_draws
+from seca.learning.transitions import Transitions
 from seca.nets.stacked import AgentMLP
 from seca.train.iterate import make_iterate, spread
 from seca.train.state import init_state
-
-
-@pytest.mark.parametrize("size", [7, 8, 16, 17])
-def test_every_step_is_learned_from_once_and_in_order(size: int) -> None:
-    """16 steps a batch, and updates of fewer that do not divide them, of half, of as many, and of one more."""
-    many, config = [episodes_of(seed) for seed in range(3)], dataclasses.replace(CONFIG, batch=size)
-    learner = expected = coma_mpe.init(jax.random.key(0), SPEC, config)
-    rows = transitions(many)
-    update = jax.jit(lambda learner, episodes, key: coma_mpe.update(learner, episodes, None, key, None, SPEC, config))
-    keys = []
-    for number, episodes in enumerate(many):
-        key, before = jax.random.key(10 + number), int(learner.updates)
-        learner, measures = update(learner, episodes, key)
-        keys += [jax.random.fold_in(key, n) for n in range(int(learner.updates) - before)]
-        assert int(learner.updates) * size + int(learner.count) == 16 * (number + 1) and int(learner.count) < size
-        assert int(measures["gradient_steps"]) == 4 * int(learner.updates)
-    learn = jax.jit(lambda learner, part, key: coma_mpe.learn(learner, part, key, config))
-    for number, key in enumerate(keys):
-        part = jax.tree.map(lambda x, n=number: x[size * n : size * (n + 1)], rows)
-        expected = learn(expected, part, key)
-    assert len(keys) == 48 // size
-    for nets in ("actors", "critics"):
-        for ours, theirs in zip(*(jax.tree.leaves(getattr(x, nets)) for x in (learner, expected)), strict=True):
-            np.testing.assert_allclose(ours, theirs, atol=1e-5)
-    waits = jax.tree.map(lambda x: x[: int(learner.count)], learner.waiting)
-    for ours, theirs in zip(jax.tree.leaves(waits), jax.tree.leaves(rows), strict=True):
-        np.testing.assert_array_equal(ours, theirs[48 // size * size :])
 
 
 def one_batch() -> Transitions:
@@ -57,8 +31,7 @@ def test_gradient_steps_are_those_of_one_adam_for_each_agent(shared: bool) -> No
     config = dataclasses.replace(CONFIG, shared=shared, critic_epochs=1, critic_lr=1e-2, actor_lr=1e-2, clip=0.05)
     learner, batch, key = coma_mpe.init(jax.random.key(1), SPEC, config), one_batch(), jax.random.key(5)
     _, target_key = jax.random.split(key)
-    [draw] = jax.random.split(target_key, 1)
-    targets = coma_mpe.targets_of(learner.actors.target, learner.critics.target, batch, draw, config.gamma)
+    [targets] = coma_mpe.targets_of(learner.actors.target, learner.critics.target, batch, target_key, config)
     after = coma_mpe.learn(learner, batch, key, config)
 
     def alone(net: AgentMLP, agent: int) -> AgentMLP:
@@ -80,7 +53,8 @@ def test_gradient_steps_are_those_of_one_adam_for_each_agent(shared: bool) -> No
         return together(parts)
 
     def critic_loss(net: AgentMLP, agent: int) -> jax.Array:
-        q = coma_mpe.values_of(net, batch.obs, batch.actions)[:, agent]
+        [q] = values_of_draws(net, batch.obs, batch.actions[None])
+        q = q[:, agent]
         return ((q[jnp.arange(7), batch.actions[:, agent]] - targets[:, agent]) ** 2).mean()
 
     critics = plain(learner.critics.params, critic_loss, config.critic_lr)
@@ -88,7 +62,7 @@ def test_gradient_steps_are_those_of_one_adam_for_each_agent(shared: bool) -> No
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
     logits = jnp.where(batch.avail, learner.actors.params(batch.obs), -1e9)
     probs, order = jax.nn.softmax(logits), jnp.arange(N)
-    advantage = coma_mpe.advantages(after.critics.params, batch.obs, probs, batch.actions, order, "counterfactual")
+    advantage = advantages(after.critics.params, batch.obs, probs, batch.actions, order, "counterfactual")
 
     def actor_loss(net: AgentMLP, agent: int) -> jax.Array:
         log = jax.nn.log_softmax(jnp.where(batch.avail, net(batch.obs), -1e9))[:, agent]
@@ -102,25 +76,14 @@ def test_gradient_steps_are_those_of_one_adam_for_each_agent(shared: bool) -> No
             assert (np.asarray(ours) == np.asarray(ours)[:1]).all()
 
 
-def test_targets_are_mixed_when_due() -> None:
-    """Every 14 env steps, so with every second update of 7."""
-    learner, batch = coma_mpe.init(jax.random.key(1), SPEC, CONFIG), one_batch()
-    first = coma_mpe.learn(learner, batch, jax.random.key(0), CONFIG)
-    second = coma_mpe.learn(first, batch, jax.random.key(1), CONFIG)
-    for nets in ("actors", "critics"):
-        start, once, twice = (getattr(x, nets) for x in (learner, first, second))
-        for old, kept, mixed, new in zip(
-            *map(jax.tree.leaves, (start.target, once.target, twice.target, twice.params)), strict=True
-        ):
-            np.testing.assert_array_equal(old, kept)
-            np.testing.assert_allclose(mixed, 0.9 * old + 0.1 * new, atol=1e-6)
-
-
 def test_ends_and_next_actions() -> None:
     """r where the episode ended, else with the target's value of actions that the target actors draw."""
-    learner, batch = coma_mpe.init(jax.random.key(1), SPEC, CONFIG), one_batch()
+    config = dataclasses.replace(CONFIG, gamma=0.9)
+    learner, batch = coma_mpe.init(jax.random.key(1), SPEC, config), one_batch()
     forced = dataclasses.replace(batch, next_avail=jax.nn.one_hot(jnp.ones((7, N), jnp.int32), A).astype(bool))
-    found = coma_mpe.targets_of(learner.actors.target, learner.critics.target, forced, jax.random.key(0), 0.9)
+    draws = coma_mpe.targets_of(learner.actors.target, learner.critics.target, forced, jax.random.key(0), config)
+    assert draws.shape == (3, 7, N) and (np.ptp(draws, axis=0) == 0).all()  # There is one action to draw.
+    found = draws[0]
     assert bool(batch.ended.any()) and not bool(batch.ended.all())
     onehot = np.eye(A)[1]
     for row, agent in itertools.product(range(7), range(N)):
@@ -128,21 +91,6 @@ def test_ends_and_next_actions() -> None:
         q = plain_q(learner.critics.target, obs, agent, dict.fromkeys(range(N), onehot))[1]
         expected = float(batch.reward[row]) + (0.0 if batch.ended[row] else 0.9 * q)
         assert float(found[row, agent]) == pytest.approx(expected, abs=2e-5)
-
-
-def test_policies_have_no_memory_and_keep_to_the_mask() -> None:
-    env = registry.make("mpe/predator-prey")
-    algorithm = coma_mpe.coma_mpe("coma-mpe", env.spec, CONFIG)
-    learner = algorithm.init(jax.random.key(0))
-    _, shown = env.reset(jax.random.split(jax.random.key(1), 64))
-    shown = dataclasses.replace(shown, avail=shown.avail.at[:, 1, 2:].set(False))
-    keys, params = jax.random.split(jax.random.key(2), 64), algorithm.policy(learner)
-    sampled = algorithm.act(params, algorithm.initial_carry(64), shown, keys, jnp.uint32(0), False)
-    assert sampled.carry == () and algorithm.told((), sampled.actions) == ()
-    assert np.asarray(sampled.actions)[:, 1].max() == 1 and len(np.unique(sampled.actions)) == 5
-    greedy = algorithm.act(params, (), shown, keys, jnp.uint32(0), True).actions
-    logits = jnp.where(shown.avail, params(shown.obs), -jnp.inf)
-    np.testing.assert_array_equal(greedy, logits.argmax(axis=-1))
 
 
 def test_options_that_make_no_sense() -> None:
@@ -162,7 +110,7 @@ ONE_STEP = dataclasses.replace(
 )
 
 
-def trained(advantage: coma_mpe.Advantage, devices: int, iterations: int) -> tuple[Any, list[float]]:
+def trained(advantage: Advantage, devices: int, iterations: int) -> tuple[Any, list[float]]:
     """State and mean returns of a training on a matrix game, whose batches of 16 steps are none of 24."""
     env = registry.make("matrix/additive")
     algorithm = coma_mpe.coma_mpe("x", env.spec, dataclasses.replace(ONE_STEP, advantage=advantage))
@@ -177,7 +125,7 @@ def trained(advantage: coma_mpe.Advantage, devices: int, iterations: int) -> tup
 
 @pytest.mark.slow
 @pytest.mark.parametrize("advantage", ["counterfactual", "sequential"])
-def test_it_learns(advantage: coma_mpe.Advantage) -> None:
+def test_it_learns(advantage: Advantage) -> None:
     """Three agents whose rewards add up: from the 1.5 of chance to near 3, which is all there is."""
     _, returns = trained(advantage, 1, 200)
     assert np.mean(returns[:10]) < 2 < 2.8 < np.mean(returns[-10:])
@@ -210,5 +158,67 @@ def test_claims_are_the_advantages_of_the_steps() -> None:
     rows = (x[None] for x in (episodes.obs[b, t], probs, episodes.actions[b, t].astype(jnp.int32)))
     obs, policy, action = rows
     order = jnp.arange(spec.n_agents)
-    alone = coma_mpe.advantages(learner.critics.params, obs, policy, action, order, "sequential")
+    alone = advantages(learner.critics.params, obs, policy, action, order, "sequential")
     np.testing.assert_allclose(claim.credit[b, t], alone[0], atol=1e-5)
+
+
+def test_order_by_contribution() -> None:
+    """Integrated gradients of the mean of sum_a pi_i(a) Q_i(a | pi of the others), against a plain loop."""
+    config = dataclasses.replace(CONFIG, advantage="sequential", order="gradients")
+    learner, batch = coma_mpe.init(jax.random.key(1), SPEC, config), one_batch()
+    actors, critics = learner.actors.params, learner.critics.params
+    real = jnp.arange(7) < 5
+    order, contribution = coma_mpe.order_of(jax.random.key(0), actors, critics, batch, real, config)
+
+    def value(obs: jax.Array, policies: jax.Array) -> jax.Array:
+        found = 0.0
+        for agent in range(N):
+            told = jnp.concatenate([policies[j] for j in range(N) if j != agent])
+            x = jnp.concatenate([obs.reshape(-1), obs[agent], told])
+            for number, layer in enumerate(critics.layers):
+                x = layer.weight[agent] @ x + layer.bias[agent]
+                x = jax.nn.relu(x) if number < 2 else x
+            found = found + policies[agent] @ x / N
+        return found
+
+    def policies(obs: jax.Array, avail: jax.Array) -> jax.Array:
+        return jax.nn.softmax(jnp.where(avail, actors(obs), -1e9))
+
+    expected = np.zeros(N)
+    for row in range(5):
+        now, after = policies(batch.obs[row], batch.avail[row]), policies(batch.next_obs[row], batch.next_avail[row])
+        for point in range(5):
+            share = point / 5
+            at = batch.obs[row] + share * (batch.next_obs[row] - batch.obs[row]), now + share * (after - now)
+            slope = jax.grad(value, argnums=1)(*at)
+            expected += np.asarray((slope * (now - after)).sum(axis=-1)) / 5
+    assert contribution is not None
+    np.testing.assert_allclose(contribution, expected, atol=1e-5)
+    np.testing.assert_array_equal(order, np.argsort(-expected))
+    assert not np.array_equal(order, np.arange(N))  # Else it shows nothing.
+    forced = [coma_mpe.learn(learner, batch, jax.random.key(2), c).actors.params.layers[0].weight for c in (
+        config, dataclasses.replace(config, order="index"))]  # fmt: skip
+    assert float(jnp.abs(forced[0] - forced[1]).max()) > 0
+
+
+def test_claims_have_each_episodes_order_and_contributions() -> None:
+    """Padding counts for nothing."""
+    config = dataclasses.replace(CONFIG, advantage="sequential", order="gradients")
+    learner, episodes = coma_mpe.init(jax.random.key(1), SPEC, config), episodes_of()
+    claim = coma_mpe.claim(learner, episodes, jnp.uint32(0), jax.random.key(0), config)
+    other = dataclasses.replace(
+        episodes, obs=jnp.where(jnp.arange(7)[:, None, None] > episodes.length[:, None, None, None], 9.0, episodes.obs)
+    )
+    again = coma_mpe.claim(learner, other, jnp.uint32(0), jax.random.key(0), config)
+    assert claim.order is not None and claim.contribution is not None and again.order is not None
+    for b, length in enumerate(episodes.length):
+        one = jax.tree.map(lambda x, b=b, n=length: x[b, :n], coma_mpe.steps_of(episodes, "bootstrap"))
+        actors, critics = learner.actors.params, learner.critics.params
+        order, contribution = coma_mpe.order_of(
+            jax.random.key(0), actors, critics, one, jnp.ones(int(length), bool), config
+        )
+        assert contribution is not None
+        for t in range(int(length)):
+            np.testing.assert_array_equal(claim.order[b, t], order)
+            np.testing.assert_array_equal(again.order[b, t], order)
+            np.testing.assert_allclose(claim.contribution[b, t], contribution, atol=1e-5)

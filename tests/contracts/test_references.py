@@ -89,17 +89,26 @@ EXPECTED: list[tuple[str, int, dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
-TOYS = {"batch": 100, "critic_epochs": 10, "target_interval": 200, "target_share": 0.1, "clip": 1.0, "critic_lr": 1e-4,
-        "init_std": 0.1, "order": "index", "time_limit": "bootstrap"}  # fmt: skip
+TOYS = {"critic_epochs": 10, "target_interval": 200, "target_share": 0.1, "clip": 1.0, "init_std": 0.1,
+        "time_limit": "bootstrap"}  # fmt: skip
+COMA_MPE = {**TOYS, "batch": 100, "critic_lr": 1e-4, "order": "index"}
 HUNT = {"actor_lr": 1e-3, "gamma": 0.99, "entropy_coef": 1e-3, "hidden": 128, "shared": False}
 NAVIGATION = {"actor_lr": 1e-2, "gamma": 0.9, "entropy_coef": 1e-2, "hidden": 32, "shared": True}
+APART = {**NAVIGATION, "shared": False}
+SQDDPG = {**TOYS, "interval": 100, "kept": 10_000}
+IAC_MPE = {**TOYS, "batch": 100, "critic_lr": 1e-4, "advantage": "centred"}
 PARTICLES: dict[str, dict[str, Any]] = {
-    "coma-mpe": {**TOYS, **HUNT, "advantage": "counterfactual"},
-    "seca-mpe": {**TOYS, **HUNT, "advantage": "sequential"},
-    "coma-mpe-navigation": {**TOYS, **NAVIGATION, "advantage": "counterfactual"},
-    "seca-mpe-navigation": {**TOYS, **NAVIGATION, "advantage": "sequential"},
+    "coma-mpe": {**COMA_MPE, **HUNT, "advantage": "counterfactual"},
+    "seca-mpe": {**COMA_MPE, **HUNT, "advantage": "sequential"},
+    "coma-mpe-navigation": {**COMA_MPE, **NAVIGATION, "advantage": "counterfactual"},
+    "seca-mpe-navigation": {**COMA_MPE, **NAVIGATION, "advantage": "sequential"},
+    "sqddpg": {**SQDDPG, **HUNT, "actor_lr": 1e-4, "critic_lr": 5e-4, "batch": 128, "orders": 1},
+    "sqddpg-navigation": {**SQDDPG, **APART, "actor_lr": 1e-4, "critic_lr": 1e-3, "batch": 32, "orders": 5},
+    "iac-mpe": {**IAC_MPE, **HUNT},
+    # Its source has 1e-6 and 1e-5 here, with which nothing is learned: those of the other toy instead.
+    "iac-mpe-navigation": {**IAC_MPE, **APART, "actor_lr": 1e-3},
 }
-"""Section 19: presets of the toys, which have numbers of their source alone; every option of them."""
+"""Sections 6, 17 and 19: presets of the toys, which have numbers of their source alone; every option of them."""
 
 
 @pytest.mark.parametrize("name", list(PARTICLES))

@@ -1,0 +1,118 @@
+"""SQDDPG: what is kept and drawn, its losses against plain loops, what its parts reduce to, and that it learns."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from particles import SPEC, A, N, episodes_of, transitions
+
+from seca.algos import sqddpg
+from seca.algos.sqddpg import SqddpgConfig
+from seca.envs import registry
+from seca.learning.shapley_critics import drawn_orders, shares, told_alike
+from seca.learning.transitions import room
+from seca.train.iterate import make_iterate
+from seca.train.state import init_state
+
+CONFIG = SqddpgConfig(
+    hidden=8, interval=7, batch=5, kept=16, critic_epochs=3, target_interval=14, init_std=0.5, orders=2
+)
+
+
+def test_the_latest_steps_are_kept() -> None:
+    """A ring of 16 rows, written 7 at a time: after 48 steps, the last 42 have gone through it."""
+    many = [episodes_of(seed) for seed in range(3)]
+    learner, rows = sqddpg.init(jax.random.key(0), SPEC, CONFIG), transitions(many)
+    update = jax.jit(lambda learner, episodes, key: sqddpg.update(learner, episodes, None, key, None, CONFIG))
+    for number, episodes in enumerate(many):
+        learner, measures = update(learner, episodes, jax.random.key(number))
+    assert int(learner.updates) == 6 and int(learner.count) == 6 and int(measures["gradient_steps"]) == 24
+    assert learner.kept is not None
+    for ring, all_rows in zip(jax.tree.leaves(learner.kept), jax.tree.leaves(rows), strict=True):
+        for step in range(42 - 16, 42):
+            np.testing.assert_array_equal(ring[step % 16], all_rows[step])
+
+
+def test_steps_not_yet_kept_are_never_drawn() -> None:
+    """One update: 7 real rows of 16, the rest zeros, which would make the loss another."""
+    learner = sqddpg.init(jax.random.key(0), SPEC, CONFIG)
+    new = jax.tree.map(lambda x: x[:7], transitions([episodes_of()]))
+    poisoned = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan) if x.dtype == jnp.float32 else x, room(SPEC, 16))
+    after = sqddpg.learn(dataclasses.replace(learner, kept=poisoned), new, jax.random.key(1), CONFIG)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves((after.actors, after.critics)))
+
+
+def test_losses_of_plain_loops() -> None:
+    learner = sqddpg.init(jax.random.key(0), SPEC, CONFIG)
+    batch = jax.tree.map(lambda x: x[3:8], transitions([episodes_of()]))
+    now, later = (drawn_orders(jax.random.key(seed), 2, 5, N) for seed in (1, 2))
+    actors, critics = learner.actors.params, learner.critics.params
+    softer = jax.tree.map(lambda x: 0.5 * x, (actors, critics))
+
+    def policies(net: Any, obs: jax.Array, avail: jax.Array) -> jax.Array:
+        return jax.nn.softmax(jnp.where(avail, net(obs), -1e9))
+
+    found = sqddpg.critic_loss(critics, *softer, batch, now, later, CONFIG)
+    next_probs = policies(softer[0], batch.next_obs, batch.next_avail)
+    worth = shares(softer[1], batch.next_obs, told_alike(next_probs), later).sum(axis=1)
+    taken = shares(critics, batch.obs, told_alike(jax.nn.one_hot(batch.actions, A)), now).sum(axis=1)
+    errors = [
+        float(batch.reward[b]) + (0 if batch.ended[b] else CONFIG.gamma * float(worth[b])) - float(taken[b])
+        for b in range(5)
+    ]
+    assert bool(batch.ended.any()) and float(found) == pytest.approx(np.mean(np.square(errors)), rel=1e-5)
+    probs = np.asarray(policies(actors, batch.obs, batch.avail))
+    loss, entropies = sqddpg.actor_loss(actors, critics, batch, now, CONFIG)
+    spread = -np.where(probs > 0, probs * np.log(np.where(probs > 0, probs, 1)), 0).sum(axis=-1)
+    share = np.asarray(shares(critics, batch.obs, told_alike(jnp.asarray(probs)), now))
+    assert float(loss) == pytest.approx(-share.mean(axis=0).sum() - CONFIG.entropy_coef * spread.sum(), rel=1e-4)
+    np.testing.assert_allclose(entropies, spread.mean(axis=0), atol=1e-5)
+
+
+def test_the_slope_says_what_an_action_adds() -> None:
+    """By differences, the others' policies held; in the mean over the own policy it is nothing."""
+    learner = sqddpg.init(jax.random.key(0), SPEC, CONFIG)
+    batch = jax.tree.map(lambda x: x[3:8], transitions([episodes_of()]))
+    orders, actors, critics = drawn_orders(jax.random.key(1), 2, 5, N), learner.actors.params, learner.critics.params
+    found = sqddpg.along_slope(critics, actors, batch, orders)
+    probs = jax.nn.softmax(jnp.where(batch.avail, actors(batch.obs), -1e9))
+    for agent in range(N):
+        towards = jax.nn.one_hot(batch.actions, A)[:, agent] - probs[:, agent]
+        at = [shares(critics, batch.obs, told_alike(probs.at[:, agent].add(step * towards)), orders)[:, agent]
+              for step in (-1e-2, 1e-2)]  # fmt: skip
+        np.testing.assert_allclose(found[:, agent], (at[1] - at[0]) / 2e-2, atol=2e-3)
+    means = np.zeros((5, N))
+    for action in range(A):
+        other = dataclasses.replace(batch, actions=jnp.full_like(batch.actions, action))
+        means += np.asarray(probs[..., action] * sqddpg.along_slope(critics, actors, other, orders))
+    np.testing.assert_allclose(means, 0, atol=1e-5)
+
+
+def test_fewer_kept_than_come() -> None:
+    with pytest.raises(ValueError, match="`kept` is 6 and `interval` 7"):
+        sqddpg.sqddpg("sqddpg", SPEC, dataclasses.replace(CONFIG, kept=6))
+
+
+@pytest.mark.slow
+def test_it_learns_and_its_shares_add_up_to_the_value() -> None:
+    """Three agents whose rewards add up: near the most there is, and the shares of the best sum to its value."""
+    env = registry.make("matrix/additive")
+    config = SqddpgConfig(
+        hidden=16, interval=24, batch=32, kept=500, orders=2, actor_lr=1e-2, critic_lr=1e-2, entropy_coef=1e-4
+    )
+    algorithm = sqddpg.sqddpg("x", env.spec, config)
+    state, iterate = init_state(algorithm, 1), make_iterate(env, algorithm, 16, jax.devices()[:1])
+    returns = []
+    for _ in range(300):
+        state, metrics = iterate(state)
+        returns.append(float(metrics["return_mean"]))
+    assert np.mean(returns[:10]) < 2 < 2.8 < np.mean(returns[-10:])
+    learner = state.learner
+    _, shown = env.reset(jax.random.split(jax.random.key(0), 1))
+    orders = drawn_orders(jax.random.key(1), 50, 1, env.spec.n_agents)
+    best = jax.nn.one_hot(jnp.argmax(learner.actors.params(shown.obs), axis=-1), env.spec.n_actions)
+    worth = shares(learner.critics.params, shown.obs, told_alike(best), orders).sum()
+    assert float(worth) == pytest.approx(3.0, abs=0.4)
