@@ -16,6 +16,10 @@
     methods = ["seca"]
     options = { td-correction = 0 }
 
+    [[skip]]                            # no runs of these, named as in a change
+    methods = ["qmix"]
+    envs = ["smac/3s_vs_4z"]
+
 Further keys: `title`; `absolute = false` leaves out the absolute metric; `unequal = true` allows unlike budgets in one
 environment; `environment` holds options of all environments, as `--env-options` does.
 """
@@ -42,8 +46,12 @@ from seca.presets import PRESETS
 MOST_RUNS = 10_000
 """Runs of a sweep; beyond it a number is a slip of the hand."""
 
-_KEYS = ("title", "methods", "envs", "seeds", "options", "environment", "change", "variant", "absolute", "unequal")
-_PART_KEYS = {"change": ("methods", "envs", "variants", "options"), "variant": ("name", "methods", "envs", "options")}
+_PART_KEYS = {
+    "change": ("methods", "envs", "variants", "options"),
+    "variant": ("name", "methods", "envs", "options"),
+    "skip": ("methods", "envs", "variants"),
+}
+_KEYS = ("title", "methods", "envs", "seeds", "options", "environment", *_PART_KEYS, "absolute", "unequal")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,9 +141,10 @@ def _cells(given: Mapping[str, Any]) -> Iterable[Cell]:
     common = {**_options(given, "options"), **_environment(given)}
     changes = [_part(given, "change", index) for index in range(len(_tables(given, "change")))]
     variants = [_part(given, "variant", index) for index in range(len(_tables(given, "variant")))]
+    skips = [_part(given, "skip", index) for index in range(len(_tables(given, "skip")))]
     names = ["", *(_text(variant, "name", None) for variant in variants)]
     _once("variant.name", names)
-    for kind, parts in (("change", changes), ("variant", variants)):
+    for kind, parts in (("change", changes), ("variant", variants), ("skip", skips)):
         for part in parts:
             for field, known in (("methods", methods), ("envs", envs), ("variants", names)):
                 for value in part.get(field, ()):
@@ -150,8 +159,10 @@ def _cells(given: Mapping[str, Any]) -> Iterable[Cell]:
         for env in envs
         for method in methods
         for name, variant in zip(names, ({}, *variants), strict=True)
-        if _applies(variant, method, env, name)
+        if _applies(variant, method, env, name) and not any(_applies(skip, method, env, name) for skip in skips)
     ]
+    if not made:
+        raise UsageError("`skip` leaves no run: leave one of them out")
     config_of = functools.cache(lambda env, method, name: _config(common, changes, variants, env, method, name))
     found = {}
     for seed, env, method, name in made:
@@ -337,13 +348,15 @@ def _tables(given: Mapping[str, Any], field: str) -> list[Any]:
 
 
 def _part(given: Mapping[str, Any], field: str, index: int) -> dict[str, Any]:
-    """A change or a variant, its values looked at."""
+    """A change, a variant or what is skipped, its values looked at."""
     part = _tables(given, field)[index]
     _known(part, _PART_KEYS[field], f"{field}.")
     lists = {name: _names(part, name, f"{field}.") for name in ("methods", "envs", "variants") if name in part}
     named = {"name": _text(part, "name", None, f"{field}.")} if field == "variant" else {}
-    options = _options(part, "options", f"{field}.")
-    if not options:
+    options = _options(part, "options", f"{field}.") if field != "skip" else {}
+    if field == "skip" and not lists:
+        raise UsageError("`skip` names nothing: say which `methods`, `envs` or `variants`")
+    if field != "skip" and not options:
         raise UsageError(f"`{field}.options` is empty: say what it changes")
     return {**named, **lists, "options": options}
 
