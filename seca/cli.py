@@ -473,7 +473,7 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "compare": ("RUN ... : methods held against each other, with intervals", compare),
     "report": ("RUN ... : one HTML file with curves, scores, settings and costs", report),
     "sweep": ("FILE.toml : methods x environments x seeds, side by side; status FOLDER shows how far", sweep),
-    "reproduce": ("fig4a|fig4b|fig4c|fig5|fig6 : a figure of the paper, runs and all", reproduce),
+    "reproduce": ("fig2|fig4a|fig4b|fig4c|fig5|fig6 : a figure of the paper, runs and all", reproduce),
     "envs": ("list environments", envs),
     "algos": ("list presets", algos),
     "bench": ("[simulator|train] : measure speed on this machine", bench),

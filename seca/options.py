@@ -208,7 +208,7 @@ class SweepOptions:
 class ReproduceOptions:
     """Make a figure of the paper: its runs, in its protocol or less of it, then the figure. Goes on where it was."""
 
-    figure: Positional[Literal["fig4a", "fig4b", "fig4c", "fig5", "fig6"]]
+    figure: Positional[Literal["fig2", "fig4a", "fig4b", "fig4c", "fig5", "fig6"]]
     """Which figure of Zang et al. 2023."""
     scale: Annotated[float, Range(0, 1, above=True)] = 1.0
     """Share of the paper's 65.6M env steps a run; 0.03 makes 2M, in minutes to an hour each."""

@@ -86,7 +86,7 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureR
     folder = folder / "cache"
     folder.mkdir(exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SECA_CACHE_DIR", str(folder))

@@ -91,6 +91,6 @@ def test_riit_alone_takes_what_pays_most(monkeypatch: pytest.MonkeyPatch) -> Non
     solves("riit-online", "alone", 1.0)
 
 
-@pytest.mark.parametrize("name", cases(["coma", "ia2c", "ippo", "lica"], "ippo", slow=True))
+@pytest.mark.parametrize("name", cases(["coma", "ia2c", "ippo", "lica"], "lica", slow=True))
 def test_other_policies_learn_not_to_do_the_same(name: str) -> None:
     solves(name, "anti-coordination", 1.0)

@@ -10,14 +10,14 @@ from seca import files
 from seca.errors import UsageError
 from seca.host import progress
 from seca.presets import PRESETS
-from seca.report import curves, figures, orders
+from seca.report import curves, figures, orders, toys
 from seca.runs import folder as folders
 from seca.sweeps import command, plan
 from seca.sweeps import folder as sweeps
 from seca.sweeps.folder import Changed
 from seca.sweeps.plan import Cell, Plan
 
-FIGURES = ("fig4a", "fig4b", "fig4c", "fig5", "fig6")
+FIGURES = ("fig2", "fig4a", "fig4b", "fig4c", "fig5", "fig6")
 Settings = Literal["tuned", "paper"]
 MOST_INTERVALS = 20
 """Evaluations that a shortened run has at least, whatever the paper's interval; and policies kept, where any are."""
@@ -28,8 +28,8 @@ def planned(figure: str, scale: float, seeds: int | None, settings: Settings) ->
 
     Args:
         figure: one of `FIGURES`.
-        scale: share of the paper's env steps.
-        seeds: how many, if not the paper's five.
+        scale: share of the paper's env steps, or training episodes.
+        seeds: how many, if not the paper's five (ten of the toys).
         settings: `tuned` for the numbers of this project's comparison, `paper` for the published ones of SeCA and its
             ablations. Baselines have their authors' in both.
 
@@ -42,7 +42,7 @@ def planned(figure: str, scale: float, seeds: int | None, settings: Settings) ->
     if seeds is not None:
         made = plan.with_seeds(made, range(seeds))
     cells = tuple(_adjusted(cell, scale, settings) for cell in made.cells)
-    changed = [f"{scale:g} of the paper's env steps"] if scale != 1 else []
+    changed = [f"{scale:g} of the paper's {'episodes' if figure == 'fig2' else 'env steps'}"] if scale != 1 else []
     changed += [f"{settings} settings"]
     return dataclasses.replace(made, title=f"{made.title} ({', '.join(changed)})", cells=cells)
 
@@ -56,7 +56,8 @@ def _adjusted(cell: Cell, scale: float, settings: Settings) -> Cell:
     steps = max(round(loop.steps * scale), 1)
     interval = min(loop.eval_interval, max(steps // MOST_INTERVALS, 1))
     snapshots = min(config.snapshot_interval, max(steps // MOST_INTERVALS, 1))
-    loop = dataclasses.replace(loop, steps=steps, eval_interval=interval)
+    episodes = max(round(loop.episodes * scale), 1) if loop.episodes else 0
+    loop = dataclasses.replace(loop, steps=steps, episodes=episodes, eval_interval=interval)
     return dataclasses.replace(cell, config=dataclasses.replace(config, loop=loop, snapshot_interval=snapshots))
 
 
@@ -79,8 +80,22 @@ def reproduce(
         raise UsageError(f"`out` is {path}: no run of it has been evaluated yet")
     if code in (0, 1):  # Not when it was stopped: whoever stopped it waits for the prompt.
         title = sweeps.read_plan(sweeps.existing(path)).title
-        (_draw_orders if figure == "fig5" else _draw_curves)(path, figure, title, runs)
+        {"fig2": _draw_toys, "fig5": _draw_orders}.get(figure, _draw_curves)(path, figure, title, runs)
     return code
+
+
+def _draw_toys(path: pathlib.Path, figure: str, title: str, runs: list[pathlib.Path]) -> None:
+    """Of the runs that are done: others would cut all of their method short."""
+    done = [run for run in runs if folders.existing(run).result.is_file()]
+    if not done:
+        raise UsageError(f"`out` is {path}: no run of it is done yet")
+    notes = [f"{len(runs) - len(done)} runs that are not done are left out"] if len(done) < len(runs) else []
+    groups = toys.measure([toys.read(run) for run in done])
+    files.write(path / f"{figure}.json", toys.as_json(groups, title))
+    for written in curves.save(toys.draw(groups, title, notes), path / figure, {}):
+        print(written)
+    print(toys.table(groups))
+    print(toys.caption(groups, title, notes))
 
 
 def _draw_curves(path: pathlib.Path, figure: str, title: str, runs: list[pathlib.Path]) -> None:

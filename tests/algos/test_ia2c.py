@@ -11,6 +11,7 @@ import pytest
 from batches import SIZES, in_float64, initial, random_episodes
 from learners import plain_acting
 from reference import assert_close, assert_trees_close, float64_fixture
+from tiers import cases
 
 from seca.algos.ia2c import Ia2cConfig, RewardScale, critic_inputs, ia2c, init, with_rewards
 from seca.learning.agent_critic import seen_in
@@ -25,7 +26,9 @@ _ = float64_fixture
 CONFIG = Ia2cConfig(actor_hidden=8, critic_hidden=8, n_step=2, entropy_coef=0.05)
 
 
-@pytest.mark.parametrize(("size", "standardise"), [("one block", True), ("between blocks", False)])
+@pytest.mark.parametrize(
+    ("size", "standardise"), cases([("one block", True), ("between blocks", False)], "between blocks")
+)
 def test_update_equals_autodiff(size: str, standardise: bool, float64: None) -> None:
     """Critic and actor of the shipped update against their losses over the padded batch.
 

@@ -10,6 +10,7 @@ import pytest
 from batches import ALONE, SIZES, SPEC, alone, in_float64, initial, random_episodes
 from learners import plain_acting
 from reference import assert_close, assert_trees_close, float64_fixture
+from tiers import cases
 
 from seca.algos.vdac import Learner, Networks, VdacConfig, init, team_value, vdac
 from seca.learning.trained import clipped_rmsprop
@@ -44,7 +45,9 @@ def plain_loss(networks: Networks, episodes: Episodes, config: VdacConfig) -> tu
     return policy + config.value_coef * value - config.entropy_coef * bonus, (policy, value)
 
 
-@pytest.mark.parametrize(("size", "mixing"), [("one block", "sum"), ("between blocks", "monotone")])
+@pytest.mark.parametrize(
+    ("size", "mixing"), cases([("one block", "sum"), ("between blocks", "monotone")], "between blocks")
+)
 def test_update_equals_autodiff_of_the_whole_loss(size: str, mixing: Any, float64: None) -> None:
     config, (spec, lengths, seed) = config_of(mixing=mixing), SIZES[size]
     learner, batch = (

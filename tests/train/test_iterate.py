@@ -36,11 +36,12 @@ def test_device_counts_agree(n_devices: int) -> None:
 def test_env_steps_are_steps_of_unfinished_episodes() -> None:
     iterate = make_iterate(ENV, ALGORITHM, 16, jax.devices()[:1])
     state = init_state(ALGORITHM, 1)
+    play = jax.jit(functools.partial(collect, ENV, ALGORITHM))
     expected = 0
     for _ in range(3):
         collect_key = iteration_keys(state)[0]
         keys = jax.vmap(functools.partial(jax.random.fold_in, collect_key))(jnp.arange(16))
-        _, played = collect(ENV, ALGORITHM, state.learner.actor.params, keys, state.env_steps)
+        _, played = play(state.learner.actor.params, keys, state.env_steps)
         expected += int(played.length.sum())
         state, metrics = iterate(state)
         assert int(state.env_steps) == expected

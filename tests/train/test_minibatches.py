@@ -123,7 +123,7 @@ def test_as_many_updates_as_of_so_many_small_batches(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", cases(["seca", "seca-fork"], "seca-fork"))
+@pytest.mark.parametrize("name", cases(["seca", "seca-fork"], "seca"))
 def test_an_iteration_is_its_updates_one_by_one(name: str) -> None:
     """Episodes of unequal length, put together by hand; of `seca-fork` each with the credits that it got."""
     from seca.train.forking import credits_of_batch

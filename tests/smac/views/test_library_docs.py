@@ -27,7 +27,7 @@ def test_examples(example: str, printed: str, capsys: pytest.CaptureFixture[str]
     assert re.fullmatch(printed + r"\n", capsys.readouterr().out)
 
 
-@pytest.mark.parametrize(("script", "printed"), cases([(0, r"\(2, 3, 30\)"), (2, r"\[1, 1, 1, 1\]")], 0, slow=True))
+@pytest.mark.parametrize(("script", "printed"), cases([(0, r"\(2, 3, 30\)"), (2, r"\[1, 1, 1, 1\]")]))
 def test_workers(script: int, printed: str, tmp_path: pathlib.Path):
     """The files with spawned workers work as they stand. (SuperSuit, the one between, is not among our extras.)"""
     path = tmp_path / "workers.py"
