@@ -304,11 +304,11 @@ def reproduce(arguments: list[str]) -> int:
 def watch(arguments: list[str]) -> int:
     """Record a battle and draw it, or draw a recording."""
     options = parse(WatchOptions, "watch", arguments)
-    from seca.battles import recording, render
+    from seca.battles import render, scene
 
     if options.recording is not None:
         _refuse_playing(options)
-        battle = recording.load(options.recording)
+        battle = scene.load(options.recording)
         out = options.out or options.recording.with_suffix(".gif")
         render.check(out, options.fps, options.every)
     else:
@@ -336,7 +336,7 @@ def _refuse_playing(options: WatchOptions) -> None:
 
 def _play(options: WatchOptions) -> tuple[pathlib.Path, pathlib.Path, Any]:
     """Record the battle asked for: path of the recording, of the picture to make, and the recording."""
-    from seca.battles import recording, render
+    from seca.battles import recording, render, scene
     from seca.battles import watch as watching
     from seca.host import machine
 
@@ -353,8 +353,11 @@ def _play(options: WatchOptions) -> tuple[pathlib.Path, pathlib.Path, Any]:
     path = out.with_suffix(".npz") if plan.home is None else plan.home / f"{name}.npz"
     render.check(out, options.fps, options.every)
     recording.check_free(path, "recording")
-    [battle] = watching.record(plan.env, plan.policy, options.seed, [options.battle])
-    recording.save(battle, path)
+    battle = watching.recorded(plan, options.seed, options.battle)
+    if isinstance(battle, scene.Scene):
+        scene.save(battle, path)
+    else:
+        recording.save(battle, path)
     return path, out, battle
 
 
@@ -468,7 +471,7 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "resume": ("RUN : continue a run where it was stopped or killed", resume),
     "evaluate": ("RUN : win rate, return and length of a run's policy", evaluate),
     "audit": ("RUN : what actions were worth, and whether the run's credit says so", audit),
-    "watch": ("--env ENV --policy POLICY : record a battle and draw it as GIF, MP4 or PNG", watch),
+    "watch": ("--env ENV --policy POLICY : record an episode and draw it as GIF, MP4 or PNG", watch),
     "plot": ("RUN ... : learning curves", plot),
     "compare": ("RUN ... : methods held against each other, with intervals", compare),
     "report": ("RUN ... : one HTML file with curves, scores, settings and costs", report),

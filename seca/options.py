@@ -146,7 +146,7 @@ class BenchOptions:
 
 @dataclasses.dataclass(frozen=True)
 class WatchOptions:
-    """Record a SMAC battle and draw it: `seca watch --env ENV --policy random`, or `seca watch --policy RUN`.
+    """Record an episode and draw it: `seca watch --env ENV --policy random`, or `seca watch --policy RUN`.
 
     `seca watch RECORDING` draws a recorded battle again.
     """
@@ -156,7 +156,7 @@ class WatchOptions:
     policy: str | None = None
     """Who commands the team: `random`, `heuristic`, or a run folder, whose policy acts greedily."""
     env: str | None = None
-    """Environment, smac/...; a run's own unless given."""
+    """Environment, smac/..., mpe/...; a run's own unless given."""
     env_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Options of the environment, as in `--env-options key=value key=value`."""
     checkpoint: Checkpoint = "latest"
@@ -171,7 +171,7 @@ class WatchOptions:
     fps: int = 20
     """Frames per second."""
     every: int = 2
-    """Game loops per frame; SC2's normal speed has 16 in a second."""
+    """Game loops per frame, of which SC2's normal speed has 16 in a second; of other environments env steps."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -54,7 +54,7 @@ def transitions(many: list[Episodes]) -> Transitions:
         for b, t in itertools.product(*map(range, episodes.valid.shape)):
             if episodes.valid[b, t]:
                 now, after = slice(t, t + 1), slice(t + 1, t + 2)
-                step = episodes.actions[b, now], episodes.reward[b, now], episodes.terminated[b, now]
-                seen, shown = (x[b, now] for x in (episodes.obs, episodes.avail)), (episodes.obs[b, after],)
-                rows.append(Transitions(*seen, *step, *shown, episodes.avail[b, after]))
+                step = {name: getattr(episodes, name)[b, now] for name in ("obs", "avail", "actions", "reward")}
+                shown = {f"next_{name}": getattr(episodes, name)[b, after] for name in ("obs", "avail")}
+                rows.append(Transitions(**step, **shown, ended=episodes.terminated[b, now]))
     return jax.tree.map(lambda *x: jnp.concatenate(x), *rows)

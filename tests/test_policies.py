@@ -1,12 +1,13 @@
 """Policies with a floor under every action, and schedules."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from reference import float64_fixture
 
 from seca.algos.q_learning import QLearningConfig
-from seca.policies import FloorConfig, floored_policy, linear
+from seca.policies import FloorConfig, floored_policy, linear, sample_cheaply
 
 pytestmark = pytest.mark.slow
 
@@ -46,3 +47,22 @@ def test_epsilon_falls_in_a_line() -> None:
     line = config.epsilon_start, config.epsilon_finish, config.epsilon_steps
     found = [float(linear(jnp.uint32(steps), *line)) for steps in (0, 25, 50, 100, 4_000_000_000)]
     np.testing.assert_allclose(found, [1.0, 0.8, 0.6, 0.2, 0.2], rtol=1e-6)
+
+
+def test_cheap_samples_follow_the_policy() -> None:
+    """Counts of 40,000 draws within five deviations; what is impossible is never drawn, wherever it stands."""
+    probs = jnp.array([[0.2, 0.0, 0.5, 0.3, 0.0], [0.0, 0.0, 1.0, 0.0, 0.0], [0.0, 0.25, 0.0, 0.0, 0.75]])
+    drawn = np.asarray(sample_cheaply(jax.random.key(0), probs, 40_000))
+    assert drawn.shape == (40_000, 3)
+    for row in range(3):
+        counts = np.bincount(drawn[:, row], minlength=5)
+        expected = 40_000 * np.asarray(probs[row])
+        assert (counts[expected == 0] == 0).all()
+        assert (np.abs(counts - expected) <= 5 * np.sqrt(expected)).all()
+
+
+def test_cheap_samples_of_the_very_last_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounding may put a number at the end of all: it is the last possible action's."""
+    monkeypatch.setattr(jax.random, "uniform", lambda key, shape, dtype: jnp.ones(shape, dtype))
+    probs = jnp.array([[0.1] * 3 + [0.0], [0.3, 0.7, 0.0, 0.0]])
+    assert sample_cheaply(jax.random.key(0), probs, 2).tolist() == [[2, 1], [2, 1]]

@@ -159,8 +159,8 @@ def order_of(
         now, after = policies_of(actors, steps), jnp.exp(masked_log_probs(actors(steps.next_obs), steps.next_avail))
         value = lambda state, policies: team_value(critics, state.reshape(n_agents, -1), policies)  # noqa: E731
         earned = functools.partial(transition_contribution, value, options=GradientOrder())
-        states = (x.reshape(x.shape[0], -1) for x in (steps.obs, steps.next_obs))
-        each = jax.vmap(earned)(*states, now, after)
+        start, end = (x.reshape(x.shape[0], -1) for x in (steps.obs, steps.next_obs))
+        each = jax.vmap(earned)(start, end, now, after)
         contribution = jnp.where(real[:, None], each, 0).sum(axis=0)
         return descending(contribution), contribution
     by_number = jnp.arange(n_agents, dtype=jnp.int32)

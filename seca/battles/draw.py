@@ -2,12 +2,13 @@
 
 import dataclasses
 import functools
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image, ImageDraw, ImageFont
 
-from seca.battles.recording import Recording
+from seca.battles.recording import About, Recording
 
 Colour = tuple[int, int, int]
 
@@ -250,7 +251,32 @@ def glyph(unit_name: str) -> str:
     return GLYPHS.get(unit_name, unit_name[:1].upper())
 
 
-def write_header(picture: Image.Image, recording: Recording, frame: int) -> None:
+@runtime_checkable
+class Told(Protocol):
+    """What a header tells of: a battle, or a scene."""
+
+    @property
+    def about(self) -> About:
+        """Where it comes from."""
+
+    @property
+    def x(self) -> Float[np.ndarray, "frames things"]:
+        """Of which the length counts."""
+
+    @property
+    def reward(self) -> Float[np.ndarray, " steps"]:
+        """Of each env step."""
+
+    @property
+    def n_steps(self) -> int:
+        """Env steps."""
+
+    @property
+    def outcome(self) -> str:
+        """How it ended."""
+
+
+def write_header(picture: Image.Image, recording: Told, frame: int) -> None:
     """Map, policy and battle; step, time, return so far; the outcome once it is known."""
     brush, about = ImageDraw.Draw(picture), recording.about
     right, last = picture.width - 12, len(recording.x) - 1
@@ -268,7 +294,11 @@ def write_header(picture: Image.Image, recording: Recording, frame: int) -> None
         )
 
 
-_OUTCOMES: dict[str, Colour] = {"won": TEAMS[0], "lost": TEAMS[1], "draw": TEXT, "time limit": TEXT}
+_OUTCOMES: dict[str, Colour] = {
+    "won": TEAMS[0],
+    "lost": TEAMS[1],
+    **dict.fromkeys(("draw", "time limit", "ended"), TEXT),
+}
 
 
 def write_footer(picture: Image.Image, recording: Recording, frame: int) -> None:

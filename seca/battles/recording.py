@@ -159,14 +159,16 @@ def save(recording: Recording, path: pathlib.Path) -> None:
 def load(path: pathlib.Path) -> Recording:
     """The recording in a file. Raises UsageError when it is missing, damaged, or of another format."""
 
-    def make(arrays: dict[str, np.ndarray], written: dict[str, Any]) -> Recording:
-        names = tuple(written.pop("unit_names"))
-        about = _read_about(written)
-        _check(arrays, names, about.loops_per_step)
-        return Recording(about, names, **arrays)
-
     given = f"`recording` is {files.usable('recording', path)}"
-    return files.read_archive(path, given, "recording", FORMAT, _MOST_BYTES, make)
+    return files.read_archive(path, given, "recording", FORMAT, _MOST_BYTES, made_of)
+
+
+def made_of(arrays: dict[str, np.ndarray], written: dict[str, Any]) -> Recording:
+    """The recording that a file holds. Raises ValueError, KeyError or TypeError when it is none."""
+    names = tuple(written.pop("unit_names"))
+    about = read_about(written)
+    _check(arrays, names, about.loops_per_step)
+    return Recording(about, names, **arrays)
 
 
 _MOST_BYTES = 2**30
@@ -176,7 +178,7 @@ _MOST_CELLS, _MOST_RADIUS, _MOST_NUMBER = 256, 16.0, 1e6
 _KINDS: dict[Any, type | tuple[type, ...]] = {str: str, int: int, float: (int, float), dict[str, Any]: dict}
 
 
-def _read_about(values: dict[str, Any]) -> About:
+def read_about(values: dict[str, Any]) -> About:
     """`About` of its fields. Raises TypeError when one is missing, unknown or of another type."""
     for field in dataclasses.fields(About):
         if not isinstance(values[field.name], _KINDS[field.type]):

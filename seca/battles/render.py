@@ -14,6 +14,7 @@ from PIL import Image
 from seca import files
 from seca.battles.draw import EDGE, SIGNALS, Painter
 from seca.battles.recording import Recording, check_free
+from seca.battles.scene import Scene, ScenePainter
 from seca.errors import RunError, UsageError
 from seca.host.progress import Tell
 from seca.host.signals import child
@@ -47,13 +48,21 @@ def check(out: pathlib.Path, fps: int, every: int) -> None:
     check_free(out, "out")
 
 
+AnyPainter = Painter | ScenePainter
+
+
+def painter_of(recording: Recording | Scene) -> AnyPainter:
+    """Who draws it."""
+    return ScenePainter(recording) if isinstance(recording, Scene) else Painter(recording)
+
+
 def render(
-    recording: Recording, out: pathlib.Path, fps: int = FPS, every: int = EVERY, tell: Tell | None = None
+    recording: Recording | Scene, out: pathlib.Path, fps: int = FPS, every: int = EVERY, tell: Tell | None = None
 ) -> None:
     """Draw a recording into `out`, whose ending chooses the kind: .gif, .mp4, or .png for a sheet of moments.
 
     Args:
-        recording: the battle.
+        recording: the battle, or the episode.
         out: a file that does not exist yet.
         fps: frames per second.
         every: game loops per frame.
@@ -65,10 +74,10 @@ def render(
     """
     check(out, fps, every)
     with files.replacing(out) as temporary:
-        WRITERS[out.suffix](Painter(recording), temporary, fps, every, tell)
+        WRITERS[out.suffix](painter_of(recording), temporary, fps, every, tell)
 
 
-def loops_shown(recording: Recording, every: int) -> list[int]:
+def loops_shown(recording: Recording | Scene, every: int) -> list[int]:
     """Frames of the recording that are drawn: each `every`th, and the last whatever its number."""
     last = len(recording.x) - 1
     return [*range(0, last, every), last]
@@ -82,7 +91,7 @@ def _told(frames: list[int], tell: Tell | None) -> Iterator[int]:
             tell((number + 1) / len(frames), number + 1)
 
 
-def moments(recording: Recording, count: int = MOMENTS) -> list[int]:
+def moments(recording: Recording | Scene, count: int = MOMENTS) -> list[int]:
     """Frames that tell the battle: from just before the first shot to the end, evenly spread but for a step or two.
 
     Each but the first and the last moves to where most shots are seen nearby.
@@ -96,7 +105,7 @@ def moments(recording: Recording, count: int = MOMENTS) -> list[int]:
     return [even[0], *busiest, even[-1]]
 
 
-def sheet(painter: Painter, frames: list[int]) -> Image.Image:
+def sheet(painter: AnyPainter, frames: list[int]) -> Image.Image:
     """Several frames in rows of `COLUMNS`, in reading order."""
     width, height = PANEL, round(painter.view.size[1] * PANEL / painter.view.size[0])
     columns, rows = min(COLUMNS, len(frames)), -(-len(frames) // COLUMNS)
@@ -117,13 +126,13 @@ def palette(picture: Image.Image, colours: int) -> Image.Image:
     return widened.quantize(colours)
 
 
-def _write_sheet(painter: Painter, path: pathlib.Path, fps: int, every: int, tell: Tell | None) -> None:
+def _write_sheet(painter: AnyPainter, path: pathlib.Path, fps: int, every: int, tell: Tell | None) -> None:
     del fps, every, tell  # Nothing moves, and it is soon done.
     picture = sheet(painter, moments(painter.recording))
     picture.quantize(palette=palette(picture, 256), dither=Image.Dither.NONE).save(path, "PNG", optimize=True)
 
 
-def _write_gif(painter: Painter, path: pathlib.Path, fps: int, every: int, tell: Tell | None) -> None:
+def _write_gif(painter: AnyPainter, path: pathlib.Path, fps: int, every: int, tell: Tell | None) -> None:
     """All frames in one palette, so that what stands still costs nothing."""
     frames = loops_shown(painter.recording, every)
     shared = palette(sheet(painter, moments(painter.recording)), _COLOURS)
@@ -133,7 +142,7 @@ def _write_gif(painter: Painter, path: pathlib.Path, fps: int, every: int, tell:
     next(pictures).save(path, "GIF", save_all=True, append_images=pictures, duration=durations, loop=0)
 
 
-def _write_mp4(painter: Painter, path: pathlib.Path, fps: int, every: int, tell: Tell | None) -> None:
+def _write_mp4(painter: AnyPainter, path: pathlib.Path, fps: int, every: int, tell: Tell | None) -> None:
     """H.264, as every browser plays it."""
     frames = loops_shown(painter.recording, every)
     frames += frames[-1:] * round(fps * HOLD_SECONDS)
@@ -155,7 +164,7 @@ def _write_mp4(painter: Painter, path: pathlib.Path, fps: int, every: int, tell:
             raise RunError(f"ffmpeg failed: {complaints.read().decode(errors='replace').strip() or encoder.returncode}")
 
 
-WRITERS: dict[str, Callable[[Painter, pathlib.Path, int, int, Tell | None], None]] = {
+WRITERS: dict[str, Callable[[AnyPainter, pathlib.Path, int, int, Tell | None], None]] = {
     ".gif": _write_gif,
     ".mp4": _write_mp4,
     ".png": _write_sheet,

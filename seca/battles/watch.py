@@ -1,4 +1,4 @@
-"""Play battles of a SMAC environment with a policy and record every game loop of them."""
+"""Play battles with a policy and record every game loop of them; of other environments that offer it, every step."""
 
 import dataclasses
 import functools
@@ -14,6 +14,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 import seca
 from seca import files, numerics
 from seca.battles.recording import About, Recording
+from seca.battles.scene import Scene
 from seca.config import EnvOption
 from seca.envs import registry
 from seca.envs.base import Env
@@ -36,8 +37,8 @@ class Policy:
     name: str
     init: Callable[[], PyTree]
     """`init() -> carry` at the start of a battle."""
-    act: Callable[[PyTree, TimeStep, Battle, PRNGKeyArray], tuple[PyTree, Int[Array, "batch agents"]]]
-    """`act(carry, time_step, battle, key) -> (carry, actions)`."""
+    act: Callable[[PyTree, TimeStep, PyTree, PRNGKeyArray], tuple[PyTree, Int[Array, "batch agents"]]]
+    """`act(carry, time_step, state, key) -> (carry, actions)`; the state is a battle's, or the environment's own."""
 
 
 def scripted(name: str, simulator: Simulator) -> Policy:
@@ -58,6 +59,19 @@ def _act_by_script(
     return carry, chosen.T
 
 
+def at_random() -> Policy:
+    """Any available action, each as likely as another."""
+    return Policy("random", lambda: (), jax.jit(_act_at_random))
+
+
+def _act_at_random(
+    carry: PyTree, time_step: TimeStep, state: PyTree, key: PRNGKeyArray
+) -> tuple[PyTree, Int[Array, "batch agents"]]:
+    del state
+    even = jnp.where(time_step.avail, 0.0, -jnp.inf)
+    return carry, jax.random.categorical(key, even, mode="low").astype(jnp.int32)
+
+
 def greedy(run: LoadedRun, name: str) -> Policy:
     """The policy of a run, taking its best actions."""
     act, params = run.algorithm.act, run.algorithm.policy(run.state.learner)
@@ -74,7 +88,7 @@ def _act_greedily(
     env_steps: Array,
     carry: PyTree,
     time_step: TimeStep,
-    battle: Battle,
+    battle: PyTree,
     key: PRNGKeyArray,
 ) -> tuple[PyTree, Int[Array, "batch agents"]]:
     del battle  # Agents see observations only.
@@ -110,8 +124,13 @@ def plan(policy: str, env: str | None, env_options: Mapping[str, EnvOption], kin
         )
     with refusing():
         made = make_env(env, env_options)
-        simulator = simulator_of(made)
-    return Plan(made, scripted(policy, simulator), None, f"{simulator.battlefield.name}-{policy}")
+        _check_watchable(made)
+        if made.simulator is not None:
+            simulator = simulator_of(made)
+            return Plan(made, scripted(policy, simulator), None, f"{simulator.battlefield.name}-{policy}")
+    if policy != "random":
+        raise UsageError(f"`policy` is '{policy}', a script of SMAC's battles: on {env} choose random or a run folder")
+    return Plan(made, at_random(), None, f"{made.spec.id.split('/')[-1]}-{policy}")
 
 
 def _plan_run(path: pathlib.Path, env: str | None, env_options: Mapping[str, EnvOption], kind: Kind) -> Plan:
@@ -129,7 +148,7 @@ def _plan_run(path: pathlib.Path, env: str | None, env_options: Mapping[str, Env
             raise UsageError(f"`env-options` {name}={value} is not what run {path} was trained with: leave it out")
     run = load(path, kind, opponent=None if enemy is None else str(enemy))
     with refusing():
-        simulator_of(run.env)
+        _check_watchable(run.env)
     steps = int(run.state.env_steps)
     policy = greedy(run, f"{path.resolve().name}, {kind_name(kind)} checkpoint at {steps:,} env steps")
     against_whom = "" if enemy is None else f"-against-{pathlib.Path(str(enemy)).name}"
@@ -142,6 +161,23 @@ def _same(env: str, trained: str, folder: RunFolder) -> bool:
     if file is None or theirs is None or not file.is_file():
         return env == trained
     return custom.fingerprint(file) == custom.fingerprint(theirs)
+
+
+def _check_watchable(env: Env) -> None:
+    """Raise ValueError when nothing of the environment can be drawn."""
+    if env.simulator is None and env.drawing is None:
+        raise ValueError(
+            f"`env` is {env.spec.id}, which offers nothing to draw: watch smac/..., smac:FILE.toml, mpe/... or an "
+            "environment of your own with `Env.drawing`"
+        )
+
+
+def recorded(plan: Plan, seed: int, number: int) -> Recording | Scene:
+    """The episode of that number, as `record`, or step by step where it is no battle of SMAC's."""
+    if plan.env.simulator is None:
+        return record_scene(plan.env, plan.policy, seed, number)
+    [battle] = record(plan.env, plan.policy, seed, [number])
+    return battle
 
 
 def simulator_of(env: Env) -> Simulator:
@@ -236,3 +272,54 @@ def _look(simulator: Simulator, battle: Battle, requested: Int[Array, "batch age
     ordered = actions.command(simulator.battlefield, twice, jnp.repeat(requested.T, 2, axis=-1))
     seen = trace.trace(simulator.battlefield, simulator.options, ordered, simulator.commander)
     return jax.tree.map(lambda x: x[..., :1], seen)
+
+
+@numerics.own()
+def record_scene(env: Env, policy: Policy, seed: int, number: int) -> Scene:
+    """Play the episode of this number to its end: that of `seca evaluate --seed`, if the policy is a run's.
+
+    Raises:
+        ValueError: the environment offers no drawing.
+    """
+    drawing = env.drawing
+    if drawing is None:
+        raise ValueError(f"`env` is {env.spec.id}: it offers nothing to draw")
+    reset_key, act_key = jax.random.split(jax.random.fold_in(stats.evaluation_key(seed), number))
+    reset, step = jax.jit(env.reset), jax.jit(env.step)
+    look = jax.jit(lambda state: (drawing.discs(state), None if drawing.lines is None else drawing.lines(state)))
+    state, time_step = reset(reset_key[None])
+    carry, chosen, shown, seen = policy.init(), [], [time_step], [look(state)]
+    while not shown[-1].done[0]:
+        carry, taken = policy.act(carry, shown[-1], state, jax.random.fold_in(act_key, len(chosen)))
+        state, time_step = step(state, taken)
+        chosen.append(taken)
+        shown.append(time_step)
+        seen.append(look(state))
+    places = np.concatenate([np.asarray(discs) for discs, _ in seen]).astype(np.float32)
+    lines = [np.zeros((1, 0, 4)) if ends is None else np.asarray(ends).reshape(1, -1, 4) for _, ends in seen]
+    steps = jax.tree.map(lambda *rows: np.concatenate(rows), *jax.device_get(shown))
+    return Scene(
+        about=About(
+            env=env.spec.id,
+            env_version=env.spec.version,
+            env_options=dict(env.spec.options),
+            policy=policy.name,
+            seed=seed,
+            battle=number,
+            loops_per_step=1,
+            loops_per_second=1 / drawing.seconds,
+            seca=seca.__version__,
+        ),
+        names=drawing.names,
+        kinds=drawing.kinds,
+        area=tuple(map(float, drawing.area)),
+        radius=np.array(drawing.radius, np.float32),
+        x=places[..., 0],
+        y=places[..., 1],
+        lines=np.concatenate(lines).astype(np.float32),
+        actions=np.concatenate(jax.device_get(chosen)).astype(np.int16),
+        avail=steps.avail[:-1],
+        reward=steps.reward[1:],
+        terminated=steps.terminated[1:],
+        truncated=steps.truncated[1:],
+    )

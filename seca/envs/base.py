@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Key, PRNGKeyArray
 
+from seca.envs.drawing import Drawing
 from seca.smac.simulator import Simulator
 from seca.types import EnvSpec, PyTree, TimeStep
 
@@ -47,6 +48,8 @@ class Env:
     from the state and the actions; an environment that draws from anything else needs a function of its own."""
     simulator: Simulator | None = dataclasses.field(default=None, compare=False, repr=False)
     """What plays, where it is SMAC's battles: to be watched, and to find who commands the enemy."""
+    drawing: Drawing | None = dataclasses.field(default=None, compare=False, repr=False)
+    """What `seca watch` draws of it, where it is not SMAC's."""
 
 
 def where_done(

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 from seca.envs.base import Env
+from seca.envs.drawing import Drawing
 from seca.smac.actions import whole
 from seca.types import EnvSpec, TimeStep
 
@@ -145,7 +146,24 @@ def make(name: str, profile: Any = "sqddpg", limit: Any = None) -> Env:
         options=tuple(sorted(given.items())),
         ally_features=size,
     )
-    return Env(spec, functools.partial(_reset, scene, rules), functools.partial(_step, scene, rules))
+    reset, step = functools.partial(_reset, scene, rules), functools.partial(_step, scene, rules)
+    return Env(spec, reset, step, drawing=_drawing(scene))
+
+
+def _drawing(scene: Scene) -> Drawing:
+    """Everybody's disc, and where movers will be in half a second if nothing pushes them."""
+    agents, mark = ("predator", "obstacle") if scene.has_prey else ("agent", "landmark")
+    names = [f"{agents} {number}" for number in range(scene.n_agents)]
+    names += ["prey"] * scene.has_prey + [f"{mark} {number}" for number in range(scene.marks)]
+    return Drawing(
+        names=tuple(names),
+        kinds=("agent",) * scene.n_agents + ("other",) * scene.has_prey + ("mark",) * scene.marks,
+        radius=scene.radius,
+        area=(-1.3, -1.3, 1.3, 1.3),
+        discs=lambda world: jnp.concatenate([world.position, world.marks], axis=1),
+        lines=lambda world: jnp.stack([world.position, world.position + 0.5 * world.velocity], axis=2),
+        seconds=DT,
+    )
 
 
 _MOST_STEPS = 100_000

@@ -75,7 +75,7 @@ class Meter:
         else:
             now = self._clock()
             changes |= {"train_return": line["return_mean"], "credit_share": line.get("credit_share")}
-            changes["episodes"] = line["episodes"]
+            changes["episodes"] = line.get("episodes", 0)
             if self._start is None:
                 self._start = (now, line["env_steps"])
             elif now > self._start[0]:

@@ -48,5 +48,5 @@ class Lines:
             return
         self._told, spent = now, now - self._begun
         gained, rate = share - self._had, f"{_rate(count, spent)} {self._unit}/s"
-        left = f"{spent * (1 - share) / gained:.0f} s" if gained > 0 else "some time"
-        print(f"{self._what}: {100 * share:.0f} % | {rate} | about {left} left", file=sys.stderr, flush=True)
+        left = f"about {spent * (1 - share) / gained:.0f} s left" if gained > 0 else "time left not known yet"
+        print(f"{self._what}: {100 * share:.0f} % | {rate} | {left}", file=sys.stderr, flush=True)

@@ -72,15 +72,15 @@ class Group:
     median: list[float]
     """Median and quartiles over seeds of the running mean."""
     high: list[float]
-    spread: list[float]
-    """Standard deviation over seeds of the running mean."""
+    spread: list[float] | None
+    """Standard deviation over seeds of the running mean; None of one seed, as its other spreads."""
     overall: statistics.Interval
     """Mean over all episodes and seeds, with its bootstrap interval over seeds."""
     late: statistics.Interval
     """The same of the last episodes."""
-    overall_spread: statistics.Interval
+    overall_spread: statistics.Interval | None
     """Standard deviation over seeds of the mean over all episodes."""
-    late_spread: statistics.Interval
+    late_spread: statistics.Interval | None
 
 
 def read(path: pathlib.Path) -> Training:
@@ -93,7 +93,7 @@ def read(path: pathlib.Path) -> Training:
     if config.env not in MEASURES:
         raise UsageError(f"`run` is {path}, on {config.env}: this figure is of {' and '.join(MEASURES)}")
     if config.loop.runners != 1:
-        raise UsageError(f"`run` is {path}: it has {config.loop.runners} runners; episodes are told apart with one alone")
+        raise UsageError(f"`run` is {path}: it has {config.loop.runners} runners; one alone tells episodes apart")
     lines = folders.read_metrics(folder, "train")
     if not lines:
         raise UsageError(f"`run` is {path}: it has no training episode yet")
@@ -139,11 +139,11 @@ def _group(env: str, method: str, members: Sequence[Training]) -> Group:
         low=_short(low),
         median=_short(median),
         high=_short(high),
-        spread=_short(_spread(drawn.T)),
+        spread=_short(np.std(drawn, axis=0, ddof=1)) if len(seeds) > 1 else None,
         overall=statistics.bootstrap(_mean_of_one, [overall], _SEED),
         late=statistics.bootstrap(_mean_of_one, [late], _SEED),
-        overall_spread=statistics.bootstrap(_spread_of_one, [overall], _SEED),
-        late_spread=statistics.bootstrap(_spread_of_one, [late], _SEED),
+        overall_spread=statistics.bootstrap(_spread_of_one, [overall], _SEED) if len(seeds) > 1 else None,
+        late_spread=statistics.bootstrap(_spread_of_one, [late], _SEED) if len(seeds) > 1 else None,
     )
 
 
@@ -160,12 +160,7 @@ def _mean_of_one(scores: statistics.Scores) -> statistics.Value:
 
 
 def _spread_of_one(scores: statistics.Scores) -> statistics.Value:
-    return _spread(np.asarray(scores[0]))
-
-
-def _spread(values: Float64[np.ndarray, "*rows runs"]) -> Float64[np.ndarray, "*rows"]:
-    """Standard deviation over runs, of a sample; 0 of one."""
-    return np.std(values, axis=-1, ddof=1) if values.shape[-1] > 1 else np.zeros(values.shape[:-1])
+    return np.std(scores[0], axis=-1, ddof=1)
 
 
 def _short(values: Float64[np.ndarray, " points"]) -> list[float]:
@@ -184,7 +179,8 @@ def draw(groups: Sequence[Group], title: str, notes: Sequence[str] = ()) -> Figu
             look = {"color": colour, "linestyle": dash, "linewidth": 1.6, "label": group.method}
             axes[0, column].plot(group.episodes, group.median, **look)
             axes[0, column].fill_between(group.episodes, group.low, group.high, color=colour, alpha=0.15, linewidth=0)
-            axes[1, column].plot(group.episodes, group.spread, **look)
+            if group.spread is not None:
+                axes[1, column].plot(group.episodes, group.spread, **look)
         _dress(axes[0, column], axes[1, column], env, label)
     lines = textwrap.wrap(caption(groups, title, notes), round(17 * figure.get_figwidth()))
     figure.text(0.01, 0.01, "\n".join(lines), fontsize=7.5, va="bottom")
@@ -228,7 +224,7 @@ def table(groups: Sequence[Group]) -> str:
     rows = [head, "|---|---|---|---|---|---|---|"]
     for group in groups:
         numbers = (group.overall, group.late, group.overall_spread, group.late_spread)
-        cells = (f"{x.value:.3g} ({x.low:.3g} to {x.high:.3g})" for x in numbers)
+        cells = ("-" if x is None else f"{x.value:.3g} ({x.low:.3g} to {x.high:.3g})" for x in numbers)
         rows.append(f"| {group.env} | {group.method} | {group.seeds} | {' | '.join(cells)} |")
     return "\n".join(rows)
 

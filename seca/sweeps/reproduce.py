@@ -43,8 +43,9 @@ def planned(figure: str, scale: float, seeds: int | None, settings: Settings) ->
         made = plan.with_seeds(made, range(seeds))
     cells = tuple(_adjusted(cell, scale, settings) for cell in made.cells)
     changed = [f"{scale:g} of the paper's {'episodes' if figure == 'fig2' else 'env steps'}"] if scale != 1 else []
-    changed += [f"{settings} settings"]
-    return dataclasses.replace(made, title=f"{made.title} ({', '.join(changed)})", cells=cells)
+    changed += [f"{settings} settings"] if figure != "fig2" else []  # Those of the toys are their source's in both.
+    title = f"{made.title} ({', '.join(changed)})" if changed else made.title
+    return dataclasses.replace(made, title=title, cells=cells)
 
 
 def _adjusted(cell: Cell, scale: float, settings: Settings) -> Cell:

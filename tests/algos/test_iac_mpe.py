@@ -1,6 +1,7 @@
 """The plain independent actor-critic: against plain loops, what it reduces to, and that it learns."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +67,7 @@ def test_claims_are_the_advantages_of_the_steps() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("advantage", ["centred", "value"])
-def test_it_learns(advantage: str) -> None:
+def test_it_learns(advantage: Any) -> None:
     """Three agents whose rewards add up: from the 1.5 of chance to near 3, which is all there is."""
     env = registry.make("matrix/additive")
     config = IacMpeConfig(

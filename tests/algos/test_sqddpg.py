@@ -27,9 +27,11 @@ def test_the_latest_steps_are_kept() -> None:
     many = [episodes_of(seed) for seed in range(3)]
     learner, rows = sqddpg.init(jax.random.key(0), SPEC, CONFIG), transitions(many)
     update = jax.jit(lambda learner, episodes, key: sqddpg.update(learner, episodes, None, key, None, CONFIG))
+    counted = 0
     for number, episodes in enumerate(many):
         learner, measures = update(learner, episodes, jax.random.key(number))
-    assert int(learner.updates) == 6 and int(learner.count) == 6 and int(measures["gradient_steps"]) == 24
+        counted = int(measures["gradient_steps"])
+    assert int(learner.updates) == 6 and int(learner.count) == 6 and counted == 24
     assert learner.kept is not None
     for ring, all_rows in zip(jax.tree.leaves(learner.kept), jax.tree.leaves(rows), strict=True):
         for step in range(42 - 16, 42):
@@ -50,14 +52,14 @@ def test_losses_of_plain_loops() -> None:
     batch = jax.tree.map(lambda x: x[3:8], transitions([episodes_of()]))
     now, later = (drawn_orders(jax.random.key(seed), 2, 5, N) for seed in (1, 2))
     actors, critics = learner.actors.params, learner.critics.params
-    softer = jax.tree.map(lambda x: 0.5 * x, (actors, critics))
+    soft_actors, soft_critics = jax.tree.map(lambda x: 0.5 * x, (actors, critics))
 
     def policies(net: Any, obs: jax.Array, avail: jax.Array) -> jax.Array:
         return jax.nn.softmax(jnp.where(avail, net(obs), -1e9))
 
-    found = sqddpg.critic_loss(critics, *softer, batch, now, later, CONFIG)
-    next_probs = policies(softer[0], batch.next_obs, batch.next_avail)
-    worth = shares(softer[1], batch.next_obs, told_alike(next_probs), later).sum(axis=1)
+    found = sqddpg.critic_loss(critics, soft_actors, soft_critics, batch, now, later, CONFIG)
+    next_probs = policies(soft_actors, batch.next_obs, batch.next_avail)
+    worth = shares(soft_critics, batch.next_obs, told_alike(next_probs), later).sum(axis=1)
     taken = shares(critics, batch.obs, told_alike(jax.nn.one_hot(batch.actions, A)), now).sum(axis=1)
     errors = [
         float(batch.reward[b]) + (0 if batch.ended[b] else CONFIG.gamma * float(worth[b])) - float(taken[b])

@@ -101,4 +101,4 @@ def test_a_run_keeps_its_recordings(
 
 def test_a_run_without_battles_is_refused(finished_run: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = _refused(capsys, "--policy", finished_run)
-    assert "`env` is matrix/focus-fire: only battles can be watched" in line
+    assert "`env` is matrix/focus-fire, which offers nothing to draw" in line

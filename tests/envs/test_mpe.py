@@ -85,7 +85,7 @@ def test_every_step_of_episodes_of_mpe2(name: str) -> None:
             taken = _approach(np.asarray(world.position)[0], scene) if t < 15 else actions[t]
             if scene.has_prey:  # The package's coding: 1 is -x, 2 +x, 3 -y, 4 +y.
                 drawn = np.asarray(mpe.moves(scene, rules, world, jnp.asarray(taken[None, :3])))[0, 3]
-                taken[3] = {(0, 0): 0, (-1, 0): 1, (1, 0): 2, (0, -1): 3, (0, 1): 4}[tuple(map(int, drawn))]
+                taken[3] = [(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)].index((int(drawn[0]), int(drawn[1])))
             shown, got, _, cut, _ = theirs.step(dict(zip(theirs.possible_agents, map(int, taken), strict=True)))
             after, seen = step(world, jnp.asarray(taken[None, : scene.n_agents]))
             position, velocity, _ = _places(inner)

@@ -22,7 +22,7 @@ def test_progress_is_told_each_ten_seconds(capsys: pytest.CaptureFixture[str]) -
 def test_nothing_gained_says_nothing_of_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
     now = iter([0.0, 10.0])
     progress.Lines("drawing", "frames", clock=lambda: next(now))(0.5, 4)
-    assert capsys.readouterr().err == "drawing: 50 % | 0.40 frames/s | about some time left\n"
+    assert capsys.readouterr().err == "drawing: 50 % | 0.40 frames/s | time left not known yet\n"
 
 
 def test_short_work_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from particles import CONFIG, SPEC, episodes_of, transitions
 
 from seca.algos import coma_mpe
 from seca.envs import registry
+from seca.learning import by_transitions
 
 
 @pytest.mark.parametrize("size", [7, 8, 16, 17])
@@ -73,3 +74,12 @@ def test_policies_have_no_memory_and_keep_to_the_mask() -> None:
     greedy = algorithm.act(params, (), shown, keys, jnp.uint32(0), True).actions
     logits = jnp.where(shown.avail, params(shown.obs), -jnp.inf)
     np.testing.assert_array_equal(greedy, logits.argmax(axis=-1))
+
+
+def test_what_is_measured_of_advantages() -> None:
+    """Sizes of all, and size and spread of each agent."""
+    advantage = jnp.array([[1.0, -2.0], [3.0, 0.0], [-4.0, 2.0]])
+    found = by_transitions.sizes_of(advantage)
+    assert float(found["advantage_mean"]) == 0.0 and float(found["advantage_abs"]) == 2.0
+    np.testing.assert_allclose(found["advantage_agent_abs"], [8 / 3, 4 / 3], rtol=1e-6)
+    np.testing.assert_allclose(found["advantage_agent_std"], np.std(np.asarray(advantage), axis=0), rtol=1e-6)

@@ -119,7 +119,7 @@ def test_the_state_tells_who_lives_and_how_well(name: str) -> None:
 def evolution(moments: int = 6) -> Evolution:
     def one(number: int) -> Moment:
         table = [[0.1 * number, 1.0], [1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
-        places = [*table[:3], [0.0, None]]
+        places: list[list[float | None]] = [[0.1 * number, 1.0], [1.0, 0.0], [0.5, 0.5], [0.0, None]]
         agreed = {"survival": None if number == 2 else 0.3, "health": -0.2}
         return Moment(10 * number, 0.5, 7.0, [0.0, 1.0], [0.2, -0.1], places, table, table, table, agreed)
 

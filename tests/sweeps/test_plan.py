@@ -143,6 +143,10 @@ def test_what_the_command_line_asks_for_is_a_file(tmp_path: pathlib.Path) -> Non
         ('[[change]]\nenvs = ["smac/3m"]\noptions = { lr = 1 }', ["`change.envs` holds 'smac/3m'", "matrix/peak"]),
         ('[[change]]\nenvs = ["matrix/peak"]', ["`change.options` is empty"]),
         ('[[variant]]\noptions = { lr = 1 }', ["`variant.name` is missing"]),
+        ("[[skip]]", ["`skip` names nothing", "`methods`, `envs` or `variants`"]),
+        ('[[skip]]\nenvs = ["smac/3m"]', ["`skip.envs` holds 'smac/3m'", "matrix/peak"]),
+        ('[[skip]]\nenvs = ["matrix/peak"]', ["`skip` leaves no run"]),
+        ('[[skip]]\nenvs = ["matrix/peak"]\noptions = { lr = 1 }', ["`skip.options`"]),
         ('[[change]]\nvariants = ["x"]\noptions = { lr = 1 }', ["`change.variants` holds 'x'"]),
     ],
 )  # fmt: skip
@@ -201,3 +205,27 @@ def test_what_differs_between_configurations() -> None:
     assert differences(one, other) == ["seed 0 -> 2"]
     longer = dataclasses.replace(one, loop=dataclasses.replace(one.loop, steps=5))
     assert differences(one, longer) == [f"loop.steps {json.dumps(one.loop.steps)} -> 5"]
+
+
+def test_what_is_skipped() -> None:
+    """All runs that everything named in a `skip` applies to, and no others."""
+    text = """
+    methods = ["seca", "qmix"]
+    envs = ["matrix/peak", "matrix/additive"]
+    seeds = 2
+    [[variant]]
+    name = "slow"
+    methods = ["qmix"]
+    options = { lr = 1e-5 }
+    [[skip]]
+    methods = ["seca"]
+    envs = ["matrix/additive"]
+    [[skip]]
+    variants = ["slow"]
+    envs = ["matrix/peak"]
+    """
+    assert [cell.name for cell in from_text(text, "x.toml", "x").cells] == [
+        f"{name}-s{seed}"
+        for seed in (0, 1)
+        for name in ("peak-seca", "peak-qmix", "additive-qmix", "additive-qmix-slow")
+    ]

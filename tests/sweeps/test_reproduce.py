@@ -1,5 +1,6 @@
 """The paper's figures: which runs they are made of, less of them, and the figure of those that there are."""
 
+import json
 import pathlib
 from typing import Any
 
@@ -16,6 +17,7 @@ from seca.sweeps.folder import SweepFolder, opened
 from seca.sweeps.plan import Cell
 from seca.sweeps.reproduce import FIGURES, planned
 
+TOYS = [("mpe/predator-prey", ""), ("mpe/cooperative-navigation", "-navigation")]
 PAPERS = {  # Section 4 of the paper; `seca` makes its order anew for each episode.
     "fig4a": (["seca", "coma-newarchi", "coma"], ["smac/MMM2"]),
     "fig4b": (["seca", "seca-fixed", "seca-random", "seca-prob", "seca-entropy", "seca-ig-1"], ["smac/MMM2"]),
@@ -35,7 +37,23 @@ def put(tmp_path: pathlib.Path, folder: SweepFolder, cell: Cell) -> None:
     scored.leave(tmp_path / "made", cell.config).rename(place)
 
 
-@pytest.mark.parametrize("figure", FIGURES)
+def test_the_toys_file_is_the_papers_protocol() -> None:
+    """Ten seeds of 5,000 episodes, one runner; each toy with the presets that have its numbers."""
+    made = planned("fig2", 1.0, None, "tuned")
+    methods = [(env, f"{name}{ending}") for env, ending in TOYS for name in ("coma-mpe", "seca-mpe")]
+    expected = [(seed, *method) for seed in range(10) for method in methods]
+    assert [(c.config.seed, c.config.env, c.config.preset) for c in made.cells] == expected
+    assert not made.absolute and made.title.endswith("toys")
+    for cell in made.cells:
+        loop = cell.config.loop
+        assert (loop.runners, loop.episodes, loop.steps) == (1, 5_000, 1_000_000)
+        assert cell.config.algorithm == PRESETS[cell.config.preset].config
+    less = planned("fig2", 0.1, 2, "paper")
+    assert {c.config.loop.episodes for c in less.cells} == {500} and len(less.cells) == 8
+    assert less.title.endswith("(0.1 of the paper's episodes)")
+
+
+@pytest.mark.parametrize("figure", [figure for figure in FIGURES if figure != "fig2"])
 def test_shipped_files_are_the_papers_protocol(figure: str) -> None:
     cells = planned(figure, 1.0, None, "tuned").cells
     methods, envs = PAPERS[figure]
@@ -106,7 +124,7 @@ def test_a_run_that_kept_nothing_does_not_stop_the_others(tmp_path: pathlib.Path
 def evolution() -> orders.Evolution:
     table: list[list[float]] = [[0.0, 1.0]] * 4
     agreed: dict[str, float | None] = {"survival": 0.3, "health": -0.2}
-    one = orders.Moment(10, 0.5, 7.0, [0.0, 1.0], [0.2, -0.1], [*table], table, table, table, agreed)
+    one = orders.Moment(10, 0.5, 7.0, [0.0, 1.0], [0.2, -0.1], [[0.0, 1.0]] * 4, table, table, table, agreed)
     return orders.Evolution("a", "seca", "smac/2m", 3, ["marine", "marine"], 8, [one], [])
 
 
@@ -142,3 +160,36 @@ def test_runs_come_first(tmp_path: pathlib.Path, monkeypatch, capsys) -> None:
 )
 def test_bad_input(desk: pathlib.Path, words: str, fragments: list[str], capsys) -> None:
     assert_refused(words.split(), fragments, desk, capsys)
+
+
+def test_fig2_is_drawn_from_what_is_done(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Picture, numbers, table and caption; a run that is not done is left out, and said so."""
+    monkeypatch.chdir(tmp_path)
+    made = planned("fig2", 0.001, 2, "tuned")
+    with opened(tmp_path / "sweeps" / "fig2", made) as (folder, _, _):
+        pass
+    for cell in made.cells:
+        put(tmp_path, folder, cell)
+        path = folder.run(cell.name).path
+        lines = [
+            {"kind": "eval", "env_steps": 0, "iteration": 0, "return_mean": -1.0},
+            *(
+                {"kind": "train", "env_steps": 9 * n, "return_mean": -n, "episode_length_mean": 9.0}
+                for n in range(1, 6)
+            ),
+        ]
+        (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder.run(made.cells[-1].name).path / "result.json").unlink()
+    text = printed(capsys, "reproduce", "fig2", "--draw")
+    assert "| mpe/predator-prey | coma-mpe | 2 | 9 (9 to 9) |" in text
+    assert "| mpe/cooperative-navigation | seca-mpe-navigation | 1 |" in text
+    assert "Warning: 1 runs that are not done are left out." in text
+    home = tmp_path / "sweeps" / "fig2"
+    assert len(json.loads((home / "fig2.json").read_text())["groups"]) == 4
+    assert (home / "fig2.png").stat().st_size > 10_000
+    for cell in made.cells:
+        (folder.run(cell.name).path / "result.json").unlink(missing_ok=True)
+    assert cli.run(["reproduce", "fig2", "--draw"]) == 2
+    assert "no run of it is done yet" in capsys.readouterr().err

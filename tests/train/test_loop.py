@@ -54,6 +54,25 @@ def test_seeds_and_evaluation_schedule() -> None:
 
 
 @pytest.mark.slow
+def test_it_ends_after_so_many_episodes() -> None:
+    """Evaluated there; whichever of the two budgets comes first."""
+
+    def ended(steps: int, episodes: int) -> tuple[int, int, int]:
+        sink = Lines()
+        loop = LoopConfig(steps=steps, episodes=episodes, runners=16, eval_interval=10_000, eval_episodes=8)
+        state = train(ENV, ALGORITHM, init_state(ALGORITHM, 0), loop, sink, jax.devices()[:1])
+        last = sink.lines[-1]
+        assert last["kind"] == "eval" and last["env_steps"] == int(state.env_steps)
+        assert loop.over(int(state.env_steps), int(state.episodes))
+        return int(state.iteration), int(state.episodes), int(state.env_steps)
+
+    assert ended(100_000, 33)[:2] == (3, 48)
+    assert ended(100_000, 32)[:2] == (2, 32)
+    iterations, _, env_steps = ended(1, 1_000)
+    assert iterations == 1 and env_steps >= 1
+
+
+@pytest.mark.slow
 def test_metrics_hold_what_a_report_needs() -> None:
     line = run(0, 10_000, steps=1)[1]
     scalars = {"critic_loss", "entropy", "actor_gradient_norm", "critic_gradient_norm", "critic_mean", "critic_std"}
