@@ -71,3 +71,13 @@ def test_no_terminal_gives_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setenv("CI", "true")
     assert isinstance(make_display(10), PlainDisplay)
+
+
+def test_a_run_that_ends_after_so_many_episodes(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its env steps are told from those that its episodes have had, as soon as there are any, and never above."""
+    status = Status(env_steps=300, episodes=20)
+    assert [status.budget(1_000, episodes) for episodes in (0, 40, 50, 500)] == [1_000, 600, 750, 1_000]
+    assert status.budget(1_000, 10) == 300 and Status(env_steps=5).budget(1_000, 10) == 1_000
+    display = PlainDisplay(1_000, every=0.0, clock=lambda: 1.0, episodes=40)
+    display.show({"kind": "train", "env_steps": 300, "episodes": 20, "return_mean": 1.0})
+    assert capsys.readouterr().out.startswith("300 of 600 env steps")

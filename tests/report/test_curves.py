@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import errno
+import json
 import pathlib
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seca.config import from_preset
+from seca.config import from_preset, to_json
 from seca.errors import UsageError
 from seca.report import curves
 from seca.report.curves import Curve
@@ -269,3 +270,18 @@ def test_drawing_leaves_matplotlib_as_it_was(finished_run: pathlib.Path, tmp_pat
     done = subprocess.run([sys.executable, "-c", code, finished_run, tmp_path / "x"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "x.png").stat().st_size > 0
+
+
+def test_a_run_that_did_its_episodes_is_whole(tmp_path: pathlib.Path) -> None:
+    """Two iterations of one runner: two episodes asked for are all, of three it is short."""
+    lines = [{"kind": "eval", "env_steps": n, "iteration": n // 9, "return_mean": 0.0} for n in (0, 9, 18)]
+    for episodes, budget in ((2, 18), (3, 1_000), (0, 1_000)):
+        base = from_preset("coma-mpe")
+        config = dataclasses.replace(
+            base, env="mpe/predator-prey", loop=dataclasses.replace(base.loop, steps=1_000, episodes=episodes)
+        )
+        path = tmp_path / str(episodes)
+        path.mkdir()
+        (path / "config.json").write_text(to_json(config))
+        (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        assert curves.read_curve(path).budget == budget

@@ -92,3 +92,13 @@ def test_names_are_no_markup() -> None:
     plan = made.plan(made.TEXT + variant)
     text = status.text(Overview(plan, {cell.name: Progress("waiting") for cell in plan.cells}), 1)
     assert "seca, x [/b] [red]" in text
+
+
+def test_runs_that_ended_after_so_many_episodes_have_no_more_to_do() -> None:
+    """What is done counts as it is; of the others nobody knows better than the most there can be."""
+    plan = made.plan(made.TEXT.replace("[options]", "[options]\nepisodes = 7", 1))
+    runs = {cell.name: Progress("waiting") for cell in plan.cells}
+    steps = plan.cells[0].config.loop.steps
+    runs[plan.cells[0].name] = Progress("done", 300, None, 10.0)
+    told = Overview(plan, runs).line(1)
+    assert steps == 1_000 and Overview(plan, runs)._steps_of(plan.cells[0]) == 300 and "0.00M of 0.00M" in told
