@@ -463,7 +463,7 @@ def test_a_recording_that_fills_the_memory(
 ) -> None:
     """What it says of its sizes is enough: nothing is unpacked."""
     recording.save(battle(), desk / "battle.npz")
-    monkeypatch.setattr(recording, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(recording, "MOST_BYTES", 1000)
     assert_refused(["watch", "battle.npz"], ["battle.npz", "bytes unpacked, over 1000"], desk, capsys)
 
 

@@ -160,7 +160,7 @@ def load(path: pathlib.Path) -> Recording:
     """The recording in a file. Raises UsageError when it is missing, damaged, or of another format."""
 
     given = f"`recording` is {files.usable('recording', path)}"
-    return files.read_archive(path, given, "recording", FORMAT, _MOST_BYTES, made_of)
+    return files.read_archive(path, given, "recording", FORMAT, MOST_BYTES, made_of)
 
 
 def made_of(arrays: dict[str, np.ndarray], written: dict[str, Any]) -> Recording:
@@ -171,7 +171,7 @@ def made_of(arrays: dict[str, np.ndarray], written: dict[str, Any]) -> Recording
     return Recording(about, names, **arrays)
 
 
-_MOST_BYTES = 2**30
+MOST_BYTES = 2**30
 """Largest that a recording is unpacked: one of 200 units over 10,000 loops has 50 MB."""
 _MOST_CELLS, _MOST_RADIUS, _MOST_NUMBER = 256, 16.0, 1e6
 """Largest map that is drawn, in cells each way, largest unit on it, in map units, and largest of all other numbers."""

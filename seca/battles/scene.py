@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float32, Int16
 from PIL import Image, ImageDraw
 
 from seca import files
-from seca.battles import draw
+from seca.battles import draw, recording
 from seca.battles.recording import FORMAT, About, Recording, check_free, made_of, read_about
 
 
@@ -75,7 +75,7 @@ _ARRAYS: dict[str, tuple[str, tuple[str, ...]]] = {
     "reward": ("float32", ("steps",)),
     **dict.fromkeys(("terminated", "truncated"), ("bool", ("steps",))),
 }
-_MOST_BYTES, _MOST_NUMBER = 2**30, 1e6
+_MOST_NUMBER = 1e6
 
 
 def save(scene: Scene, path: pathlib.Path) -> None:
@@ -94,7 +94,7 @@ def load(path: pathlib.Path) -> Scene | Recording:
         return _made_of(arrays, written) if "scene" in written else made_of(arrays, written)
 
     given = f"`recording` is {files.usable('recording', path)}"
-    return files.read_archive(path, given, "recording", FORMAT, _MOST_BYTES, make)
+    return files.read_archive(path, given, "recording", FORMAT, recording.MOST_BYTES, make)
 
 
 def _made_of(arrays: dict[str, np.ndarray], written: dict[str, Any]) -> Scene:
