@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -173,7 +174,7 @@ def made_of(arrays: dict[str, np.ndarray], written: dict[str, Any]) -> Recording
 
 MOST_BYTES = 2**30
 """Largest that a recording is unpacked: one of 200 units over 10,000 loops has 50 MB."""
-_MOST_CELLS, _MOST_RADIUS, _MOST_NUMBER = 256, 16.0, 1e6
+_MOST_CELLS, _MOST_RADIUS, MOST_NUMBER = 256, 16.0, 1e6
 """Largest map that is drawn, in cells each way, largest unit on it, in map units, and largest of all other numbers."""
 _KINDS: dict[Any, type | tuple[type, ...]] = {str: str, int: int, float: (int, float), dict[str, Any]: dict}
 
@@ -184,31 +185,48 @@ def read_about(values: dict[str, Any]) -> About:
         if not isinstance(values[field.name], _KINDS[field.type]):
             raise TypeError(f"`{field.name}` is {values[field.name]!r}")
     about = About(**values)
-    if about.loops_per_step < 1 or not 1 <= about.loops_per_second <= _MOST_NUMBER:
+    if about.loops_per_step < 1 or not 1 <= about.loops_per_second <= MOST_NUMBER:
         raise ValueError(f"{about.loops_per_step} loops per step, {about.loops_per_second} per second")
     return about
 
 
-def _check(arrays: dict[str, np.ndarray], names: tuple[Any, ...], loops_per_step: int) -> None:
-    """Raise ValueError unless the arrays are all there and fit together: a viewer indexes with them."""
-    if arrays.keys() != _ARRAYS.keys():
-        raise ValueError(f"missing or unknown: {', '.join(sorted(arrays.keys() ^ _ARRAYS.keys()))}")
+Layout = Mapping[str, tuple[str, tuple[str, ...]]]
+"""Type and axes of each array."""
+
+
+def check_names(field: str, names: tuple[Any, ...]) -> None:
+    """Raise ValueError unless all are texts that can be drawn."""
     if not all(isinstance(name, str) and name.isprintable() for name in names):
-        raise ValueError("`unit_names` are not names")
-    units = len(names)
-    sizes = {"units": units}
-    for name, (kind, axes) in _ARRAYS.items():
+        raise ValueError(f"`{field}` are not names")
+
+
+def checked_sizes(
+    arrays: dict[str, np.ndarray], layout: Layout, known: Mapping[str, int], frames_per_step: int
+) -> dict[str, int]:
+    """Length of every axis. Raises ValueError unless the arrays are those of the layout, and fit together."""
+    if arrays.keys() != layout.keys():
+        raise ValueError(f"missing or unknown: {', '.join(sorted(arrays.keys() ^ layout.keys()))}")
+    sizes = dict(known)
+    for name, (kind, axes) in layout.items():
         array = arrays[name]
         if array.dtype != kind or array.ndim != len(axes):
             raise ValueError(f"`{name}` is {array.dtype}{list(array.shape)}, not {kind} [{' '.join(axes)}]")
         for axis, size in zip(axes, array.shape, strict=True):
             if sizes.setdefault(axis, size) != size:
                 raise ValueError(f"`{name}` has {size} {axis}, not {sizes[axis]}")
-        if kind == "float32" and not (np.abs(array) <= _MOST_NUMBER).all():
-            raise ValueError(f"`{name}` holds a number that is not finite, or beyond {_MOST_NUMBER:,.0f}")
-    loops = sizes["steps"] * loops_per_step
-    if sizes["steps"] < 1 or sizes["frames"] != loops + 1:
-        raise ValueError(f"{sizes['frames']} frames, but {sizes['steps']} steps need {loops + 1}")
+        if kind == "float32" and not (np.abs(array) <= MOST_NUMBER).all():
+            raise ValueError(f"`{name}` holds a number that is not finite, or beyond {MOST_NUMBER:,.0f}")
+    frames = sizes["steps"] * frames_per_step + 1
+    if sizes["steps"] < 1 or sizes["frames"] != frames:
+        raise ValueError(f"{sizes['frames']} frames, but {sizes['steps']} steps need {frames}")
+    return sizes
+
+
+def _check(arrays: dict[str, np.ndarray], names: tuple[Any, ...], loops_per_step: int) -> None:
+    """Raise ValueError unless the arrays are all there and fit together: a viewer indexes with them."""
+    check_names("unit_names", names)
+    units = len(names)
+    sizes = checked_sizes(arrays, _ARRAYS, {"units": units}, loops_per_step)
     if not 0 < sizes["agents"] < units:
         raise ValueError(f"{sizes['agents']} agents of {units} units")
     if max(sizes["cells_x"], sizes["cells_y"]) > _MOST_CELLS:

@@ -75,7 +75,6 @@ _ARRAYS: dict[str, tuple[str, tuple[str, ...]]] = {
     "reward": ("float32", ("steps",)),
     **dict.fromkeys(("terminated", "truncated"), ("bool", ("steps",))),
 }
-_MOST_NUMBER = 1e6
 
 
 def save(scene: Scene, path: pathlib.Path) -> None:
@@ -101,28 +100,15 @@ def _made_of(arrays: dict[str, np.ndarray], written: dict[str, Any]) -> Scene:
     """Raises ValueError, KeyError or TypeError unless all is there and fits together: a painter indexes with it."""
     told = written.pop("scene")
     names, kinds, area = tuple(told["names"]), tuple(told["kinds"]), tuple(map(float, told["area"]))
-    if not all(isinstance(name, str) and name.isprintable() for name in names):
-        raise ValueError("`names` are not names")
+    recording.check_names("names", names)
     if len(kinds) != len(names) or any(kind not in COLOURS for kind in kinds):
         raise ValueError(f"`kinds` are {kinds}: each must be one of {', '.join(COLOURS)}")
-    if len(area) != 4 or not (-_MOST_NUMBER <= area[0] < area[2] <= _MOST_NUMBER) or not (
-        -_MOST_NUMBER <= area[1] < area[3] <= _MOST_NUMBER
+    if len(area) != 4 or not (-recording.MOST_NUMBER <= area[0] < area[2] <= recording.MOST_NUMBER) or not (
+        -recording.MOST_NUMBER <= area[1] < area[3] <= recording.MOST_NUMBER
     ):  # fmt: skip
         raise ValueError(f"`area` is {area}")
-    if arrays.keys() != _ARRAYS.keys():
-        raise ValueError(f"missing or unknown: {', '.join(sorted(arrays.keys() ^ _ARRAYS.keys()))}")
-    sizes = {"discs": len(names), "ends": 4, "agents": kinds.count("agent")}
-    for name, (kind, axes) in _ARRAYS.items():
-        array = arrays[name]
-        if array.dtype != kind or array.ndim != len(axes):
-            raise ValueError(f"`{name}` is {array.dtype}{list(array.shape)}, not {kind} [{' '.join(axes)}]")
-        for axis, size in zip(axes, array.shape, strict=True):
-            if sizes.setdefault(axis, size) != size:
-                raise ValueError(f"`{name}` has {size} {axis}, not {sizes[axis]}")
-        if kind == "float32" and not (np.abs(array) <= _MOST_NUMBER).all():
-            raise ValueError(f"`{name}` holds a number that is not finite, or beyond {_MOST_NUMBER:,.0f}")
-    if sizes["steps"] < 1 or sizes["frames"] != sizes["steps"] + 1:
-        raise ValueError(f"{sizes['frames']} frames, but {sizes['steps']} steps need {sizes['steps'] + 1}")
+    known = {"discs": len(names), "ends": 4, "agents": kinds.count("agent")}
+    recording.checked_sizes(arrays, _ARRAYS, known, 1)
     if not (arrays["radius"] > 0).all():
         raise ValueError("`radius` holds one that is not above 0")
     return Scene(read_about(written), names, kinds, area, **arrays)
