@@ -22,11 +22,13 @@ CONFIG = SqddpgConfig(
 )
 
 
-def test_the_latest_steps_are_kept() -> None:
-    """A ring of 16 rows, written 7 at a time: after 48 steps, the last 42 have gone through it."""
+@pytest.mark.parametrize("size", [7, 14, 16, 43])
+def test_the_latest_steps_are_kept(size: int) -> None:
+    """A ring written 7 at a time, of as many rows, twice as many, some between, and more than there are: 42 of 48."""
+    config = dataclasses.replace(CONFIG, kept=size)
     many = [episodes_of(seed) for seed in range(3)]
-    learner, rows = sqddpg.init(jax.random.key(0), SPEC, CONFIG), transitions(many)
-    update = jax.jit(lambda learner, episodes, key: sqddpg.update(learner, episodes, None, key, None, CONFIG))
+    learner, rows = sqddpg.init(jax.random.key(0), SPEC, config), transitions(many)
+    update = jax.jit(lambda learner, episodes, key: sqddpg.update(learner, episodes, None, key, None, config))
     counted = 0
     for number, episodes in enumerate(many):
         learner, measures = update(learner, episodes, jax.random.key(number))
@@ -34,8 +36,8 @@ def test_the_latest_steps_are_kept() -> None:
     assert int(learner.updates) == 6 and int(learner.count) == 6 and counted == 24
     assert learner.kept is not None
     for ring, all_rows in zip(jax.tree.leaves(learner.kept), jax.tree.leaves(rows), strict=True):
-        for step in range(42 - 16, 42):
-            np.testing.assert_array_equal(ring[step % 16], all_rows[step])
+        for step in range(max(0, 42 - size), 42):
+            np.testing.assert_array_equal(ring[step % size], all_rows[step])
 
 
 def test_steps_not_yet_kept_are_never_drawn() -> None:

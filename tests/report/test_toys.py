@@ -91,3 +91,12 @@ def test_what_is_read(tmp_path: pathlib.Path) -> None:
         toys.read(left("coma-mpe", "mpe/predator-prey", runners=2))
     with pytest.raises(UsageError, match="on smac/2s3z: this figure is of mpe/predator-prey and"):
         toys.read(scored.leave(tmp_path / "seca", RunConfig()))
+
+
+@pytest.mark.parametrize(("length", "late"), [(1, 1), (4, 1), (5, 1), (2_499, 499), (2_500, 500), (2_509, 500)])
+def test_the_end_is_a_fifth_or_five_hundred(length: int, late: int) -> None:
+    """Below, at and above where the fifth stops to grow; no more points than episodes, nor than a hundred."""
+    values = training(0, length=length).values
+    [group] = toys.measure([training(0, length=length)])
+    assert group.late.value == pytest.approx(values[-late:].mean())
+    assert group.episodes[-1] == length and len(group.episodes) <= min(100, length)
