@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Int, Int16, PRNGKeyArray
 
 import seca
 from seca import files, numerics
@@ -189,11 +189,57 @@ def simulator_of(env: Env) -> Simulator:
 
 @dataclasses.dataclass(frozen=True)
 class _Compiled:
-    """The compiled functions that a battle is played and seen with."""
+    """The compiled functions that an episode is played and seen with."""
 
-    reset: Callable[..., tuple[Battle, TimeStep]]
-    step: Callable[..., tuple[Battle, TimeStep]]
-    look: Callable[[Battle, Int[Array, "batch agents"]], trace.Trace]
+    reset: Callable[..., tuple[PyTree, TimeStep]]
+    step: Callable[..., tuple[PyTree, TimeStep]]
+    look: Callable[[PyTree, Int[Array, "batch agents"]], PyTree]
+    """`look(state, actions)`: what is to be seen of the step that the actions are about to make."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Episode:
+    """What was played, still as it came."""
+
+    first: PyTree
+    """State at the start."""
+    last: PyTree
+    """State at the end."""
+    looks: list[PyTree]
+    """One of each step."""
+    actions: Int16[np.ndarray, "steps agents"]
+    steps: TimeStep
+    """`[steps + 1, ...]`, the first what `reset` showed."""
+
+
+def _play(compiled: _Compiled, policy: Policy, seed: int, number: int) -> _Episode:
+    """The episode of that number in `seca evaluate --seed`: same key, same start, same luck."""
+    reset_key, act_key = jax.random.split(jax.random.fold_in(stats.evaluation_key(seed), number))
+    state, time_step = compiled.reset(reset_key[None])
+    first, carry = state, policy.init()
+    chosen, shown, looks = [], [time_step], []
+    while not shown[-1].done[0]:
+        carry, taken = policy.act(carry, shown[-1], state, jax.random.fold_in(act_key, len(chosen)))
+        looks.append(compiled.look(state, taken))
+        state, time_step = compiled.step(state, taken)
+        chosen.append(taken)
+        shown.append(time_step)
+    steps = jax.tree.map(lambda *rows: np.concatenate(rows), *jax.device_get(shown))
+    return _Episode(first, state, looks, np.concatenate(jax.device_get(chosen)).astype(np.int16), steps)
+
+
+def _about(env: Env, policy: Policy, seed: int, number: int, loops_per_step: int, loops_per_second: float) -> About:
+    return About(
+        env=env.spec.id,
+        env_version=env.spec.version,
+        env_options=dict(env.spec.options),
+        policy=policy.name,
+        seed=seed,
+        battle=number,
+        loops_per_step=loops_per_step,
+        loops_per_second=loops_per_second,
+        seca=seca.__version__,
+    )
 
 
 @numerics.own()
@@ -214,32 +260,12 @@ def record(env: Env, policy: Policy, seed: int, battles: Sequence[int]) -> list[
 def _record(
     env: Env, field: scenario.Scenario, compiled: _Compiled, policy: Policy, seed: int, number: int
 ) -> Recording:
-    reset_key, act_key = jax.random.split(jax.random.fold_in(stats.evaluation_key(seed), number))
-    battle, time_step = compiled.reset(reset_key[None])
-    carry = policy.init()
-    chosen, shown = [], [time_step]
-    loops = [jax.tree.map(lambda x: x[None], trace.seen(battle, battle))]
-    while not shown[-1].done[0]:
-        carry, taken = policy.act(carry, shown[-1], battle, jax.random.fold_in(act_key, len(chosen)))
-        loops.append(compiled.look(battle, taken))
-        battle, time_step = compiled.step(battle, taken)
-        chosen.append(taken)
-        shown.append(time_step)
-
+    played = _play(compiled, policy, seed, number)
+    loops = [jax.tree.map(lambda x: x[None], trace.seen(played.first, played.first)), *played.looks]
     seen = jax.tree.map(lambda *parts: np.concatenate(parts)[..., 0], *jax.device_get(loops))
-    steps = jax.tree.map(lambda *rows: np.concatenate(rows), *jax.device_get(shown))
+    steps = played.steps
     return Recording(
-        about=About(
-            env=env.spec.id,
-            env_version=env.spec.version,
-            env_options=dict(env.spec.options),
-            policy=policy.name,
-            seed=seed,
-            battle=number,
-            loops_per_step=scenario.LOOPS_PER_STEP,
-            loops_per_second=scenario.LOOPS_PER_SECOND,
-            seca=seca.__version__,
-        ),
+        about=_about(env, policy, seed, number, scenario.LOOPS_PER_STEP, scenario.LOOPS_PER_SECOND),
         unit_names=field.unit_names,
         radius=field.radius[:, 0],
         health_max=field.health_max[:, 0],
@@ -256,7 +282,7 @@ def _record(
         target=seen.target.astype(np.int16),
         engaged=seen.engaged,
         shot=seen.shot,
-        actions=np.concatenate(jax.device_get(chosen)).astype(np.int16),
+        actions=played.actions,
         avail=steps.avail[:-1],
         reward=steps.reward[1:],
         terminated=steps.terminated[1:],
@@ -284,32 +310,14 @@ def record_scene(env: Env, policy: Policy, seed: int, number: int) -> Scene:
     drawing = env.drawing
     if drawing is None:
         raise ValueError(f"`env` is {env.spec.id}: it offers nothing to draw")
-    reset_key, act_key = jax.random.split(jax.random.fold_in(stats.evaluation_key(seed), number))
-    reset, step = jax.jit(env.reset), jax.jit(env.step)
     look = jax.jit(lambda state: (drawing.discs(state), None if drawing.lines is None else drawing.lines(state)))
-    state, time_step = reset(reset_key[None])
-    carry, chosen, shown, seen = policy.init(), [], [time_step], [look(state)]
-    while not shown[-1].done[0]:
-        carry, taken = policy.act(carry, shown[-1], state, jax.random.fold_in(act_key, len(chosen)))
-        state, time_step = step(state, taken)
-        chosen.append(taken)
-        shown.append(time_step)
-        seen.append(look(state))
+    compiled = _Compiled(jax.jit(env.reset), jax.jit(env.step), lambda state, actions: look(state))
+    played = _play(compiled, policy, seed, number)
+    seen, steps = [*played.looks, look(played.last)], played.steps
     places = np.concatenate([np.asarray(discs) for discs, _ in seen]).astype(np.float32)
     lines = [np.zeros((1, 0, 4)) if ends is None else np.asarray(ends).reshape(1, -1, 4) for _, ends in seen]
-    steps = jax.tree.map(lambda *rows: np.concatenate(rows), *jax.device_get(shown))
     return Scene(
-        about=About(
-            env=env.spec.id,
-            env_version=env.spec.version,
-            env_options=dict(env.spec.options),
-            policy=policy.name,
-            seed=seed,
-            battle=number,
-            loops_per_step=1,
-            loops_per_second=1 / drawing.seconds,
-            seca=seca.__version__,
-        ),
+        about=_about(env, policy, seed, number, 1, 1 / drawing.seconds),
         names=drawing.names,
         kinds=drawing.kinds,
         area=tuple(map(float, drawing.area)),
@@ -317,7 +325,7 @@ def record_scene(env: Env, policy: Policy, seed: int, number: int) -> Scene:
         x=places[..., 0],
         y=places[..., 1],
         lines=np.concatenate(lines).astype(np.float32),
-        actions=np.concatenate(jax.device_get(chosen)).astype(np.int16),
+        actions=played.actions,
         avail=steps.avail[:-1],
         reward=steps.reward[1:],
         terminated=steps.terminated[1:],
