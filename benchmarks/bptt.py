@@ -33,7 +33,7 @@ from seca.types import Episodes
 def outputs_of(agent: RecurrentAgent, episodes: Episodes, hidden: jax.Array) -> jax.Array:
     """The network's outputs in every row, from known states; zeros after the longest episode."""
     n_rows = episodes.actions.shape[1]
-    previous = last_actions(episodes.actions, episodes.avail.shape[-1], episodes.obs.dtype)
+    previous = last_actions(episodes)
     outputs = jnp.zeros((*episodes.actions.shape, agent.head.bias.shape[0]), hidden.dtype)
 
     def block(number: jax.Array, sofar: jax.Array) -> jax.Array:

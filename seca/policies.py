@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +11,6 @@ from seca.ranges import Count, Fraction
 
 MASKED = -1e9
 """Logit of an unavailable action: its probability is exactly 0 and nothing becomes infinite."""
-
-PolicyFn = Callable[[Float[Array, "*rows actions"], Bool[Array, "*rows actions"]], Float[Array, "*rows actions"]]
-"""`policy(logits, avail) -> log-probabilities`: `masked_log_probs`, or one with a floor under it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,18 +72,6 @@ def floored_log_probs(
     total = possible.sum(axis=-1, keepdims=True)
     positive = possible > 0
     return jnp.where(positive, jnp.log(jnp.where(positive, possible / jnp.where(total > 0, total, 1), 1)), MASKED)
-
-
-def floored_policy(env_steps: Array, floor: FloorConfig) -> PolicyFn:
-    """The policy's form after so many env steps."""
-    epsilon = linear(env_steps, floor.start, floor.finish, floor.steps)
-    return functools.partial(floored_log_probs, epsilon=epsilon, masked=floor.masked)
-
-
-def always_masked(env_steps: Array) -> PolicyFn:
-    """The masked softmax, however long training has gone on."""
-    del env_steps  # No schedule.
-    return masked_log_probs
 
 
 def log_of(probs: Float[Array, "*rows actions"]) -> Float[Array, "*rows actions"]:

@@ -92,9 +92,19 @@ def reference_of(name: str) -> str | None:
     return PRESETS[name].reference if name in PRESETS else None
 
 
+def continuous(name: str) -> bool:
+    """Whether a preset serves environments with continuous actions."""
+    return type(PRESETS[name].config) in (SecaConfig, LicaConfig, MappoConfig, Ia2cConfig, SqddpgConfig)
+
+
 @numerics.own()
 def build(name: str, spec: EnvSpec, config: AlgorithmConfig) -> Algorithm:
     """The algorithm of a preset, for one environment. Raises ValueError when the two do not fit."""
+    if spec.box is not None and not continuous(name):
+        others = ", ".join(other for other in PRESETS if compared(other) and continuous(other))
+        raise ValueError(
+            f"`preset` {name} acts by discrete actions, and those of {spec.id} are continuous: choose one of {others}"
+        )
     return PRESETS[name].make(name, spec, config)
 
 

@@ -5,7 +5,8 @@ Axis names, the only ones used in signatures:
     time     environment steps of one episode, t = 0 .. L-1; ``time+1``, or ``time1`` where ``time`` is not bound in
              the same signature, adds the row of the final observation
     agents   agents of the team
-    actions  discrete actions of one agent
+    actions  discrete actions of one agent, or whatever numbers stand for its policy (`EnvSpec.action_width`)
+    numbers  numbers that a continuous action consists of
     obs      one agent's observation vector
     state    global state vector
 Networks add ``hidden`` (recurrent features), ``embed`` (features of the mixing critic) and ``rows`` (packed steps).
@@ -23,6 +24,18 @@ TimeLimit = Literal["bootstrap", "terminal"]
 """What the time limit is to a learner: a cut, beyond which values are bootstrapped, or an end of the episode."""
 
 
+Actions = Integer[Array, "*rows agents"] | Float[Array, "*rows agents numbers"]
+"""What agents do: the number of a discrete action, or the numbers of a continuous one. The type tells which: what
+depends on it is in `distributions`."""
+
+
+class Box(eqx.Module):
+    """A continuous action space: the bounds of each number of an action, all of them finite."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
 class EnvSpec(eqx.Module):
     """What a learner may know of an environment: sizes and names, no functions."""
 
@@ -32,6 +45,7 @@ class EnvSpec(eqx.Module):
     """Version of the semantics. Checkpoints of another version are refused."""
     n_agents: int
     n_actions: int
+    """Discrete actions of an agent, or numbers of a continuous one."""
     obs_size: int
     state_size: int
     episode_limit: int
@@ -40,6 +54,18 @@ class EnvSpec(eqx.Module):
     """Options that differ from their defaults, sorted by name; part of what makes two runs comparable."""
     ally_features: int = 0
     """Where the state begins with so many features of each agent, agent after agent; 0 where it has no such order."""
+    box: Box | None = None
+    """Bounds of the actions where they are continuous; None where they are discrete. Learners act in a box from -1 to
+    1: `envs.base.in_units` makes one of any."""
+
+    @property
+    def action_width(self) -> int:
+        """Numbers by which networks are told an agent's action, or its policy.
+
+        One for each discrete action: a one-hot, or probabilities. Two for each number of a continuous one: the number
+        and 0, or mean and variance. Zang et al. 2023, section 3.2.
+        """
+        return self.n_actions if self.box is None else 2 * self.n_actions
 
 
 class TimeStep(eqx.Module):
@@ -48,6 +74,7 @@ class TimeStep(eqx.Module):
     obs: Float[Array, "batch agents obs"]
     state: Float[Array, "batch state"]
     avail: Bool[Array, "batch agents actions"]
+    """Which actions an agent may choose; of a continuous one, whether it acts at all: as often as there are numbers."""
     reward: Float[Array, " batch"]
     """Team reward of the step that led here; 0 after `reset`."""
     terminated: Bool[Array, " batch"]
@@ -77,8 +104,8 @@ class Episodes(eqx.Module):
     obs: Float[Array, "batch time+1 agents obs"]
     state: Float[Array, "batch time+1 state"]
     avail: Bool[Array, "batch time+1 agents actions"]
-    actions: Integer[Array, "batch time+1 agents"]
-    """Small integers where they are stored, else int32."""
+    actions: Integer[Array, "batch time+1 agents"] | Float[Array, "batch time+1 agents numbers"]
+    """Small integers where they are stored, else int32; float32 where they are continuous."""
     record: PyTree = None
     """What the acting algorithm chose to keep of each row (arrays `[batch, time+1, ...]`), or None."""
 
@@ -97,6 +124,6 @@ class Acted(eqx.Module):
 
     carry: PyTree
     """Recurrent state for the next step, arrays `[batch, ...]`."""
-    actions: Int[Array, "batch agents"]
+    actions: Int[Array, "batch agents"] | Float[Array, "batch agents numbers"]
     record: PyTree = None
     """Arrays `[batch, ...]` that the loop stores in `Episodes.record`, so that `update` need not compute them again."""

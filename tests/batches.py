@@ -13,10 +13,12 @@ from seca.learning import buffer
 from seca.learning.acting import n_agent_inputs
 from seca.nets.agents import RecurrentAgent, agent_inputs
 from seca.policies import entropy, masked_log_probs, of_taken
-from seca.types import EnvSpec, Episodes
+from seca.types import Box, EnvSpec, Episodes
 
 SPEC = EnvSpec("test", "1", n_agents=3, n_actions=4, obs_size=5, state_size=6, episode_limit=7)
 LENGTHS = (7, 3, 1, 5, 7, 2, 6, 4)
+BOXED = dataclasses.replace(SPEC, n_actions=2, box=Box((-1.0, -1.0), (1.0, 1.0)))
+"""The same with continuous actions, of two numbers."""
 LARGE = dataclasses.replace(SPEC, n_agents=7, state_size=16, episode_limit=14)
 SIZES = {"one block": (SPEC, LENGTHS, 0), "between blocks": (LARGE, (13, 9, 1, 13, 12, 5), 1)}
 """Environment, lengths and seed: episodes within one block of 8 rows, and such as end between the first and second, and
@@ -38,6 +40,9 @@ def random_episodes(
     avail[..., 0], avail[..., 1] = False, True
     dead = (np.arange(time + 1) > length[:, None] // 2)[..., None] & (np.arange(spec.n_agents) == 1)
     avail[dead] = np.arange(spec.n_actions) == 0
+    if spec.box is not None:
+        avail[:] = True
+        avail[dead] = False
     weights = avail * rng.random(avail.shape)
     filled = np.arange(time + 1) <= length[:, None]
 
@@ -55,7 +60,7 @@ def random_episodes(
         obs=pad(rng.normal(size=(batch, time + 1, spec.n_agents, spec.obs_size))),
         state=pad(rng.normal(size=(batch, time + 1, spec.state_size))),
         avail=jnp.asarray(avail),
-        actions=jnp.asarray(weights.argmax(axis=-1)),
+        actions=jnp.asarray(weights.argmax(axis=-1)) if spec.box is None else pad(rng.normal(size=avail.shape)),
     )
 
 

@@ -6,16 +6,16 @@ import jax
 import jax.numpy as jnp
 
 from seca.algos.base import Algorithm
+from seca.distributions import PolicyFn, masked
 from seca.learning import buffer
 from seca.learning.acting import Acting, last_actions, observed
 from seca.nets.agents import AnyAgent, agent_inputs
-from seca.policies import PolicyFn, masked_log_probs
 from seca.types import Episodes
 
 
-def plain_acting(agent: AnyAgent, episodes: Episodes, policy: PolicyFn = masked_log_probs) -> Acting:
+def plain_acting(agent: AnyAgent, episodes: Episodes, policy: PolicyFn = masked) -> Acting:
     """`learning.acting.acting_over` as a scan over all rows, padding too: autodiff goes through it."""
-    previous = last_actions(episodes.actions, episodes.avail.shape[-1], episodes.obs.dtype)
+    previous = last_actions(episodes)
     inputs = jnp.moveaxis(agent_inputs(episodes.obs, previous), 1, 0)
 
     def step(hidden: jax.Array, inputs_t: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parent.parent / "seca"
 
 # Part of the package -> parts it may import besides itself. A module straight in `seca/` is a part of its own.
-_CORE = {"types", "ranges", "numerics", "sizes", "policies", "credit", "order", "returns", "nets"}
+_CORE = {"types", "ranges", "numerics", "sizes", "policies", "distributions", "credit", "order", "returns", "nets"}
 _LEARN = _CORE | {"learning", "algos", "smac", "envs", "train"}
 _RUNS = _LEARN | {"errors", "files", "presets", "config"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -23,10 +23,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sizes": set(),
     "numerics": {"types"},
     "policies": {"types", "ranges"},
-    "credit": {"types", "policies"},
-    "order": {"types", "ranges", "policies"},
+    "distributions": {"types", "policies"},
+    "credit": {"types", "policies", "distributions"},
+    "order": {"types", "ranges", "policies", "distributions"},
     "returns": {"types", "ranges"},
-    "nets": {"types", "credit"},
+    "nets": {"types", "credit", "distributions"},
     "learning": _CORE,
     "algos": _CORE | {"learning"},
     "smac": {"types", "numerics", "sizes", "files"},

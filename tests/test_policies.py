@@ -7,7 +7,8 @@ import pytest
 from reference import float64_fixture
 
 from seca.algos.q_learning import QLearningConfig
-from seca.policies import FloorConfig, floored_policy, linear, sample_cheaply
+from seca.distributions import floored_policy
+from seca.policies import FloorConfig, linear, sample_cheaply
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +20,7 @@ def test_floor_falls_with_env_steps() -> None:
     logits = jnp.array([9.0, 0.0, 0.0, 50.0])
     avail = jnp.array([True, True, True, False])
     for steps, share in ((0, 0.5), (500, 0.3), (1000, 0.1), (9000, 0.1)):
-        probs = np.exp(floored_policy(jnp.asarray(steps), floor)(logits, avail))
+        probs = floored_policy(jnp.asarray(steps), floor)(logits, avail).encoding
         soft = np.exp(np.asarray(logits) - 50.0) / np.exp(np.asarray(logits) - 50.0).sum()
         expected = np.where(avail, (1 - share) * soft + share / 4, 0)
         np.testing.assert_allclose(probs, expected / expected.sum(), rtol=1e-5)
@@ -31,7 +32,7 @@ def test_masked_floor_is_over_available_actions(float64: None) -> None:
     logits, avail = rng.normal(size=(40, 5)), rng.random((40, 5)) < 0.6
     avail[:, 2] = True
     masked = floored_policy(jnp.asarray(50), FloorConfig(start=0.4, finish=0.0, steps=100, masked=True))
-    found = np.exp(np.asarray(masked(jnp.asarray(logits), jnp.asarray(avail))))
+    found = np.asarray(masked(jnp.asarray(logits), jnp.asarray(avail)).encoding)
     soft = np.where(avail, np.exp(logits), 0)
     expected = 0.8 * soft / soft.sum(axis=1, keepdims=True) + 0.2 * avail / avail.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(found, expected, atol=1e-12)
@@ -39,7 +40,7 @@ def test_masked_floor_is_over_available_actions(float64: None) -> None:
     assert (found[~avail] == 0).all()
     plain = floored_policy(jnp.asarray(50), FloorConfig(start=0.4, finish=0.0, steps=100))
     everything = jnp.asarray(logits), jnp.ones((40, 5), bool)
-    np.testing.assert_allclose(masked(*everything), plain(*everything), atol=1e-12)
+    np.testing.assert_allclose(masked(*everything).encoding, plain(*everything).encoding, atol=1e-12)
 
 
 def test_epsilon_falls_in_a_line() -> None:

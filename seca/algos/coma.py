@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from seca.algos.base import Algorithm, Claim, Claims
+from seca.distributions import floored_policy
 from seca.learning.acting import act, acting_over, initial_carry, n_agent_inputs
 from seca.learning.agent_critic import Seen, outputs_of, rows_at_once, seen_in, squared_errors, targets_of
 from seca.learning.buffer import Replay
@@ -22,7 +23,7 @@ from seca.learning.rows import pack
 from seca.learning.trained import Trained, clipped_rmsprop, fresh, norm
 from seca.nets.agents import RecurrentAgent
 from seca.nets.mixers import Deep
-from seca.policies import FloorConfig, floored_policy, of_taken
+from seca.policies import FloorConfig, of_taken
 from seca.ranges import Count
 from seca.returns import LambdaTargets, lambda_returns
 from seca.types import EnvSpec, Episodes

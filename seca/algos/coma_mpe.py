@@ -18,7 +18,7 @@ from seca.learning.buffer import Replay
 from seca.learning.by_transitions import (
     Learner,
     TransitionOptions,
-    act,
+    act_in,
     fresh_learner,
     improved,
     policies_of,
@@ -85,7 +85,7 @@ def coma_mpe(name: str, spec: EnvSpec, config: ComaMpeConfig) -> Algorithm:
         init=functools.partial(init, **bind),
         policy=lambda learner: learner.actors.params,
         initial_carry=lambda batch: (),
-        act=act,
+        act=act_in(spec),
         update=functools.partial(update, config=config),
         memory=functools.partial(memory, **bind),
         claims=Claims(KIND[config.advantage], functools.partial(claim, config=config)),

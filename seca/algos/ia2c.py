@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from seca.algos.base import Algorithm
-from seca.learning.acting import act, acting_over, initial_carry, n_agent_inputs
+from seca.learning.acting import act_in, acting_over, initial_carry, n_agent_inputs
 from seca.learning.agent_critic import Seen, outputs_of, regress_all, rows_at_once, seen_in, targets_of
 from seca.learning.buffer import Replay
 from seca.learning.devices import global_sum
@@ -74,7 +74,7 @@ def ia2c(name: str, spec: EnvSpec, config: Ia2cConfig) -> Algorithm:
         init=functools.partial(init, **bind),
         policy=lambda learner: learner.actor.params,
         initial_carry=functools.partial(initial_carry, spec=spec, hidden=config.actor_hidden),
-        act=act,
+        act=act_in(spec),
         update=functools.partial(update, config=config),
         memory=functools.partial(memory, **bind),
     )
@@ -90,7 +90,7 @@ def critic_inputs(seen: Seen) -> Float[Array, "*rows agents inputs"]:
 def init(key: PRNGKeyArray, spec: EnvSpec, config: Ia2cConfig) -> Learner:
     """Fresh networks; the target is a copy of the critic."""
     actor_key, critic_key = jax.random.split(key)
-    actor = RecurrentAgent.init(actor_key, n_agent_inputs(spec), config.actor_hidden, spec.n_actions)
+    actor = RecurrentAgent.init(actor_key, n_agent_inputs(spec), config.actor_hidden, spec.action_width)
     critic = Deep.init(critic_key, (spec.obs_size + spec.n_agents, config.critic_hidden, config.critic_hidden, 1))
     zero = jnp.zeros((), jnp.float32)
     return Learner(
@@ -162,4 +162,4 @@ def memory(batch: int, spec: EnvSpec, config: Ia2cConfig) -> int:
     inputs = spec.obs_size + spec.n_agents
     rows = visited(rows_at_once(spec.n_agents, inputs), spec, batch)
     working = rows * spec.n_agents * (3 * inputs + 6 * config.critic_hidden)
-    return training_bytes(learner, spec, batch, 3 * spec.n_actions + 4 * config.actor_hidden, working)
+    return training_bytes(learner, spec, batch, 3 * spec.action_width + 4 * config.actor_hidden, working)

@@ -16,7 +16,7 @@ from seca.learning.buffer import Replay
 from seca.learning.by_transitions import (
     Learner,
     TransitionOptions,
-    act,
+    act_in,
     fresh_learner,
     improved,
     policies_of,
@@ -59,7 +59,7 @@ def iac_mpe(name: str, spec: EnvSpec, config: IacMpeConfig) -> Algorithm:
         init=functools.partial(init, **bind),
         policy=lambda learner: learner.actors.params,
         initial_carry=lambda batch: (),
-        act=act,
+        act=act_in(spec),
         update=functools.partial(update, config=config),
         memory=functools.partial(memory, **bind),
         claims=Claims("independent", functools.partial(claim, config=config)),

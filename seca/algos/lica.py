@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from seca.algos.base import Algorithm, Claim, Claims
-from seca.learning.acting import act, acting_over, initial_carry, n_agent_inputs
+from seca.distributions import centre, encoded, is_continuous
+from seca.learning.acting import act_in, acting_over, initial_carry, n_agent_inputs
 from seca.learning.buffer import Replay
 from seca.learning.climbing import along_slope, climb, climbing_gradient
 from seca.learning.joint_critic import (
@@ -31,7 +32,7 @@ from seca.nets.agents import RecurrentAgent
 from seca.nets.critics import MixingCritic
 from seca.ranges import Count, NonNegative, Positive
 from seca.sizes import sizes
-from seca.types import EnvSpec, Episodes
+from seca.types import Actions, EnvSpec, Episodes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +73,7 @@ def lica(name: str, spec: EnvSpec, config: LicaConfig) -> Algorithm:
         init=functools.partial(init, **bind),
         policy=lambda learner: learner.actor.params,
         initial_carry=functools.partial(initial_carry, spec=spec, hidden=config.actor_hidden),
-        act=act,
+        act=act_in(spec),
         update=functools.partial(update, **bind),
         memory=functools.partial(memory, **bind),
         claims=Claims("independent", functools.partial(claim, **bind)),
@@ -82,7 +83,7 @@ def lica(name: str, spec: EnvSpec, config: LicaConfig) -> Algorithm:
 def init(key: PRNGKeyArray, spec: EnvSpec, config: LicaConfig) -> Learner:
     """Fresh networks; the target is a copy of the critic."""
     actor_key, critic_key = jax.random.split(key)
-    actor = RecurrentAgent.init(actor_key, n_agent_inputs(spec), config.actor_hidden, spec.n_actions)
+    actor = RecurrentAgent.init(actor_key, n_agent_inputs(spec), config.actor_hidden, spec.action_width)
     optimiser = clipped_adam(config.actor_lr, config.clip_norm)
     return Learner(fresh(actor, optimiser), fresh_mixing_critic(critic_key, spec, config))
 
@@ -93,6 +94,25 @@ def mixing_value_and_slope(
     """f(s, pi) and df/dpi of the mixing critic, the gradient in closed form."""
     weights = critic.weights(state, probs.shape[1])
     return weights.value(probs), weights.input_gradient(probs)
+
+
+def told(probs: Float[Array, "*rows agents actions"], actions: Actions) -> Float[Array, "*rows agents actions"]:
+    """Where the critic is climbed: at the policies; of continuous actions at those taken, the only ones it has seen."""
+    return encoded(actions, probs.shape[-1], probs.dtype) if is_continuous(actions) else probs
+
+
+def slope_of_policy(
+    slope: Float[Array, "*rows agents actions"], probs: Float[Array, "*rows agents actions"], actions: Actions
+) -> Float[Array, "*rows agents actions"]:
+    """df/dpi from the slope at `told`.
+
+    A continuous action is a = m + s e of its policy's mean m and variance v = s^2, with the luck e that it had. So
+    df/dm = df/da and df/dv = df/da (a - m) / (2 v).
+    """
+    if not is_continuous(actions):
+        return slope
+    by_action, (mean, variance) = jnp.split(slope, 2, axis=-1)[0], jnp.split(probs, 2, axis=-1)
+    return jnp.concatenate([by_action, by_action * (actions - mean) / (2 * jnp.maximum(variance, 1e-9))], axis=-1)
 
 
 def update(
@@ -114,7 +134,9 @@ def update(
     critic, regressed = train_mixing_critic(learner.critic, episodes, packed, config, count, axis)
     acting = acting_over(learner.actor.params, episodes)
     packed = pack(episodes.valid, chunk_rows(spec, config))
-    up = climb(critic.params, mixing_value_and_slope, episodes.state, acting.probs, packed)
+    at = told(acting.probs, episodes.actions)
+    up = climb(critic.params, mixing_value_and_slope, episodes.state, at, packed)
+    up = dataclasses.replace(up, slope=slope_of_policy(up.slope, acting.probs, episodes.actions))
     slope = climbing_gradient(learner.actor.params, episodes, acting, up, config.entropy_coef, config.entropy, axis)
     actor = learner.actor.step(slope.gradient, clipped_adam(config.actor_lr, config.clip_norm))
     metrics = {"gradient_steps": critic.steps + actor.steps}
@@ -127,19 +149,20 @@ def update(
 def claim(
     learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyArray, spec: EnvSpec, config: LicaConfig
 ) -> Claim:
-    """What the critic's slope says of each action: df/dpi_i (u_i - pi_i)."""
+    """What the critic's slope says of each action: df/dpi_i (u_i - pi_i), or from a Gaussian's mean to the action."""
     del env_steps, key  # No schedules, nothing drawn.
     acting = acting_over(learner.actor.params, episodes)
     packed = pack(episodes.valid, chunk_rows(spec, config))
     critic, returns = learner.critic, (config.gamma, config.td_lambda, config.time_limit)
-    up = climb(critic.params, mixing_value_and_slope, episodes.state, acting.probs, packed)
+    middle = centre(acting.probs, is_continuous(episodes.actions))
+    up = climb(critic.params, mixing_value_and_slope, episodes.state, middle, packed)
     taken = taken_values(critic.params, episodes, packed)[:, :-1]
     error = regression_targets(critic.target, episodes, packed, *returns) - taken
-    return Claim(along_slope(up, acting, episodes), team=jnp.where(episodes.valid, error, 0))
+    return Claim(along_slope(up, middle, episodes), team=jnp.where(episodes.valid, error, 0))
 
 
 def memory(batch: int, spec: EnvSpec, config: LicaConfig) -> int:
     """Estimated peak bytes of training."""
     learner = jax.eval_shape(functools.partial(init, spec=spec, config=config), jax.random.key(0))
-    per_agent = 3 * spec.n_actions + 2 * config.critic_embed + 2 * config.actor_hidden
+    per_agent = 3 * spec.action_width + 2 * config.critic_embed + 2 * config.actor_hidden
     return training_bytes(learner, spec, batch, per_agent, working_floats(spec, config, batch))

@@ -11,7 +11,8 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from seca.algos.base import Algorithm
-from seca.learning.acting import Acting, act, acting_over, initial_carry, n_agent_inputs
+from seca.distributions import has_choice, log_prob_of
+from seca.learning.acting import Acting, act_in, acting_over, initial_carry, n_agent_inputs
 from seca.learning.agent_critic import targets_of
 from seca.learning.buffer import Replay
 from seca.learning.devices import global_sum
@@ -32,7 +33,6 @@ from seca.learning.ppo import (
 )
 from seca.learning.trained import Trained, clipped_adam, fresh, norm
 from seca.nets.agents import NormalisedAgent, agent_inputs
-from seca.policies import of_taken
 from seca.ranges import Count, Fraction, NonNegative, Positive, Range
 from seca.returns import Targets, lambda_returns
 from seca.sizes import sizes
@@ -89,7 +89,7 @@ def mappo(name: str, spec: EnvSpec, config: MappoConfig) -> Algorithm:
         init=functools.partial(init, **bind),
         policy=lambda learner: learner.actor.params,
         initial_carry=functools.partial(initial_carry, spec=spec, hidden=config.actor_hidden),
-        act=act,
+        act=act_in(spec),
         update=functools.partial(update, config=config),
         memory=functools.partial(memory, **bind),
     )
@@ -112,7 +112,7 @@ def value_inputs(episodes: Episodes, config: MappoConfig) -> Float[Array, "batch
     everywhere = jnp.broadcast_to(shared, (*own.shape[:-1], shared.shape[-1]))
     # Neither sign is enough alone: an observation is of zeros too where nothing is in sight, and agents that take turns
     # have no choice in between.
-    dead = (episodes.avail.sum(axis=-1) <= 1) & (episodes.obs == 0).all(axis=-1)
+    dead = ~has_choice(episodes.avail, episodes.actions) & (episodes.obs == 0).all(axis=-1)
     return jnp.concatenate([jnp.where(dead[..., None], 0, everywhere), own], axis=-1)
 
 
@@ -124,7 +124,7 @@ def optimiser(lr: float, limit: float) -> optax.GradientTransformation:
 def init(key: PRNGKeyArray, spec: EnvSpec, config: MappoConfig) -> Learner:
     """Fresh networks."""
     actor_key, critic_key = jax.random.split(key)
-    actor = NormalisedAgent.init(actor_key, n_agent_inputs(spec), config.actor_hidden, spec.n_actions, 0.01)
+    actor = NormalisedAgent.init(actor_key, n_agent_inputs(spec), config.actor_hidden, spec.action_width, 0.01)
     critic = NormalisedAgent.init(critic_key, n_value_inputs(spec, config), config.critic_hidden, 1, 1.0)
     zero = jnp.zeros((), jnp.float32)
     return Learner(
@@ -176,13 +176,12 @@ def judge(
     own = mean + deviation * values
     returns = functools.partial(lambda_returns, gamma=config.gamma, lam=config.gae_lambda)
     targets = targets_of(own, episodes, config.time_limit, returns)
-    choice = valid[..., None] & (episodes.avail[:, :-1].sum(axis=-1) > 1)
+    choice = valid[..., None] & has_choice(episodes.avail[:, :-1], episodes.actions[:, :-1])
     active = choice.astype(values.dtype)
     advantage = jnp.broadcast_to(targets - own[:, :-1], (*valid.shape, n_agents))
     advantage = normalised(jnp.where(choice, advantage, 0), active, axis)
-    taken = of_taken(acting.probs[:, :-1], episodes.actions[:, :-1])
     per_step = {
-        "old_log_prob": jnp.log(jnp.where(choice & (taken > 0), taken, 1)),
+        "old_log_prob": log_prob_of(acting.probs[:, :-1], episodes.actions[:, :-1], choice),
         "advantage": advantage,
         "old_value": jnp.where(valid[..., None], values[:, :-1], 0),
         "returns": targets,
@@ -252,6 +251,6 @@ def memory(batch: int, spec: EnvSpec, config: MappoConfig) -> int:
     stretch = min(config.stretch, spec.episode_limit)
     steps = stretch * min(sizes().stretches, batch * -(-spec.episode_limit // stretch))
     working = 20 * steps * (spec.n_agents * config.actor_hidden + judges * config.critic_hidden)
-    per_agent = n_agent_inputs(spec) + 4 * spec.n_actions + 2 * config.actor_hidden
+    per_agent = n_agent_inputs(spec) + 4 * spec.action_width + 2 * config.actor_hidden
     per_agent += judges * (2 * n_value_inputs(spec, config) + 5 * config.critic_hidden) // spec.n_agents
     return training_bytes(learner, spec, batch, per_agent, working)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from seca.algos.base import Algorithm, Claim, Claims
 from seca.learning import buffer as buffers
-from seca.learning.acting import act, acting_over, initial_carry, n_agent_inputs
+from seca.learning.acting import act_in, acting_over, initial_carry, n_agent_inputs
 from seca.learning.buffer import Buffer, Replay, ReplayOptions
 from seca.learning.climbing import along_slope, climb, climbing_gradient
 from seca.learning.devices import global_sum
@@ -87,7 +87,7 @@ def riit(name: str, spec: EnvSpec, config: RiitConfig) -> Algorithm:
         init=functools.partial(init, **bind),
         policy=lambda learner: learner.actor.params,
         initial_carry=functools.partial(initial_carry, spec=spec, hidden=config.actor_hidden),
-        act=act,
+        act=act_in(spec),
         update=functools.partial(update, config=config),
         memory=functools.partial(memory, **bind),
         buffer=buffer(spec, config),
@@ -207,7 +207,7 @@ def claim(learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyAr
     acting, seen = acting_over(learner.actor.params, episodes), with_observations(episodes)
     packed = pack(episodes.valid, sizes().critic_rows)
     up = climb(learner.critic.params, value_and_slope, seen.state, acting.probs, packed)
-    return Claim(along_slope(up, acting, episodes))
+    return Claim(along_slope(up, acting.probs, episodes))
 
 
 def memory(batch: int, spec: EnvSpec, config: RiitConfig) -> int:

@@ -13,13 +13,15 @@ from seca.algos.base import Algorithm, Claim, Claims
 from seca.credit.base import Credit
 from seca.credit.named import CREDITS
 from seca.credit.sequential import SWEPT
-from seca.learning.acting import Acting, act, acting_over, initial_carry, n_agent_inputs
+from seca.distributions import log_prob_of
+from seca.learning.acting import Acting, act_in, acting_over, initial_carry, n_agent_inputs
 from seca.learning.buffer import Replay
 from seca.learning.devices import episode_keys
 from seca.learning.joint_critic import (
     CriticStep,
     MixingCriticConfig,
     chunk_rows,
+    drawn_prefixes,
     fresh_mixing_critic,
     regression_targets,
     train_mixing_critic,
@@ -52,7 +54,6 @@ from seca.nets.agents import RecurrentAgent
 from seca.order.base import GradientOrder, Order
 from seca.order.gradients import BY_GRADIENTS
 from seca.order.named import ORDERS
-from seca.policies import of_taken
 from seca.ranges import Count, NonNegative, Positive, Range
 from seca.sizes import sizes
 from seca.types import EnvSpec, Episodes, PyTree
@@ -78,6 +79,9 @@ class SecaConfig(MixingCriticConfig):
     """Width of the actor's layers and of its recurrent state."""
     credit: Literal[*CREDITS] = "swept"  # pyrefly: ignore
     """How an agent's advantage is computed from the critic."""
+    regress_at: Literal["actions", "prefixes"] | None = None
+    """What the critic is regressed at: joint actions, as published, or also policies in the place of some of them. None
+    is `actions`, but `prefixes` where actions are continuous: a critic of these has seen no variance else."""
     credit_samples: Annotated[int, Range(1, 100_000)] = 8
     """Joint actions sampled per step by `monte_carlo`."""
     credit_orders: Annotated[int, Range(1, 100_000)] = 8
@@ -120,14 +124,14 @@ def seca(
         ValueError: an option is out of range, or the credit cannot serve the environment.
     """
     check_numbers(config)
-    credit.check(spec.n_agents, spec.n_actions)
+    credit.check_serves(spec)
     bind = {"spec": spec, "config": config, "judging": Judging(credit, order)}
     return Algorithm(
         name=name,
         init=functools.partial(init, spec=spec, config=config, order=order),
         policy=lambda learner: learner.actor.params,
         initial_carry=functools.partial(initial_carry, spec=spec, hidden=config.actor_hidden),
-        act=act,
+        act=act_in(spec),
         update=functools.partial(update, **bind),
         memory=functools.partial(memory, **bind),
         claims=claims(**bind),
@@ -144,7 +148,7 @@ def named(name: str, spec: EnvSpec, config: SecaConfig) -> Algorithm:
 def init(key: PRNGKeyArray, spec: EnvSpec, config: SecaConfig, order: Order) -> Learner:
     """Fresh networks; the target is a copy of the critic."""
     actor_key, critic_key, order_key, _ = jax.random.split(key, 4)
-    actor = RecurrentAgent.init(actor_key, n_agent_inputs(spec), config.actor_hidden, spec.n_actions)
+    actor = RecurrentAgent.init(actor_key, n_agent_inputs(spec), config.actor_hidden, spec.action_width)
     return Learner(
         actor=fresh(actor, clipped_adam(config.actor_lr, config.clip_norm)),
         critic=fresh_mixing_critic(critic_key, spec, config),
@@ -177,10 +181,12 @@ def update(
     """
     del replay  # On policy.
     count = count_steps(episodes, axis)
-    packed = pack(episodes.valid, sizes().critic_rows)
-    critic, regressed = train_mixing_critic(learner.critic, episodes, packed, config, count, axis)
     acting = acting_over(learner.actor.params, episodes)
     keys = episode_keys(key, episodes.valid.shape[0], axis)
+    wide = at_prefixes(spec, config, judging.credit)
+    prefixes = drawn_prefixes(acting.probs, keys) if wide else None
+    packed = pack(episodes.valid, chunk_rows(spec, config) if wide else sizes().critic_rows)
+    critic, regressed = train_mixing_critic(learner.critic, episodes, packed, config, count, axis, prefixes)
     batch = Batch(episodes, acting.probs, pack(episodes.valid, chunk_rows(spec, config)), keys, axis)
     judged = judge(critic.params, batch, judging, learner.order)
     correction = config.td_correction * jnp.where(episodes.valid, regressed.targets - judged.taken, 0)
@@ -199,6 +205,12 @@ def update(
     return Learner(actor, critic, judged.state), metrics
 
 
+def at_prefixes(spec: EnvSpec, config: SecaConfig, credit: Credit) -> bool:
+    """Whether the critic is regressed at policies too."""
+    needed = spec.box is not None and credit.reads_policies
+    return needed if config.regress_at is None else config.regress_at == "prefixes"
+
+
 def train_actor(
     actor: Trained,
     episodes: Episodes,
@@ -214,8 +226,7 @@ def train_actor(
     if config.actor_epochs == 1:
         signal, of_row = advantage, score_function
     else:
-        taken = of_taken(acting.probs[:, :-1], episodes.actions[:, :-1])
-        old_log_prob = jnp.log(jnp.where(episodes.valid[..., None] & (taken > 0), taken, 1))
+        old_log_prob = log_prob_of(acting.probs[:, :-1], episodes.actions[:, :-1], episodes.valid[..., None])
         signal, of_row = Judgement(advantage, old_log_prob), functools.partial(clipped_score, clip=config.clip)
     loss = PolicyLoss(of_row, config.entropy_coef, config.entropy)
     optimiser = clipped_adam(config.actor_lr, config.clip_norm)
@@ -275,17 +286,15 @@ def measure(
     if judging.credit.reads_order:
         rank = jnp.argsort(judged.order, axis=-1).astype(judged.advantage.dtype)
         found["rank_mean"] = mean_over_steps(rank, episodes, axis)
-    if judging.follows_path:
-        assert judged.team_mean is not None  # It was computed.
+    if judged.team_mean is not None:
         found["contribution_mean"] = judged.team_mean
     return found
 
 
 def memory(batch: int, spec: EnvSpec, config: SecaConfig, judging: Judging) -> int:
     """Estimated peak bytes of training."""
-    fresh_learner = functools.partial(init, spec=spec, config=config, order=judging.order)
-    learner = jax.eval_shape(fresh_learner, jax.random.key(0))
-    per_agent = 3 * spec.n_actions + 2 * config.critic_embed + 2 * config.actor_hidden
-    floats = judging.credit.floats(spec.n_agents, spec.n_actions, config.critic_embed)
+    learner = jax.eval_shape(functools.partial(init, spec=spec, config=config, order=judging.order), jax.random.key(0))
+    per_agent = 3 * spec.action_width + 2 * config.critic_embed + 2 * config.actor_hidden
+    floats = judging.credit.floats(spec.n_agents, spec.action_width, config.critic_embed)
     working = working_floats(spec, config, batch) + visited(chunk_rows(spec, config), spec, batch) * floats
     return training_bytes(learner, spec, batch, per_agent, working)

@@ -1,6 +1,8 @@
 """SQDDPG: policies that climb their own share of a joint value, shares that are mean marginal contributions.
 
-Wang et al. 2020 (AAAI), the Shapley Q-value deep deterministic policy gradient, for discrete actions.
+Wang et al. 2020 (AAAI), the Shapley Q-value deep deterministic policy gradient. Critics are told of policies over
+discrete actions their probabilities; of Gaussian ones an action drawn from each, with a slope back into its mean and
+deviation.
 """
 
 import dataclasses
@@ -12,11 +14,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from seca.algos.base import Algorithm, Claim, Claims
+from seca.distributions import centre, drawn_encoding, encoded, entropy_of, is_continuous
 from seca.learning.buffer import Replay
 from seca.learning.by_transitions import (
     Learner,
     TransitionOptions,
-    act,
+    act_in,
     fresh_learner,
     improved,
     policies_of,
@@ -29,7 +32,6 @@ from seca.learning.options import check_numbers
 from seca.learning.shapley_critics import drawn_orders, shares, told_alike, told_of_own
 from seca.learning.transitions import Transitions, room, steps_of
 from seca.nets.stacked import AgentMLP
-from seca.policies import entropy
 from seca.ranges import Positive, Range
 from seca.types import EnvSpec, Episodes
 
@@ -67,7 +69,7 @@ def sqddpg(name: str, spec: EnvSpec, config: SqddpgConfig) -> Algorithm:
         init=functools.partial(init, **bind),
         policy=lambda learner: learner.actors.params,
         initial_carry=lambda batch: (),
-        act=act,
+        act=act_in(spec),
         update=functools.partial(update, config=config),
         memory=functools.partial(memory, **bind),
         claims=Claims("shapley", functools.partial(claim, config=config)),
@@ -77,7 +79,7 @@ def sqddpg(name: str, spec: EnvSpec, config: SqddpgConfig) -> Algorithm:
 
 def init(key: PRNGKeyArray, spec: EnvSpec, config: SqddpgConfig) -> Learner:
     """Fresh networks, targets that are copies of them, and nothing kept."""
-    inputs = spec.n_agents * (spec.obs_size + spec.n_actions)
+    inputs = spec.n_agents * (spec.obs_size + spec.action_width)
     learner = fresh_learner(key, spec, config, (inputs, 1), config.interval)
     return dataclasses.replace(learner, kept=room(spec, config.kept))
 
@@ -107,12 +109,14 @@ def learn(learner: Learner, new: Transitions, key: PRNGKeyArray, config: SqddpgC
         draw_key, next_key = jax.random.split(key)
         batch, orders = drawn(draw_key)
         later = drawn_orders(next_key, config.orders, config.batch, new.actions.shape[1])
-        return critic_loss(critics, learner.actors.target, learner.critics.target, batch, orders, later, config)
+        luck = jax.random.fold_in(key, 1)
+        return critic_loss(critics, learner.actors.target, learner.critics.target, batch, orders, later, luck, config)
 
     critic_key, actor_key = jax.random.split(key)
     critics, measures = regressed(learner, loss, jax.random.split(critic_key, config.critic_epochs), config)
     batch, orders = drawn(actor_key)
-    follow = functools.partial(actor_loss, critics=critics.params, batch=batch, orders=orders, config=config)
+    luck = jax.random.fold_in(actor_key, 1)
+    follow = functools.partial(actor_loss, critics=critics.params, batch=batch, orders=orders, luck=luck, config=config)
     actors, actor_measures = improved(learner, follow, config)
     credit = along_slope(critics.params, learner.actors.params, batch, orders)
     measures |= actor_measures | sizes_of(credit)
@@ -133,16 +137,18 @@ def critic_loss(
     batch: Transitions,
     orders: Int[Array, "orders rows agents"],
     later: Int[Array, "orders rows agents"],
+    luck: PRNGKeyArray,
     config: SqddpgConfig,
 ) -> Float[Array, ""]:
     """Mean square of r + gamma (1 - end) sum_i Phi'_i(s', pi'(s')) - sum_i Phi_i(s, u). Wang et al. 2020, Eq. 19.
 
-    The next orders are drawn apart from those of now.
+    The next orders are drawn apart from those of now; `luck` draws the next actions where they are continuous.
     """
     after = dataclasses.replace(batch, obs=batch.next_obs, avail=batch.next_avail)
-    following = shares(target_critics, batch.next_obs, told_alike(policies_of(target_actors, after)), later)
+    would = drawn_encoding(luck, policies_of(target_actors, after), is_continuous(batch.actions))
+    following = shares(target_critics, batch.next_obs, told_alike(would), later)
     goal = batch.reward + config.gamma * jnp.where(batch.ended, 0, following.sum(axis=-1))
-    taken = jax.nn.one_hot(batch.actions, batch.avail.shape[-1], dtype=batch.obs.dtype)
+    taken = encoded(batch.actions, would.shape[-1], batch.obs.dtype)
     found = shares(critics, batch.obs, told_alike(taken), orders).sum(axis=-1)
     return ((jax.lax.stop_gradient(goal) - found) ** 2).mean()
 
@@ -152,21 +158,23 @@ def actor_loss(
     critics: AgentMLP,
     batch: Transitions,
     orders: Int[Array, "orders rows agents"],
+    luck: PRNGKeyArray,
     config: SqddpgConfig,
 ) -> tuple[Float[Array, ""], Float[Array, " agents"]]:
     """sum_i mean_b [-Phi_i(s, pi)] - xi sum_b H(pi_i), each share up its own policy alone, and the mean entropies."""
     probs = policies_of(actors, batch)
-    share = shares(critics, batch.obs, told_of_own(probs), orders)
-    spread = entropy(probs)
+    would = drawn_encoding(luck, probs, is_continuous(batch.actions))
+    share = shares(critics, batch.obs, told_of_own(would), orders)
+    spread = entropy_of(probs, batch.actions)
     return -share.mean(axis=0).sum() - config.entropy_coef * spread.sum(), spread.mean(axis=0)
 
 
 def along_slope(
     critics: AgentMLP, actors: AgentMLP, batch: Transitions, orders: Int[Array, "orders rows agents"]
 ) -> Float[Array, "rows agents"]:
-    """dPhi_i/dpi_i (u_i - pi_i) at the policies: what the slope that actors follow says of each action."""
-    probs = policies_of(actors, batch)
-    taken = jax.nn.one_hot(batch.actions, probs.shape[-1], dtype=probs.dtype)
+    """dPhi_i/dpi_i (u_i - pi_i) at the policies, or at their means: what the slope says of each action."""
+    probs = centre(policies_of(actors, batch), is_continuous(batch.actions))
+    taken = encoded(batch.actions, probs.shape[-1], probs.dtype)
     own = jnp.eye(probs.shape[1], dtype=bool)[None, :, :, None]
     towards = jnp.where(own, told_alike(taken - probs), 0)
     return jax.jvp(lambda told: shares(critics, batch.obs, told, orders), (told_alike(probs),), (towards,))[1]
@@ -177,8 +185,9 @@ def claim(learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyAr
     del env_steps
     steps = steps_of(episodes, config.time_limit)
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps)
-    orders = drawn_orders(key, config.orders, *flat.actions.shape)
-    credit = along_slope(learner.critics.params, learner.actors.params, flat, orders).reshape(steps.actions.shape)
+    orders = drawn_orders(key, config.orders, *flat.actions.shape[:2])
+    credit = along_slope(learner.critics.params, learner.actors.params, flat, orders)
+    credit = credit.reshape(*steps.reward.shape, -1)
     return Claim(jnp.where(episodes.valid[..., None], credit, 0))
 
 
@@ -186,6 +195,6 @@ def memory(batch: int, spec: EnvSpec, config: SqddpgConfig) -> int:
     """Estimated peak bytes of training."""
     learner = jax.eval_shape(functools.partial(init, spec=spec, config=config), jax.random.key(0))
     n = spec.n_agents
-    width = n * (spec.obs_size + spec.n_actions) + 3 * config.hidden
+    width = n * (spec.obs_size + spec.action_width) + 3 * config.hidden
     working = 8 * config.batch * config.orders * n * width
     return training_bytes(learner, spec, batch, 2 * spec.obs_size + 4 * spec.n_actions, working)

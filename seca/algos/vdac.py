@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from seca.algos.base import Algorithm
+from seca.distributions import Distribution, floored_policy
 from seca.learning.acting import act, acting_over, initial_carry, n_agent_inputs
 from seca.learning.buffer import Replay
 from seca.learning.devices import global_sum
@@ -21,7 +22,7 @@ from seca.learning.rows import map_rows, pack, sum_value_and_grad, to_rows, unpa
 from seca.learning.trained import Trained, clipped_rmsprop, fresh, norm
 from seca.nets.agents import RecurrentAgent
 from seca.nets.mixers import Choice, MonotoneMixer, SumMixer
-from seca.policies import FloorConfig, floored_policy, of_taken
+from seca.policies import FloorConfig, of_taken
 from seca.ranges import Count, NonNegative, Positive
 from seca.returns import LambdaTargets, lambda_returns
 from seca.sizes import sizes
@@ -158,10 +159,10 @@ def squared_error(
     return (team_value(mixer, state, values) - targets) ** 2, ()
 
 
-def both_heads(outputs: Array, log_probs: Array, rows: Rows) -> Float[Array, "batch block agents"]:
+def both_heads(outputs: Array, policy: Distribution, rows: Rows) -> Float[Array, "batch block agents"]:
     """Policy loss and, linear in V_i, the pull of the team value's error: its gradient is the error's own."""
-    policy = score_function(outputs, log_probs, dataclasses.replace(rows, signal=rows.signal.advantage))
-    return policy + outputs[..., -1] * rows.signal.slope
+    score = score_function(outputs, policy, dataclasses.replace(rows, signal=rows.signal.advantage))
+    return score + outputs[..., -1] * rows.signal.slope
 
 
 def update(

@@ -34,7 +34,7 @@ class Scene:
     y: Float32[np.ndarray, "frames discs"]
     lines: Float32[np.ndarray, "frames lines 4"]
     """x, y of one end and of the other."""
-    actions: Int16[np.ndarray, "steps agents"]
+    actions: Int16[np.ndarray, "steps agents"] | Float32[np.ndarray, "steps agents actions"]
     avail: Bool[np.ndarray, "steps agents actions"]
     """What could be chosen when `actions` were."""
     reward: Float32[np.ndarray, " steps"]
@@ -77,6 +77,14 @@ _ARRAYS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
+_CONTINUOUS = _ARRAYS | {"actions": ("float32", ("steps", "agents", "actions"))}
+"""The same where actions are continuous, from -1 to 1."""
+
+
+def _layout(actions: np.ndarray) -> recording.Layout:
+    return _CONTINUOUS if actions.ndim == 3 else _ARRAYS
+
+
 def save(scene: Scene, path: pathlib.Path) -> None:
     """Write it so that a kill leaves the whole file or none. Raises UsageError when there is one already."""
     check_free(path, "recording")
@@ -108,7 +116,7 @@ def _made_of(arrays: dict[str, np.ndarray], written: dict[str, Any]) -> Scene:
     ):  # fmt: skip
         raise ValueError(f"`area` is {area}")
     known = {"discs": len(names), "ends": 4, "agents": kinds.count("agent")}
-    recording.checked_sizes(arrays, _ARRAYS, known, 1)
+    recording.checked_sizes(arrays, _layout(arrays["actions"]), known, 1)
     if not (arrays["radius"] > 0).all():
         raise ValueError("`radius` holds one that is not above 0")
     return Scene(read_about(written), names, kinds, area, **arrays)

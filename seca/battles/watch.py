@@ -17,7 +17,7 @@ from seca.battles.recording import About, Recording
 from seca.battles.scene import Scene
 from seca.config import EnvOption
 from seca.envs import registry
-from seca.envs.base import Env
+from seca.envs.base import Env, action_shapes
 from seca.errors import UsageError, refusing
 from seca.runs import folder as folders
 from seca.runs import stats
@@ -27,7 +27,7 @@ from seca.smac import actions, custom, scenario, trace
 from seca.smac.scripts import SCRIPTS, Script
 from seca.smac.simulator import Simulator
 from seca.smac.state import Battle
-from seca.types import PyTree, TimeStep
+from seca.types import Actions, EnvSpec, PyTree, TimeStep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Policy:
     name: str
     init: Callable[[], PyTree]
     """`init() -> carry` at the start of a battle."""
-    act: Callable[[PyTree, TimeStep, PyTree, PRNGKeyArray], tuple[PyTree, Int[Array, "batch agents"]]]
+    act: Callable[[PyTree, TimeStep, PyTree, PRNGKeyArray], tuple[PyTree, Actions]]
     """`act(carry, time_step, state, key) -> (carry, actions)`; the state is a battle's, or the environment's own."""
 
 
@@ -53,21 +53,25 @@ def scripted(name: str, simulator: Simulator) -> Policy:
 
 def _act_by_script(
     script: Script, field: scenario.Scenario, carry: PyTree, time_step: TimeStep, battle: Battle, key: PRNGKeyArray
-) -> tuple[PyTree, Int[Array, "batch agents"]]:
+) -> tuple[PyTree, Actions]:
     del time_step, key  # Scripts see the battle itself, and its seed.
     carry, chosen = script.act(field, battle, carry)
     return carry, chosen.T
 
 
-def at_random() -> Policy:
+def at_random(spec: EnvSpec) -> Policy:
     """Any available action, each as likely as another."""
-    return Policy("random", lambda: (), jax.jit(_act_at_random))
+    return Policy("random", lambda: (), jax.jit(functools.partial(_act_at_random, spec)))
 
 
 def _act_at_random(
-    carry: PyTree, time_step: TimeStep, state: PyTree, key: PRNGKeyArray
-) -> tuple[PyTree, Int[Array, "batch agents"]]:
+    spec: EnvSpec, carry: PyTree, time_step: TimeStep, state: PyTree, key: PRNGKeyArray
+) -> tuple[PyTree, Actions]:
     del state
+    if spec.box is not None:
+        shape = action_shapes(spec, time_step.reward.shape[0]).shape
+        low, high = jnp.asarray(spec.box.low), jnp.asarray(spec.box.high)
+        return carry, jax.random.uniform(key, shape, jnp.float32, low, high)
     even = jnp.where(time_step.avail, 0.0, -jnp.inf)
     return carry, jax.random.categorical(key, even, mode="low").astype(jnp.int32)
 
@@ -90,7 +94,7 @@ def _act_greedily(
     time_step: TimeStep,
     battle: PyTree,
     key: PRNGKeyArray,
-) -> tuple[PyTree, Int[Array, "batch agents"]]:
+) -> tuple[PyTree, Actions]:
     del battle  # Agents see observations only.
     acted = act(params, carry, time_step, key[None], env_steps, True)
     return acted.carry, acted.actions
@@ -130,7 +134,7 @@ def plan(policy: str, env: str | None, env_options: Mapping[str, EnvOption], kin
             return Plan(made, scripted(policy, simulator), None, f"{simulator.battlefield.name}-{policy}")
     if policy != "random":
         raise UsageError(f"`policy` is '{policy}', a script of SMAC's battles: on {env} choose random or a run folder")
-    return Plan(made, at_random(), None, f"{made.spec.id.split('/')[-1]}-{policy}")
+    return Plan(made, at_random(made.spec), None, f"{made.spec.id.split('/')[-1]}-{policy}")
 
 
 def _plan_run(path: pathlib.Path, env: str | None, env_options: Mapping[str, EnvOption], kind: Kind) -> Plan:
@@ -225,7 +229,9 @@ def _play(compiled: _Compiled, policy: Policy, seed: int, number: int) -> _Episo
         chosen.append(taken)
         shown.append(time_step)
     steps = jax.tree.map(lambda *rows: np.concatenate(rows), *jax.device_get(shown))
-    return _Episode(first, state, looks, np.concatenate(jax.device_get(chosen)).astype(np.int16), steps)
+    actions = np.concatenate(jax.device_get(chosen))
+    actions = actions if actions.ndim == 3 else actions.astype(np.int16)
+    return _Episode(first, state, looks, actions, steps)
 
 
 def _about(env: Env, policy: Policy, seed: int, number: int, loops_per_step: int, loops_per_second: float) -> About:

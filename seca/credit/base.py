@@ -9,14 +9,19 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
+from seca.distributions import encoded
+from seca.types import Actions, EnvSpec
+
 QFn = Callable[[Float[Array, "agents actions"]], Float[Array, ""]]
-"""Joint value with the state closed over; each agent's row is the one-hot of an action, or a policy."""
+"""Joint value with the state closed over; each agent's row tells an action, or a policy (`distributions`)."""
 
 CreditFn = Callable[
-    [QFn, Float[Array, "agents actions"], Int[Array, " agents"], Int[Array, " agents"], PRNGKeyArray],
+    [QFn, Float[Array, "agents actions"], Actions, Int[Array, " agents"], PRNGKeyArray],
     Float[Array, " agents"],
 ]
-"""`credit(q_fn, probs, action, order, key)`: credit of each agent, in agent slots, for the joint action of one step."""
+"""`credit(q_fn, probs, action, order, key)`: credit of each agent, in agent slots, for the joint action of one step.
+
+Where actions are continuous, `probs` are the encodings of Gaussian policies (`distributions`)."""
 
 
 class Mixed(eqx.Module):
@@ -84,8 +89,21 @@ class Credit:
     """`floats(n_agents, n_actions, embed)`: numbers held at once for the credit of one step; an estimate."""
     check: Callable[[int, int], None] = any_team
     """`check(n_agents, n_actions)`. Raises ValueError for a team that it cannot serve."""
+    reads_policies: bool = True
+    """Whether it asks the critic of policies, and not of actions alone."""
+    continuous: bool = True
+    """Whether it can serve continuous actions."""
+
+    def check_serves(self, spec: EnvSpec) -> None:
+        """Raise ValueError for an environment that it cannot serve."""
+        self.check(spec.n_agents, spec.n_actions)
+        if spec.box is not None and not self.continuous:
+            raise ValueError(
+                f"`credit` {self.name} enumerates joint actions, and those of {spec.id} are continuous: choose swept "
+                "or monte_carlo"
+            )
 
 
-def one_hot(action: Int[Array, " agents"], probs: Float[Array, "agents actions"]) -> Float[Array, "agents actions"]:
-    """Rows of the taken actions, in the shape and dtype of `probs`."""
-    return jax.nn.one_hot(action, probs.shape[-1], dtype=probs.dtype)
+def taken_rows(action: Actions, probs: Float[Array, "agents actions"]) -> Float[Array, "agents actions"]:
+    """Rows of the taken actions, in the shape and dtype of `probs`: one-hots, or (a, 0) of continuous ones."""
+    return encoded(action, probs.shape[-1], probs.dtype)

@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from seca.credit.base import Credit, Mixed, QFn, one_hot
+from seca.credit.base import Credit, Mixed, QFn, taken_rows
+from seca.types import Actions
 
 
 def counterfactual(
     q_fn: QFn,
     probs: Float[Array, "agents actions"],
-    action: Int[Array, " agents"],
+    action: Actions,
     order: Int[Array, " agents"],
     key: PRNGKeyArray,
 ) -> Float[Array, " agents"]:
@@ -21,7 +22,7 @@ def counterfactual(
     Equals the sequential advantage of whoever is judged last. Zang et al. 2023, Eq. 3 (Foerster et al. 2018, Eq. 4).
     """
     del key, order  # Deterministic, and the same for all orders.
-    taken = one_hot(action, probs)
+    taken = taken_rows(action, probs)
     own = jnp.eye(probs.shape[0], dtype=bool)[..., None]
     return q_fn(taken) - jax.vmap(q_fn)(jnp.where(own, probs[None], taken[None]))
 
@@ -41,7 +42,7 @@ COUNTERFACTUAL = Credit("counterfactual", counterfactual, counterfactual_fast, "
 def independent(
     q_fn: QFn,
     probs: Float[Array, "agents actions"],
-    action: Int[Array, " agents"],
+    action: Actions,
     order: Int[Array, " agents"],
     key: PRNGKeyArray,
 ) -> Float[Array, " agents"]:
@@ -53,7 +54,7 @@ def independent(
     """
     del key, order  # Deterministic, and the same for all orders.
     own = jnp.eye(probs.shape[0], dtype=bool)[..., None]
-    return jax.vmap(q_fn)(jnp.where(own, one_hot(action, probs)[None], probs[None])) - q_fn(probs)
+    return jax.vmap(q_fn)(jnp.where(own, taken_rows(action, probs)[None], probs[None])) - q_fn(probs)
 
 
 def independent_fast(

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from seca.credit.base import Credit, Mixed, QFn, one_hot
-from seca.policies import log_of
+from seca.credit.base import Credit, Mixed, QFn, taken_rows
+from seca.distributions import draws_of
+from seca.types import Actions
 
 MAX_JOINT_ACTIONS = 65_536
 """`exact` refuses to enumerate more joint actions than this."""
@@ -17,7 +18,7 @@ MAX_JOINT_ACTIONS = 65_536
 def swept(
     q_fn: QFn,
     probs: Float[Array, "agents actions"],
-    action: Int[Array, " agents"],
+    action: Actions,
     order: Int[Array, " agents"],
     key: PRNGKeyArray,
 ) -> Float[Array, " agents"]:
@@ -39,7 +40,7 @@ def swept(
     del key  # Deterministic.
     rank = jnp.argsort(order)
     judged = jnp.arange(order.shape[0] + 1)[:, None] > rank[None, :]
-    q = jax.vmap(q_fn)(jnp.where(judged[..., None], one_hot(action, probs)[None], probs[None]))
+    q = jax.vmap(q_fn)(jnp.where(judged[..., None], taken_rows(action, probs)[None], probs[None]))
     return jnp.diff(q)[rank]
 
 
@@ -53,6 +54,17 @@ def swept_fast(
     _, gains = jax.lax.scan(functools.partial(_judge, step), (step.policy, before), jnp.moveaxis(order, -1, 0))
     judged = jax.nn.one_hot(order, order.shape[-1], dtype=bool)
     return jnp.where(judged, jnp.moveaxis(gains, 0, -1)[..., None], 0).sum(axis=-2)
+
+
+def prefix_values(step: Mixed, order: Int[Array, "*rows agents"]) -> Float[Array, "*rows prefixes"]:
+    """Values of all n + 1 inputs of a sweep, from f(s, pi) to f(s, u): differences of neighbours are `swept_fast`."""
+
+    def judge(hidden: Array, agent: Int[Array, "*rows"]) -> tuple[Array, Array]:
+        hidden = hidden + jnp.take_along_axis(step.delta, agent[..., None, None], axis=-2)[..., 0, :]
+        return hidden, step.value(hidden)
+
+    _, values = jax.lax.scan(judge, step.policy, jnp.moveaxis(order, -1, 0))
+    return jnp.concatenate([step.value(step.policy)[..., None], jnp.moveaxis(values, 0, -1)], axis=-1)
 
 
 def _judge(
@@ -71,7 +83,7 @@ SWEPT = Credit("swept", swept, swept_fast)
 def exact(
     q_fn: QFn,
     probs: Float[Array, "agents actions"],
-    action: Int[Array, " agents"],
+    action: Actions,
     order: Int[Array, " agents"],
     key: PRNGKeyArray,
 ) -> Float[Array, " agents"]:
@@ -85,7 +97,7 @@ def exact(
     n_agents, n_actions = probs.shape
     check_enumerable(n_agents, n_actions)
     joint = jnp.asarray(np.indices((n_actions,) * n_agents).reshape(n_agents, -1).T)
-    q = jax.vmap(lambda chosen: q_fn(one_hot(chosen, probs)))(joint)
+    q = jax.vmap(lambda chosen: q_fn(taken_rows(chosen, probs)))(joint)
     as_policy = jnp.take_along_axis(probs, joint.T, axis=1).T
     as_taken = (joint == action[None]).astype(probs.dtype)
     rank = jnp.argsort(order)
@@ -113,13 +125,15 @@ EXACT = Credit(
     exact,
     floats=lambda n_agents, n_actions, embed: n_actions**n_agents * _joint_floats(n_agents, n_actions, embed),
     check=check_enumerable,
+    reads_policies=False,
+    continuous=False,
 )
 
 
 def monte_carlo(
     q_fn: QFn,
     probs: Float[Array, "agents actions"],
-    action: Int[Array, " agents"],
+    action: Actions,
     order: Int[Array, " agents"],
     key: PRNGKeyArray,
     samples: int = 8,
@@ -138,11 +152,13 @@ def monte_carlo(
         samples: joint actions drawn from the policies.
     """
     n_agents = order.shape[0]
-    drawn = jax.random.categorical(key, log_of(probs), shape=(samples, n_agents), mode="low")
+    drawn = draws_of(key, probs, action, samples)
     rank = jnp.argsort(order)
     judged = jnp.arange(n_agents + 1)[:, None] > rank[None]
-    joint = jnp.where(judged[:, None], action[None, None], drawn[None])
-    q = jax.vmap(jax.vmap(lambda chosen: q_fn(one_hot(chosen, probs))))(joint)
+    # Continuous actions have an axis more.
+    judged = judged.reshape(n_agents + 1, 1, n_agents, *(1,) * (action.ndim - 1))
+    joint = jnp.where(judged, action[None, None], drawn[None])
+    q = jax.vmap(jax.vmap(lambda chosen: q_fn(taken_rows(chosen, probs))))(joint)
     return jnp.diff(q.mean(axis=1))[rank]
 
 
@@ -151,5 +167,6 @@ def sampled(samples: int = 8) -> Credit:
     return Credit(
         "monte_carlo",
         functools.partial(monte_carlo, samples=samples),
+        reads_policies=False,
         floats=lambda n_agents, n_actions, embed: samples * (n_agents + 1) * _joint_floats(n_agents, n_actions, embed),
     )

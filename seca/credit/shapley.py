@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from seca.credit.base import Credit, Mixed, QFn
 from seca.credit.sequential import swept, swept_fast
+from seca.types import Actions
 
 
 def enumerates(n_agents: int, orders: int) -> bool:
@@ -37,7 +38,7 @@ def drawn_orders(key: PRNGKeyArray, n_agents: int, orders: int) -> Int[Array, "o
 def shapley(
     q_fn: QFn,
     probs: Float[Array, "agents actions"],
-    action: Int[Array, " agents"],
+    action: Actions,
     order: Int[Array, " agents"],
     key: PRNGKeyArray,
     orders: int = 8,

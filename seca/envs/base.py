@@ -5,11 +5,12 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int, Key, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
 
 from seca.envs.drawing import Drawing
 from seca.smac.simulator import Simulator
-from seca.types import EnvSpec, PyTree, TimeStep
+from seca.types import Actions, Box, EnvSpec, PyTree, TimeStep
 
 
 def keys_replaced(state: PyTree, keys: Key[Array, " batch"]) -> PyTree:
@@ -38,8 +39,9 @@ class Env:
     spec: EnvSpec
     reset: Callable[[PRNGKeyArray], tuple[PyTree, TimeStep]]
     """`reset(keys)` with keys of shape `[batch]` returns the first state and time step."""
-    step: Callable[[PyTree, Int[Array, "batch agents"]], tuple[PyTree, TimeStep]]
-    """`step(state, actions)` returns the next state and time step."""
+    step: Callable[[PyTree, Actions], tuple[PyTree, TimeStep]]
+    """`step(state, actions)` returns the next state and time step; actions are int32 `[batch, agents]`, or, where the
+    spec has a `box`, float32 `[batch, agents, numbers]` within it."""
     state_batch_axis: int = 0
     """Batch axis of the leaves of the state (-1 where the simulator keeps the batch last for speed)."""
     reseed: Callable[[PyTree, Key[Array, " batch"]], PyTree] = keys_replaced
@@ -50,6 +52,33 @@ class Env:
     """What plays, where it is SMAC's battles: to be watched, and to find who commands the enemy."""
     drawing: Drawing | None = dataclasses.field(default=None, compare=False, repr=False)
     """What `seca watch` draws of it, where it is not SMAC's."""
+
+
+def in_units(env: Env) -> Env:
+    """The same environment with continuous actions from -1, the low end of each number, to 1, its high end.
+
+    So learners act in it, whatever the box. What lies beyond an end counts as that end. An environment with discrete
+    actions is itself.
+    """
+    box = env.spec.box
+    if box is None:
+        return env
+    low, high = np.array(box.low, np.float32), np.array(box.high, np.float32)
+
+    def step(state: PyTree, actions: Float[Array, "batch agents numbers"]) -> tuple[PyTree, TimeStep]:
+        share = (jnp.clip(actions, -1, 1) + 1) / 2
+        return env.step(state, low + share * (high - low))
+
+    ends = (1.0,) * len(low)
+    spec = dataclasses.replace(env.spec, box=Box(tuple(-end for end in ends), ends))
+    return dataclasses.replace(env, spec=spec, step=step)
+
+
+def action_shapes(spec: EnvSpec, batch: int) -> jax.ShapeDtypeStruct:
+    """What `step` takes, for programs that are traced only."""
+    if spec.box is None:
+        return jax.ShapeDtypeStruct((batch, spec.n_agents), jnp.int32)
+    return jax.ShapeDtypeStruct((batch, spec.n_agents, spec.n_actions), jnp.float32)
 
 
 def where_done(

@@ -1,5 +1,6 @@
 """Whether an environment does what its spec says, found out without running it."""
 
+import math
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -8,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from seca import numerics
-from seca.envs.base import Env
-from seca.types import EnvSpec, PyTree, TimeStep
+from seca.envs.base import Env, action_shapes
+from seca.types import Box, EnvSpec, PyTree, TimeStep
 
 Shapes = dict[str, tuple[tuple[int, ...], Any]]
 
@@ -25,7 +26,7 @@ def check_env(env: Env) -> None:
     spec, sizes = env.spec, {env.spec.n_agents, env.spec.n_actions, env.spec.obs_size, env.spec.state_size}
     batch = next(size for size in range(2, 7) if size not in sizes)
     keys = jax.eval_shape(lambda: jax.random.split(numerics.key(0), batch))
-    actions = jax.ShapeDtypeStruct((batch, spec.n_agents), jnp.int32)
+    actions = action_shapes(spec, batch)
     before, shown = _traced("reset", env.reset, keys)
     _check_time_step("reset", shown, spec, batch)
     for where, leaf in jax.tree_util.tree_leaves_with_path(before):
@@ -50,7 +51,7 @@ def check_pure(env: Env) -> None:
     reset = jax.make_jaxpr(env.reset, return_shape=True)
     keys = jax.eval_shape(lambda: jax.random.split(numerics.key(0), 2))
     played, (state, _) = reset(keys)
-    actions = jax.ShapeDtypeStruct((2, env.spec.n_agents), jnp.int32)
+    actions = action_shapes(env.spec, 2)
     effects = played.effects | jax.make_jaxpr(env.step)(state, actions).effects
     if effects:
         raise ValueError(
@@ -75,6 +76,26 @@ def _check_spec(spec: EnvSpec) -> None:
         value = getattr(spec, name)
         if type(value) is not int or value < 1:
             raise ValueError(f"`spec.{name}` is {value!r}; it must be a whole number of at least 1")
+    if spec.box is not None:
+        _check_box(spec.box, spec.n_actions)
+
+
+def _check_box(box: Box, numbers: int) -> None:
+    if not isinstance(box, Box):
+        raise ValueError(f"`spec.box` is {type(box).__name__}; it must be a seca.types.Box")
+    ends = {"low": box.low, "high": box.high}
+    for name, values in ends.items():
+        if not isinstance(values, tuple) or len(values) != numbers:
+            raise ValueError(f"`spec.box.{name}` is {values!r}; it must hold `n_actions` = {numbers} numbers")
+        for value in values:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise ValueError(
+                    f"`spec.box.{name}` holds {value!r}; every end of a box must be a finite number: policies act "
+                    "relative to it, so a box without bounds cannot be served"
+                )
+    for low, high in zip(box.low, box.high, strict=True):
+        if not low < high:
+            raise ValueError(f"`spec.box` goes from {low} to {high}; each low end must be below its high end")
 
 
 def _traced(name: str, function: Callable[..., Any], *arguments: PyTree) -> tuple[PyTree, TimeStep]:

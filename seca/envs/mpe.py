@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 from seca.envs.base import Env
 from seca.envs.drawing import Drawing
 from seca.smac.actions import whole
-from seca.types import EnvSpec, TimeStep
+from seca.types import Actions, Box, EnvSpec, TimeStep
 
 VERSION = "mpe-1"
 
@@ -109,20 +109,22 @@ class World(eqx.Module):
     truncated: Bool[Array, " batch"]
 
 
-def make(name: str, profile: Any = "sqddpg", limit: Any = None) -> Env:
+def make(name: str, profile: Any = "sqddpg", limit: Any = None, actions: Any = "discrete") -> Env:
     """`cooperative-navigation` or `predator-prey`; nobody wins, so policies are measured by their return.
 
-    Five actions an agent: stand, and four moves. The state is all observations side by side. `info` holds, in
-    Navigation, `collisions` (pairs of agents that overlap) and `distance` (of each mark to the nearest agent, summed);
-    in Predator-Prey `captured` and `turns`, the env steps until the first touch, or the limit.
+    Five actions an agent: stand, and four moves. Continuous ones are five numbers from 0 to 1, as in mpe2: how much of
+    each, of which moves to opposite sides cancel and standing does nothing. The state is all observations side by side.
+    `info` holds, in Navigation, `collisions` (pairs of agents that overlap) and `distance` (of each mark to the nearest
+    agent, summed); in Predator-Prey `captured` and `turns`, the env steps until the first touch, or the limit.
 
     Args:
         name: which toy.
         profile: whose numbers: `sqddpg` or `mpe2`.
         limit: env steps of an episode, if not the profile's.
+        actions: `discrete` or `continuous`.
 
     Raises:
-        ValueError: unknown name or profile, or a limit that is no number of steps.
+        ValueError: unknown name, profile or kind of actions, or a limit that is no number of steps.
     """
     if name not in SCENES:
         raise ValueError(f"`env` mpe/{name} does not exist; choose from {', '.join(SCENES)}")
@@ -130,11 +132,14 @@ def make(name: str, profile: Any = "sqddpg", limit: Any = None) -> Env:
         raise ValueError(f"`env-options` profile is {profile!r}; choose one of {', '.join(PROFILES)}")
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _MOST_STEPS):
         raise ValueError(f"`env-options` limit is {limit!r}; it must be a whole number from 1 to {_MOST_STEPS}")
+    if actions not in ("discrete", "continuous"):
+        raise ValueError(f"`env-options` actions is {actions!r}; choose one of discrete, continuous")
     scene, rules = SCENES[name], PROFILES[profile]
     rules = rules if limit is None else dataclasses.replace(rules, limit=limit)
     size = jax.eval_shape(lambda: observe(scene, _nowhere(scene))).shape[-1]
     given: dict[str, Any] = {"limit": limit} if limit not in (None, PROFILES[profile].limit) else {}
     given |= {"profile": profile} if profile != "sqddpg" else {}
+    given |= {"actions": actions} if actions != "discrete" else {}
     spec = EnvSpec(
         id=f"mpe/{name}",
         version=VERSION,
@@ -145,6 +150,7 @@ def make(name: str, profile: Any = "sqddpg", limit: Any = None) -> Env:
         episode_limit=rules.limit,
         options=tuple(sorted(given.items())),
         ally_features=size,
+        box=Box((0.0,) * len(MOVES), (1.0,) * len(MOVES)) if actions == "continuous" else None,
     )
     reset, step = functools.partial(_reset, scene, rules), functools.partial(_step, scene, rules)
     return Env(spec, reset, step, drawing=_drawing(scene))
@@ -192,10 +198,12 @@ def _reset(scene: Scene, rules: Profile, keys: Key[Array, " batch"]) -> tuple[Wo
     return world, _shown(scene, rules, world, jnp.zeros(batch, jnp.float32))
 
 
-def _step(scene: Scene, rules: Profile, world: World, actions: Shaped[Array, "batch agents"]) -> tuple[World, TimeStep]:
+def _step(
+    scene: Scene, rules: Profile, world: World, actions: Shaped[Array, "batch agents *numbers"]
+) -> tuple[World, TimeStep]:
     """One env step of all that are not over."""
     done = world.terminated | world.truncated
-    moved = moves(scene, rules, world, whole(actions))
+    moved = moves(scene, rules, world, actions if actions.ndim == 3 else whole(actions))
     position, velocity = advanced(scene, rules, world.position, world.velocity, world.marks, moved)
     steps = world.steps + 1
     following = dataclasses.replace(world, position=position, velocity=velocity, steps=steps)
@@ -214,12 +222,13 @@ def _either(condition: Bool[Array, " batch"], yes: Array, no: Array) -> Array:
     return jnp.where(condition.reshape(-1, *(1,) * (no.ndim - 1)), yes, no)
 
 
-def moves(
-    scene: Scene, rules: Profile, world: World, actions: Int[Array, "batch agents"]
-) -> Float[Array, "batch movers 2"]:
+def moves(scene: Scene, rules: Profile, world: World, actions: Actions) -> Float[Array, "batch movers 2"]:
     """Directions in which all want to move: as the agents say, and as the prey's luck has it."""
     dtype = world.position.dtype
-    chosen = rules.sign * jnp.asarray(MOVES, dtype)[jnp.clip(actions, 0, len(MOVES) - 1)]
+    if actions.ndim == 3:  # A one-hot is the discrete action.
+        chosen = rules.sign * jnp.clip(actions, 0, 1).astype(dtype) @ jnp.asarray(MOVES, dtype)
+    else:
+        chosen = rules.sign * jnp.asarray(MOVES, dtype)[jnp.clip(actions, 0, len(MOVES) - 1)]
     if not scene.has_prey:
         return chosen
     draw = jax.vmap(lambda key, t: jax.random.randint(jax.random.fold_in(key, t), (), 0, len(MOVES)))

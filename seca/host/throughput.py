@@ -10,11 +10,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Int, UInt
+from jaxtyping import Array, Bool, Float, Int, UInt
 
 from seca import numerics
 from seca.envs.base import Env, where_done
-from seca.types import PyTree, TimeStep
+from seca.types import Box, PyTree, TimeStep
 
 SCANNED_STEPS = 200
 """Steps of one timed call: enough that dispatching it costs nothing."""
@@ -121,6 +121,13 @@ def random_actions(
     return (count <= pick[..., None]).sum(axis=-1, dtype=jnp.int32)
 
 
+def random_numbers(box: Box, noise: UInt[Array, "batch agents"]) -> Float[Array, "batch agents numbers"]:
+    """Continuous actions anywhere in a box, from 32 random bits for each agent."""
+    low, high = jnp.asarray(box.low, jnp.float32), jnp.asarray(box.high, jnp.float32)
+    each = noise[..., None] * (2 * jnp.arange(1, len(box.low) + 1, dtype=jnp.uint32) + 1)
+    return low + (high - low) * (each >> 8).astype(jnp.float32) / 2**24
+
+
 def _start(env: Env, keys: Array) -> PyTree:
     """Carry of `_run`: first states, running noise, keys to reset with, and a sum over all outputs."""
     state, shown = env.reset(keys)
@@ -135,7 +142,11 @@ def _run(env: Env, steps: int, carry: PyTree) -> PyTree:
 def _one_step(env: Env, carry: PyTree, _: None) -> tuple[PyTree, None]:
     state, shown, noise, keys, total = carry
     noise = noise * jnp.uint32(747796405) + jnp.uint32(2891336453)
-    played = env.step(state, random_actions(shown.avail, noise))
+    if env.spec.box is None:
+        actions = random_actions(shown.avail, noise)
+    else:
+        actions = random_numbers(env.spec.box, noise)
+    played = env.step(state, actions)
     done = played[1].done
     # Every battle is a new one, with a key of its own.
     keys = jax.vmap(jax.random.fold_in)(keys, done.astype(jnp.uint32))

@@ -8,23 +8,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from seca.distributions import Distribution, PolicyFn, encoded, is_continuous, policy_for, policy_of
 from seca.nets.agents import AnyAgent, RecurrentAgent, agent_inputs
-from seca.policies import (
-    Exploration,
-    PolicyFn,
-    always_masked,
-    epsilon_greedy,
-    epsilon_greedy_probs,
-    masked_log_probs,
-    mode,
-    of_taken,
-    sample,
-)
-from seca.types import Acted, EnvSpec, Episodes, TimeStep
+from seca.policies import Exploration, epsilon_greedy, epsilon_greedy_probs, mode, of_taken
+from seca.types import Acted, Actions, EnvSpec, Episodes, TimeStep
 
 
 class Carry(eqx.Module):
-    """Recurrent state and last action of each agent."""
+    """Recurrent state and last action of each agent, the action as networks are told it."""
 
     hidden: Float[Array, "batch agents hidden"]
     last_action: Float[Array, "batch agents actions"]
@@ -36,7 +27,7 @@ class Acting(eqx.Module):
     hidden: Float[Array, "*rows agents hidden"]
     """Recurrent state before the row (zeros at t = 0)."""
     probs: Float[Array, "*rows agents actions"]
-    """Masked policy."""
+    """Masked policy, as critics are told it: probabilities, or means and variances (`distributions`)."""
     value: Float[Array, "*rows agents"] | None = None
     """V_i, of an agent whose head has one output more than there are actions."""
 
@@ -51,21 +42,25 @@ class Unrolled(eqx.Module):
 
 def n_agent_inputs(spec: EnvSpec) -> int:
     """Length of a row of `nets.agents.agent_inputs`."""
-    return spec.obs_size + spec.n_actions + spec.n_agents
+    return spec.obs_size + spec.action_width + spec.n_agents
 
 
 def initial_carry(batch: int, spec: EnvSpec, hidden: int) -> Carry:
     """Zeros."""
     return Carry(
         jnp.zeros((batch, spec.n_agents, hidden), jnp.float32),
-        jnp.zeros((batch, spec.n_agents, spec.n_actions), jnp.float32),
+        jnp.zeros((batch, spec.n_agents, spec.action_width), jnp.float32),
     )
 
 
-def told(carry: Carry, actions: Int[Array, "batch agents"]) -> Carry:
+def told(carry: Carry, actions: Actions) -> Carry:
     """The carry after acting, had these actions been taken."""
-    taken = jax.nn.one_hot(actions, carry.last_action.shape[-1], dtype=carry.last_action.dtype)
-    return Carry(carry.hidden, taken)
+    return Carry(carry.hidden, encoded(actions, carry.last_action.shape[-1], carry.last_action.dtype))
+
+
+def act_in(spec: EnvSpec) -> Callable[..., Acted]:
+    """`act` by policies of the form that an environment's actions have by themselves, without a schedule."""
+    return functools.partial(act, policy_at=lambda env_steps: policy_of(spec))
 
 
 def act(
@@ -75,7 +70,7 @@ def act(
     keys: Key[Array, " batch"],
     env_steps: Array,
     greedy: bool,
-    policy_at: Callable[[Array], PolicyFn] = always_masked,
+    policy_at: Callable[[Array], PolicyFn],
 ) -> Acted:
     """Sample from the policy, or take its most probable action.
 
@@ -86,13 +81,12 @@ def act(
         keys: one per runner.
         env_steps: training steps so far, for schedules.
         greedy: whether to take the most probable action.
-        policy_at: how logits become a policy after so many env steps.
+        policy_at: how outputs become a policy after so many env steps.
     """
     hidden, outputs = params(agent_inputs(time_step.obs, carry.last_action), carry.hidden)
-    seen, log_probs = observed(carry.hidden, outputs, time_step.avail, policy_at(env_steps))
-    actions = mode(log_probs, time_step.avail) if greedy else sample(log_probs, keys)
-    last_action = jax.nn.one_hot(actions, log_probs.shape[-1], dtype=log_probs.dtype)
-    return Acted(Carry(hidden, last_action), actions, None if greedy else seen)
+    seen, policy = observed(carry.hidden, outputs, time_step.avail, policy_at(env_steps))
+    actions = policy.mode() if greedy else policy.sample(keys)
+    return Acted(told(Carry(hidden, carry.last_action), actions), actions, None if greedy else seen)
 
 
 def act_on_values(
@@ -124,24 +118,30 @@ def utility_gain(
     return jnp.where(episodes.valid[..., None], gain, 0)
 
 
-def observed(hidden: Array, outputs: Array, avail: Array, policy: PolicyFn = masked_log_probs) -> tuple[Acting, Array]:
-    """What one pass of the agent amounts to, and its log-probabilities."""
-    n_actions = avail.shape[-1]
-    log_probs = policy(outputs[..., :n_actions], avail)
-    value = outputs[..., n_actions] if outputs.shape[-1] > n_actions else None
-    return Acting(hidden, jnp.exp(log_probs), value), log_probs
+def observed(hidden: Array, outputs: Array, avail: Array, policy: PolicyFn) -> tuple[Acting, Distribution]:
+    """What one pass of the agent amounts to, and its policy."""
+    found = policy(outputs, avail)
+    encoding = found.encoding
+    width = encoding.shape[-1]
+    value = outputs[..., width] if outputs.shape[-1] > width else None
+    return Acting(hidden, encoding, value), found
 
 
-def last_actions(actions: Int[Array, "batch time1 agents"], n_actions: int, dtype: jnp.dtype) -> Array:
-    """One-hot of the action before each row; zeros at t = 0."""
-    taken = jax.nn.one_hot(actions[:, :-1], n_actions, dtype=dtype)
+def action_width(episodes: Episodes) -> int:
+    """`EnvSpec.action_width` of the environment that they were played in."""
+    return episodes.avail.shape[-1] * (2 if is_continuous(episodes.actions) else 1)
+
+
+def last_actions(episodes: Episodes) -> Float[Array, "batch time1 agents actions"]:
+    """The action before each row, as networks are told it; zeros at t = 0."""
+    taken = encoded(episodes.actions[:, :-1], action_width(episodes), episodes.obs.dtype)
     return jnp.concatenate([jnp.zeros_like(taken[:, :1]), taken], axis=1)
 
 
 def unroll(agent: AnyAgent, episodes: Episodes) -> Unrolled:
     """Hidden states and outputs from zeros at t = 0 up to row L of the longest episode."""
     batch, n_rows, n_agents, _ = episodes.obs.shape
-    previous = last_actions(episodes.actions, episodes.avail.shape[-1], episodes.obs.dtype)
+    previous = last_actions(episodes)
     hidden = jnp.zeros((batch, n_agents, agent.cell.weight_hh.shape[1]), agent.cell.weight_hh.dtype)
     room = lambda size: jnp.zeros((n_rows, batch, n_agents, size), hidden.dtype)  # noqa: E731
 
@@ -155,9 +155,13 @@ def unroll(agent: AnyAgent, episodes: Episodes) -> Unrolled:
     return Unrolled(jnp.moveaxis(states, 0, 1), jnp.moveaxis(outputs, 0, 1))
 
 
-def acting_over(agent: AnyAgent, episodes: Episodes, policy: PolicyFn = masked_log_probs) -> Acting:
-    """Hidden states and policies of an actor: as acting recorded them, else unrolled again over the episodes."""
+def acting_over(agent: AnyAgent, episodes: Episodes, policy: PolicyFn | None = None) -> Acting:
+    """Hidden states and policies of an actor: as acting recorded them, else unrolled again over the episodes.
+
+    The policy's form is that which such actions have by themselves, unless one is given.
+    """
     if episodes.record is not None:
         return episodes.record
     again = unroll(agent, episodes)
-    return observed(again.hidden, again.outputs, episodes.avail, policy)[0]
+    form = policy_for(episodes.actions) if policy is None else policy
+    return observed(again.hidden, again.outputs, episodes.avail, form)[0]

@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from seca.learning.acting import last_actions
 from seca.learning.rows import Packed, map_rows, sum_value_and_grad, to_rows, unpack
 from seca.nets.mixers import Deep
 from seca.sizes import sizes
-from seca.types import Episodes, PyTree, TimeLimit
+from seca.types import Actions, Episodes, PyTree, TimeLimit
 
 
 class Seen(eqx.Module):
@@ -23,15 +23,15 @@ class Seen(eqx.Module):
 
     state: Float[Array, "*rows state"]
     obs: Float[Array, "*rows agents obs"]
-    actions: Int[Array, "*rows agents"]
+    actions: Actions
     last_action: Float[Array, "*rows agents actions"]
-    """One-hot; zeros at t = 0."""
+    """As networks are told it; zeros at t = 0."""
 
 
 InputFn = Callable[[Seen], Float[Array, "*rows agents inputs"]]
 """What the critic of each agent reads."""
 
-Readout = Callable[[Float[Array, "*rows agents outputs"], Int[Array, "*rows agents"]], Float[Array, "*rows agents"]]
+Readout = Callable[[Float[Array, "*rows agents outputs"], Actions], Float[Array, "*rows agents"]]
 """The value that is regressed, from the critic's outputs and the actions: `first_output`, or `policies.of_taken`."""
 
 
@@ -45,9 +45,7 @@ class AgentRegression(eqx.Module):
 
 def seen_in(episodes: Episodes) -> Seen:
     """All rows of a batch, `[batch, time + 1, ...]`."""
-    n_actions = episodes.avail.shape[-1]
-    last = last_actions(episodes.actions, n_actions, episodes.obs.dtype)
-    return Seen(episodes.state, episodes.obs, episodes.actions, last)
+    return Seen(episodes.state, episodes.obs, episodes.actions, last_actions(episodes))
 
 
 def first_output(outputs: Array, actions: Array) -> Array:

@@ -166,7 +166,9 @@ def _empty(spec: EnvSpec, record: PyTree) -> Episodes:
         obs=jnp.zeros((1, time + 1, agents, spec.obs_size), jnp.float32),
         state=jnp.zeros((1, time + 1, spec.state_size), jnp.float32),
         avail=jnp.zeros((1, time + 1, agents, actions), bool),
-        actions=jnp.zeros((1, time + 1, agents), small),
+        actions=jnp.zeros((1, time + 1, agents), small)
+        if spec.box is None
+        else jnp.zeros((1, time + 1, agents, actions), jnp.float32),
         record=jax.tree.map(lambda x: jnp.zeros((1, time + 1, *x.shape), x.dtype), record),
     )
     return jax.tree.map(lambda x: x[0], shapes)

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
+from seca.distributions import PolicyFn, policy_for, policy_of
 from seca.learning.transitions import Transitions, in_order, room
 from seca.nets.stacked import AgentMLP
-from seca.policies import entropy, masked_log_probs, mode, of_taken, sample
 from seca.ranges import Count, Fraction, NonNegative, Positive
 from seca.returns import Targets
 from seca.types import Acted, EnvSpec, Episodes, PyTree, TimeStep
@@ -95,7 +95,7 @@ def fresh_learner(
     """Fresh networks, of which the targets are copies; `critic` are its inputs and outputs."""
     actor_key, critic_key = jax.random.split(key)
     make = functools.partial(AgentMLP.init, n_agents=spec.n_agents, std=options.init_std, shared=options.shared)
-    actors = make(actor_key, sizes=(spec.obs_size, options.hidden, spec.n_actions))
+    actors = make(actor_key, sizes=(spec.obs_size, options.hidden, spec.action_width))
     critics = make(critic_key, sizes=(critic[0], options.hidden, critic[1]))
     zero = jnp.zeros((), jnp.int32)
     return Learner(
@@ -117,6 +117,11 @@ def clipped(lr: float, options: TransitionOptions) -> optax.GradientTransformati
     return optax.chain(optax.clip(options.clip), optax.adam(lr))
 
 
+def act_in(spec: EnvSpec) -> Callable[..., Acted]:
+    """`act` by policies of the form that an environment's actions have."""
+    return functools.partial(act, policy_of=policy_of(spec))
+
+
 def act(
     params: AgentMLP,
     carry: PyTree,
@@ -124,11 +129,12 @@ def act(
     keys: Key[Array, " batch"],
     env_steps: Array,
     greedy: bool,
+    policy_of: PolicyFn,
 ) -> Acted:
     """Sample from the policy of the observation, or take its most probable action."""
     del env_steps  # No schedules.
-    log_probs = masked_log_probs(params(time_step.obs), time_step.avail)
-    return Acted(carry, mode(log_probs, time_step.avail) if greedy else sample(log_probs, keys))
+    policy = policy_of(params(time_step.obs), time_step.avail)
+    return Acted(carry, policy.mode() if greedy else policy.sample(keys))
 
 
 def update(
@@ -198,15 +204,15 @@ def score_loss(
     actors: AgentMLP, batch: Transitions, advantage: Float[Array, "rows agents"], entropy_coef: float
 ) -> tuple[Float[Array, ""], Float[Array, " agents"]]:
     """sum_i mean_b [-A_i log pi_i(u_i)] - xi sum_b H(pi_i), and the mean entropies."""
-    log_probs = masked_log_probs(actors(batch.obs), batch.avail)
-    gain = (advantage * of_taken(log_probs, batch.actions)).mean(axis=0).sum()
-    spread = entropy(jnp.exp(log_probs))
+    policy = policy_for(batch.actions)(actors(batch.obs), batch.avail)
+    gain = (advantage * policy.log_prob(batch.actions)).mean(axis=0).sum()
+    spread = policy.entropy()
     return -gain - entropy_coef * spread.sum(), spread.mean(axis=0)
 
 
 def policies_of(actors: AgentMLP, batch: Transitions) -> Float[Array, "*rows agents actions"]:
-    """What the actors would do at each step."""
-    return jnp.exp(masked_log_probs(actors(batch.obs), batch.avail))
+    """What the actors would do at each step, as networks are told it."""
+    return policy_for(batch.actions)(actors(batch.obs), batch.avail).encoding
 
 
 def sizes_of(advantage: Float[Array, "rows agents"]) -> dict[str, Array]:

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from seca.distributions import encoded, is_continuous
 from seca.learning.acting import Acting
 from seca.learning.measures import mean_over_steps
 from seca.learning.policy_gradient import ActorGradient, EntropyForm, PolicyLoss, actor_gradient, direct
@@ -40,10 +41,18 @@ def climb(
     return Climb(*unpack(map_rows(functools.partial(value_and_slope, critic), packed, features, probs), packed))
 
 
-def along_slope(up: Climb, acting: Acting, episodes: Episodes) -> Float[Array, "batch time agents"]:
-    """Each agent's action by the slope, df/dpi_i (u_i - pi_i): 0 in the mean over its policy, and on padding."""
-    slope, probs = up.slope[:, :-1], acting.probs[:, :-1]
-    gain = of_taken(slope, episodes.actions[:, :-1]) - (probs * slope).sum(axis=-1)
+def along_slope(
+    up: Climb, middle: Float[Array, "batch time1 agents actions"], episodes: Episodes
+) -> Float[Array, "batch time agents"]:
+    """Each agent's action by the slope at the middle of its policy, df/dpi_i (u_i - pi_i).
+
+    It is 0 in the mean over the policy, and on padding.
+    """
+    slope, at, actions = up.slope[:, :-1], middle[:, :-1], episodes.actions[:, :-1]
+    if is_continuous(actions):
+        gain = ((encoded(actions, at.shape[-1], at.dtype) - at) * slope).sum(axis=-1)
+    else:
+        gain = of_taken(slope, actions) - (at * slope).sum(axis=-1)
     return jnp.where(episodes.valid[..., None], gain, 0)
 
 

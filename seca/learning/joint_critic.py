@@ -8,9 +8,13 @@ from typing import Annotated
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
+from seca.credit.sequential import prefix_values
+from seca.distributions import is_continuous
+from seca.learning.devices import step_keys
 from seca.learning.memory import visited
 from seca.learning.rows import Packed, map_rows, sum_value_and_grad, to_rows, unpack
 from seca.learning.trained import Trained, clipped_adam, fresh, norm
@@ -19,7 +23,7 @@ from seca.nets.grouped import taken_value as grouped_taken_value
 from seca.ranges import Count, Positive, Range
 from seca.returns import LambdaTargets, lambda_returns
 from seca.sizes import sizes
-from seca.types import EnvSpec, Episodes, PyTree, TimeLimit
+from seca.types import Actions, EnvSpec, Episodes, PyTree, TimeLimit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,15 +44,15 @@ class MixingCriticConfig(LambdaTargets):
     """Width of the hypernetwork's hidden layer for W1; None is the authors' wide one, embed * agents * actions."""
 
 
-TakenValue = Callable[[PyTree, Float[Array, "rows state"], Int[Array, "rows agents"]], Float[Array, " rows"]]
+TakenValue = Callable[[PyTree, Float[Array, "rows state"], Actions], Float[Array, " rows"]]
 """`f(critic, state, actions)` of many rows: `plain_taken_value`, or `nets.grouped.taken_value`, faster and equal."""
 
 
 def plain_taken_value(
-    critic: MixingCritic, state: Float[Array, "rows state"], actions: Int[Array, "rows agents"]
+    critic: MixingCritic, state: Float[Array, "rows state"], actions: Actions
 ) -> Float[Array, " rows"]:
     """f(s, u) of each row from the whole W1(s)."""
-    return critic.weights(state, actions.shape[-1]).taken_value(actions)
+    return critic.weights(state, actions.shape[1]).taken_value(actions)
 
 
 def taken_values(
@@ -84,6 +88,48 @@ def regression_targets(
     return jax.vmap(returns)(episodes.reward, episodes.ended(time_limit), episodes.valid, values)
 
 
+class Prefixes(eqx.Module):
+    """What a critic is told of the policies, so that it is right of them too."""
+
+    probs: Float[Array, "batch time1 agents actions"]
+    """Policies that acted."""
+    order: Int[Array, "batch time1 agents"]
+    """Agent at each position, drawn anew for every step, so that all sets of agents occur."""
+
+
+def drawn_prefixes(probs: Float[Array, "batch time1 agents actions"], keys: Key[Array, " batch"]) -> Prefixes:
+    """The policies, and orders drawn from a stream of its own of each episode's key."""
+    _, rows, n_agents, _ = probs.shape
+    own = jax.vmap(lambda key: jax.random.fold_in(key, _PREFIXES))(keys)
+    draw = lambda key: jax.random.permutation(key, n_agents)  # noqa: E731
+    return Prefixes(probs, jax.vmap(jax.vmap(draw))(step_keys(own, rows)).astype(jnp.int32))
+
+
+_PREFIXES = 0x9F1
+
+
+def error_at_action(
+    critic: PyTree, _: tuple[()], state: Array, actions: Array, y: Array, taken_value: TakenValue
+) -> tuple[Array, Array]:
+    """(f(s, u) - y)^2 of some rows, and f(s, u); a loss for `sum_value_and_grad`."""
+    taken = taken_value(critic, state, actions)
+    return (taken - y) ** 2, taken
+
+
+def error_at_prefixes(
+    critic: MixingCritic, _: tuple[()], state: Array, actions: Array, y: Array, told: Prefixes
+) -> tuple[Array, Array]:
+    """The mean of (f(s, x_k) - y)^2 over the inputs x_0 .. x_n of a sweep in a random order, and f(s, u) = f(s, x_n).
+
+    In x_k the first k agents of the order are told by their actions, the others by their policies. On policy, y is a
+    sample of the return given the actions of those k, so f(s, x_k) is regressed to E[Q | u_1 .. u_k], the very mean
+    that Eq. 5 takes, and f(s, x_0) to V(s).
+    """
+    mixed = critic.weights(state, actions.shape[1]).mix(told.probs, actions)
+    values = prefix_values(mixed, told.order)
+    return ((values - y[:, None]) ** 2).mean(axis=-1), values[:, -1]
+
+
 class CriticGradient(eqx.Module):
     """The critic's loss and gradient over a batch."""
 
@@ -101,10 +147,11 @@ def critic_gradient(
     count: Float[Array, ""],
     axis: str | None,
     taken_value: TakenValue = plain_taken_value,
+    prefixes: Prefixes | None = None,
 ) -> CriticGradient:
     """Gradient of the masked mean squared error, L = sum_{b,t} m (f(s_t, u_t) - y_t)^2 / sum m.
 
-    Zang et al. 2023, Eq. 12.
+    Zang et al. 2023, Eq. 12; with `prefixes` of the mean error over these.
 
     Args:
         critic: online critic f.
@@ -114,13 +161,13 @@ def critic_gradient(
         count: steps of all devices.
         axis: mapped axis of devices, or None.
         taken_value: how f(s, u) is computed.
+        prefixes: what else is regressed, beside f(s, u).
     """
-
-    def error(params: PyTree, _: tuple[()], state: Array, actions: Array, y: Array) -> tuple[Array, Array]:
-        taken = taken_value(params, state, actions)
-        return (taken - y) ** 2, taken
-
-    rows = episodes.state, episodes.actions, to_rows(targets)
+    rows: tuple[PyTree, ...] = episodes.state, episodes.actions, to_rows(targets)
+    if prefixes is None:
+        error = functools.partial(error_at_action, taken_value=taken_value)
+    else:
+        error, rows = error_at_prefixes, (*rows, prefixes)
     found = sum_value_and_grad(error, packed, critic, (), *rows, axis=axis)
     gradient = jax.tree.map(lambda g: g / count.astype(g.dtype), found.gradient)
     return CriticGradient(gradient, found.value / count.astype(found.value.dtype), unpack(found.kept, packed)[:, :-1])
@@ -147,11 +194,12 @@ def fit(
     axis: str | None,
     taken_value: TakenValue,
     epochs: int = 1,
+    prefixes: Prefixes | None = None,
 ) -> tuple[Trained, CriticStep]:
     """Gradient steps of a joint critic towards given targets, all on the same batch."""
 
     def step(before: Trained, _: None) -> tuple[Trained, CriticStep]:
-        found = critic_gradient(before.params, targets, episodes, packed, count, axis, taken_value)
+        found = critic_gradient(before.params, targets, episodes, packed, count, axis, taken_value, prefixes)
         measured = CriticStep(targets, found.loss, norm(found.gradient), found.taken)
         return before.step(found.gradient, optimiser), measured
 
@@ -164,7 +212,7 @@ def fit(
 def fresh_mixing_critic(key: PRNGKeyArray, spec: EnvSpec, config: MixingCriticConfig) -> Trained:
     """An untrained mixing critic; its target is a copy of it."""
     critic = MixingCritic.init(
-        key, spec.n_agents, spec.n_actions, spec.state_size, config.critic_embed, config.critic_width
+        key, spec.n_agents, spec.action_width, spec.state_size, config.critic_embed, config.critic_width
     )
     return fresh(critic, clipped_adam(config.critic_lr, config.clip_norm), target=True)
 
@@ -176,18 +224,21 @@ def train_mixing_critic(
     config: MixingCriticConfig,
     count: Float[Array, ""],
     axis: str | None,
+    prefixes: Prefixes | None = None,
 ) -> tuple[Trained, CriticStep]:
-    """All gradient steps of the mixing critic on one batch.
+    """All gradient steps of the mixing critic on one batch, at the taken actions or at `prefixes` too.
 
     Targets come from the target critic once; every `target_interval` critic steps the critic just stepped is copied
     into the target.
     """
-    values = plain_taken_value if is_wide(config) else grouped_taken_value
+    plainly = is_wide(config) or is_continuous(episodes.actions)
+    values = plain_taken_value if plainly else grouped_taken_value
     targets = regression_targets(
         critic.target, episodes, packed, config.gamma, config.td_lambda, config.time_limit, values
     )
     optimiser = clipped_adam(config.critic_lr, config.clip_norm)
-    after, found = fit(critic, targets, episodes, packed, optimiser, count, axis, values, config.critic_epochs)
+    epochs = config.critic_epochs
+    after, found = fit(critic, targets, episodes, packed, optimiser, count, axis, values, epochs, prefixes)
     # Counted in critic updates, of which each batch makes `critic_epochs`.
     interval = config.target_interval
     return after.copy_when(after.steps // interval > critic.steps // interval), found
@@ -203,7 +254,7 @@ def chunk_rows(spec: EnvSpec, config: MixingCriticConfig) -> int:
 
     The wide hypernetwork reads tens of MB of weights per chunk, so there a chunk has at least 512 rows.
     """
-    row_bytes = 4 * spec.n_agents * spec.n_actions * config.critic_embed
+    row_bytes = 4 * spec.n_agents * spec.action_width * config.critic_embed
     rows = max(16, sizes().weight_bytes // row_bytes)
     if is_wide(config):
         rows = max(rows, 512)
@@ -213,6 +264,6 @@ def chunk_rows(spec: EnvSpec, config: MixingCriticConfig) -> int:
 
 def working_floats(spec: EnvSpec, config: MixingCriticConfig, episodes: int) -> int:
     """Numbers held at once by a visit of the hypernetwork to rows of so many episodes; an estimate."""
-    n_outputs = config.critic_embed * spec.n_agents * spec.n_actions
+    n_outputs = config.critic_embed * spec.n_agents * spec.action_width
     width = n_outputs if config.critic_width is None else config.critic_width
     return 8 * visited(chunk_rows(spec, config), spec, episodes) * max(n_outputs, width)

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from seca.distributions import has_choice, is_continuous, of_encoding
 from seca.learning.acting import Acting
 from seca.learning.devices import global_sum
 from seca.learning.policy_gradient import ActorGradient
@@ -53,14 +54,18 @@ def measure_critic(
 
 def measure_actor(episodes: Episodes, acting: Acting, slope: ActorGradient, axis: str | None) -> dict[str, Array]:
     """Losses and gradient norm of the actor, and how decided it is."""
-    taken = of_taken(acting.probs[:, :-1], episodes.actions[:, :-1])
-    choices = (episodes.avail[:, :-1].sum(axis=-1) > 1).astype(taken.dtype)
+    probs, actions = acting.probs[:, :-1], episodes.actions[:, :-1]
+    choices = has_choice(episodes.avail[:, :-1], actions).astype(probs.dtype)
+    if is_continuous(actions):  # A density has no probabilities; a mean of deviations says how decided it is.
+        decided = {"policy_std": mean_over_steps(jnp.exp(of_encoding(probs).log_std), episodes, axis).mean()}
+    else:
+        decided = {"probability_taken": mean_over_steps(of_taken(probs, actions), episodes, axis).mean()}
     return {
         "actor_loss": slope.loss,
         "actor_policy_loss": slope.policy_part,
         "actor_gradient_norm": norm(slope.gradient),
         "entropy": slope.entropy,
-        "probability_taken": mean_over_steps(taken, episodes, axis).mean(),
+        **decided,
         "alive_share": mean_over_steps(choices, episodes, axis).mean(),
     }
 

@@ -8,15 +8,15 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
+from seca.distributions import Distribution, PolicyFn, entropy_of, has_choice, is_continuous, policy_for
 from seca.learning.acting import Acting
 from seca.learning.devices import global_sum
 from seca.learning.rows import to_rows
 from seca.learning.through_time import through_time
 from seca.nets.agents import RecurrentAgent
-from seca.policies import PolicyFn, entropy, masked_log_probs, of_taken
-from seca.types import Episodes, PyTree
+from seca.types import Actions, Episodes, PyTree
 
 EntropyForm = Literal["batch_mean", "per_sample", "alive_only"]
 
@@ -25,19 +25,19 @@ class Rows(eqx.Module):
     """What the loss of a row depends on besides the network's outputs."""
 
     avail: Bool[Array, "batch time1 agents actions"]
-    actions: Int[Array, "batch time1 agents"]
+    actions: Actions
     signal: PyTree
     """What the critic has to say, arrays `[batch, time1, agents, ...]`: advantages, or slopes in the policy."""
 
 
-RowLoss = Callable[[Array, Array, Rows], Float[Array, "batch block agents"]]
-"""`loss(outputs, log_probs, rows)`: loss of each agent in each row, from the network's outputs."""
+RowLoss = Callable[[Array, Distribution, Rows], Float[Array, "batch block agents"]]
+"""`loss(outputs, policy, rows)`: loss of each agent in each row, from the network's outputs and the policy in them."""
 
 
-def score_function(outputs: Array, log_probs: Array, rows: Rows) -> Float[Array, "batch block agents"]:
+def score_function(outputs: Array, policy: Distribution, rows: Rows) -> Float[Array, "batch block agents"]:
     """-log pi_i(u_i | tau_i) A_i: the policy gradient; `rows.signal` holds A. Zang et al. 2023, Eq. 13."""
     del outputs  # The policy is all there is to it.
-    return -of_taken(log_probs, rows.actions) * rows.signal
+    return -policy.log_prob(rows.actions) * rows.signal
 
 
 class Judgement(eqx.Module):
@@ -48,24 +48,26 @@ class Judgement(eqx.Module):
     """log pi_i(u_i | tau_i) of the policy that acted."""
 
 
-def clipped_score(outputs: Array, log_probs: Array, rows: Rows, clip: float) -> Float[Array, "batch block agents"]:
+def clipped_score(outputs: Array, policy: Distribution, rows: Rows, clip: float) -> Float[Array, "batch block agents"]:
     """-min(r A_i, clip(r, 1 - c, 1 + c) A_i),  r = pi_i(u_i | tau_i) / pi_i,old(u_i | tau_i); signal: a `Judgement`.
 
     Schulman et al. 2017 (PPO), Eq. 7. At the policy that acted its gradient is that of `score_function`.
     """
     del outputs  # The policy is all there is to it.
-    ratio = jnp.exp(of_taken(log_probs, rows.actions) - rows.signal.old_log_prob)
+    ratio = jnp.exp(policy.log_prob(rows.actions) - rows.signal.old_log_prob)
     advantage = rows.signal.advantage
     return -jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip, 1 + clip) * advantage)
 
 
-def direct(outputs: Array, log_probs: Array, rows: Rows) -> Float[Array, "batch block agents"]:
+def direct(outputs: Array, policy: Distribution, rows: Rows) -> Float[Array, "batch block agents"]:
     """-sum_a pi_i(a) g_i(a): follows a critic's slope g = df/dpi, held constant in `rows.signal`.
+
+    Of a Gaussian policy pi_i are its mean and variance.
 
     With the slope taken at the present policy, the gradient in the actor's parameters is exactly that of -f(s, pi).
     """
     del outputs  # The policy is all there is to it.
-    return -(jnp.exp(log_probs) * rows.signal).sum(axis=-1)
+    return -(policy.encoding * rows.signal).sum(axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,15 +80,16 @@ class PolicyLoss:
     """
 
     of_row: RowLoss = score_function
-    """l_i from outputs and log-probabilities."""
+    """l_i from outputs and policy."""
     entropy_coef: float = 0.0
     """xi."""
     entropy: EntropyForm | Literal["plain"] = "plain"
     """`batch_mean`: Hbar the mean over valid steps and all agents; `per_sample`: each agent's own H / sg(H), whose
     gradient is Eq. 14, without agents that have no choice; `alive_only`: Hbar over agents that have a choice; `plain`:
-    xi Hbar of the batch mean without the denominator."""
-    policy: PolicyFn = masked_log_probs
-    """How logits became policies when acting."""
+    xi Hbar of the batch mean without the denominator. So it is for continuous actions whatever is said here: the
+    entropy of a density may be 0 or less, and a bonus relative to it would jump and change sign."""
+    policy: PolicyFn | None = None
+    """How outputs became policies when acting; None is the form that such actions have by themselves."""
 
 
 class ActorGradient(eqx.Module):
@@ -130,8 +133,9 @@ class _Scale(eqx.Module):
 
 def _scale(episodes: Episodes, acting: Acting, form: str, axis: str | None) -> _Scale:
     valid = episodes.valid[..., None]
-    total = jnp.where(valid, entropy(acting.probs[:, :-1]), 0).sum()
-    chosen = valid & (episodes.avail[:, :-1].sum(axis=-1) > 1)
+    taken = episodes.actions[:, :-1]
+    total = jnp.where(valid, entropy_of(acting.probs[:, :-1], taken), 0).sum()
+    chosen = valid & has_choice(episodes.avail[:, :-1], taken)
     total, steps, choices = global_sum((total, valid.sum(), chosen.sum()), axis)
     samples = steps.astype(total.dtype) * acting.probs.shape[2]
     entropy_samples = choices.astype(total.dtype) if form == "alive_only" else samples
@@ -140,16 +144,16 @@ def _scale(episodes: Episodes, acting: Acting, form: str, axis: str | None) -> _
 
 def _row_loss(loss: PolicyLoss, scale: _Scale, outputs: Array, rows: Rows) -> tuple[Array, Array]:
     """What each agent's row adds to the loss, and to the policy part of it."""
-    log_probs = loss.policy(outputs[..., : rows.avail.shape[-1]], rows.avail)
-    policy_part = loss.of_row(outputs, log_probs, rows) / scale.samples
-    entropies = entropy(jnp.exp(log_probs))
-    choice = rows.avail.sum(axis=-1) > 1
-    if loss.entropy == "per_sample":
+    policy = (loss.policy or policy_for(rows.actions))(outputs, rows.avail)
+    policy_part = loss.of_row(outputs, policy, rows) / scale.samples
+    entropies = policy.entropy()
+    choice = has_choice(rows.avail, rows.actions)
+    adaptive = loss.entropy != "plain" and not is_continuous(rows.actions)
+    if adaptive and loss.entropy == "per_sample":
         own = jnp.where(choice, jax.lax.stop_gradient(entropies), 1)
         # A policy that has become certain has H = 0 to rounding: its term is bounded in logits, only 0 / 0 is not.
         bonus = jnp.where(choice & (own > 0), entropies / jnp.where(own > 0, own, 1), 0) / scale.entropy_samples
     else:
-        adaptive = loss.entropy != "plain"
         mean = jnp.where(adaptive & (scale.mean_entropy > 0), scale.mean_entropy, 1)
         counted = jnp.where(choice, entropies, 0) if loss.entropy == "alive_only" else entropies
         bonus = counted / jnp.maximum(scale.entropy_samples, 1) / mean

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from seca.distributions import policy_for
 from seca.learning.acting import last_actions
 from seca.learning.devices import global_sum
 from seca.learning.rows import pack_alone, sum_value_and_grad
 from seca.nets.agents import NormalisedAgent, agent_inputs
-from seca.policies import entropy, masked_log_probs, of_taken
 from seca.sizes import sizes
 from seca.types import Episodes, PyTree
 
@@ -55,7 +55,7 @@ class Stretch(eqx.Module):
     actor_hidden: Float[Array, "*batch agents hidden"]
     critic_hidden: Float[Array, "*batch judges width"]
     avail: Bool[Array, "*batch time agents actions"]
-    actions: Int[Array, "*batch time agents"]
+    actions: Int[Array, "*batch time agents"] | Float[Array, "*batch time agents numbers"]
     old_log_prob: Float[Array, "*batch time agents"]
     advantage: Float[Array, "*batch time agents"]
     old_value: Float[Array, "*batch time judges"]
@@ -108,10 +108,10 @@ def terms(networks: Networks, part: Stretch, scale: ReturnScale, counts: Counts,
     Policy and entropy are means over active agents; the value is one over all values of real steps. That of the state
     counts once for each step, as it does where n agents share it and none is masked.
     """
-    _, logits = networks.actor.through_time(part.actor_inputs, part.actor_hidden)
+    _, outputs = networks.actor.through_time(part.actor_inputs, part.actor_hidden)
     _, values = networks.critic.through_time(part.critic_inputs, part.critic_hidden)
-    log_probs = masked_log_probs(logits, part.avail)
-    ratio = jnp.exp(of_taken(log_probs, part.actions) - part.old_log_prob)
+    policy = policy_for(part.actions)(outputs, part.avail)
+    ratio = jnp.exp(policy.log_prob(part.actions) - part.old_log_prob)
     flat = jnp.clip(ratio, 1 - loss.clip, 1 + loss.clip)
     gain = jnp.minimum(ratio * part.advantage, flat * part.advantage)
     mean, deviation = scale.moments()
@@ -120,7 +120,7 @@ def terms(networks: Networks, part: Stretch, scale: ReturnScale, counts: Counts,
     error = jnp.maximum(huber(goal - value, loss.huber_delta), huber(goal - near, loss.huber_delta))
     return Terms(
         jnp.where(part.active > 0, gain, 0).sum(axis=(-2, -1)) / counts.choices,
-        jnp.where(part.active > 0, entropy(jnp.exp(log_probs)), 0).sum(axis=(-2, -1)) / counts.choices,
+        jnp.where(part.active > 0, policy.entropy(), 0).sum(axis=(-2, -1)) / counts.choices,
         jnp.where(part.valid[..., None], error, 0).sum(axis=(-2, -1)) / counts.values,
     )
 
@@ -138,7 +138,7 @@ def stretches(
         padded = jnp.pad(array, ((0, 0), (0, pieces * length - time)) + ((0, 0),) * (array.ndim - 2))
         return padded.reshape(-1, length, *array.shape[2:])
 
-    previous = last_actions(episodes.actions, episodes.avail.shape[-1], episodes.obs.dtype)
+    previous = last_actions(episodes)
     return Stretch(
         actor_inputs=cut(agent_inputs(episodes.obs, previous)),
         critic_inputs=cut(critic_inputs),

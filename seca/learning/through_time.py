@@ -70,12 +70,12 @@ def through_time(
         block: time steps handled at once; None is what suits the platform.
         group: episodes handled at once, at most; likewise.
     """
-    batch, n_rows, n_agents = episodes.actions.shape
+    batch, n_rows, n_agents = episodes.actions.shape[:3]
     block, group = min(block or sizes().time_block, n_rows), group or sizes().episodes
     group = max(size for size in range(1, min(group, batch) + 1) if batch % size == 0)
     everything = _Rows(
         episodes.obs,
-        last_actions(episodes.actions, episodes.avail.shape[-1], episodes.obs.dtype),
+        last_actions(episodes),
         hidden,
         jnp.pad(episodes.valid, ((0, 0), (0, 1))),
         told,

@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from seca.types import EnvSpec, Episodes, TimeLimit
+from seca.distributions import is_continuous
+from seca.types import Actions, EnvSpec, Episodes, TimeLimit
 
 
 class Transitions(eqx.Module):
@@ -13,7 +14,7 @@ class Transitions(eqx.Module):
 
     obs: Float[Array, "*rows agents obs"]
     avail: Bool[Array, "*rows agents actions"]
-    actions: Int[Array, "*rows agents"]
+    actions: Actions
     reward: Float[Array, "*rows"]
     ended: Bool[Array, "*rows"]
     """Nothing is bootstrapped."""
@@ -26,16 +27,17 @@ def room(spec: EnvSpec, rows: int) -> Transitions:
     n, a, obs = spec.n_agents, spec.n_actions, spec.obs_size
     seen, may = jnp.zeros((rows, n, obs), jnp.float32), jnp.zeros((rows, n, a), bool)
     no, number = jnp.zeros(rows, bool), jnp.zeros(rows, jnp.float32)
-    return Transitions(seen, may, jnp.zeros((rows, n), jnp.int32), number, no, seen, may)
+    done = jnp.zeros((rows, n), jnp.int32) if spec.box is None else jnp.zeros((rows, n, a), jnp.float32)
+    return Transitions(seen, may, done, number, no, seen, may)
 
 
 def steps_of(episodes: Episodes, time_limit: TimeLimit) -> Transitions:
     """All rows of episodes, padding too, `[batch, time]`; `time_limit` says whether one cut by it counts as ended."""
-    obs, avail = episodes.obs, episodes.avail
+    obs, avail, actions = episodes.obs, episodes.avail, episodes.actions[:, :-1]
     return Transitions(
         obs=obs[:, :-1],
         avail=avail[:, :-1],
-        actions=episodes.actions[:, :-1].astype(jnp.int32),
+        actions=actions if is_continuous(actions) else actions.astype(jnp.int32),
         reward=episodes.reward,
         ended=episodes.ended(time_limit),
         next_obs=obs[:, 1:],

@@ -3,11 +3,13 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from seca.credit.base import Mixed
+from seca.distributions import encoded, is_continuous
 from seca.nets.linear import MLP, Linear
 from seca.nets.mixers import Choice, Deep, MonotoneMixer
+from seca.types import Actions
 
 
 class MixingWeights(eqx.Module):
@@ -27,10 +29,16 @@ class MixingWeights(eqx.Module):
         hidden = self.project(inputs).sum(axis=-2) + self.b1
         return (jax.nn.relu(hidden) * self.w2).sum(axis=-1) + self.b2
 
-    def taken_value(self, action: Int[Array, "*rows agents"]) -> Float[Array, "*rows"]:
-        """`value` of the one-hot joint action, reading only the rows of W1 that it names."""
-        rows = jnp.take_along_axis(self.w1, action[..., None, None], axis=-2)[..., 0, :]
-        return (jax.nn.relu(rows.sum(axis=-2) + self.b1) * self.w2).sum(axis=-1) + self.b2
+    def project_action(self, action: Actions) -> Float[Array, "*rows agents embed"]:
+        """`project` of actions: of discrete ones it reads only the rows of W1 that they name."""
+        if is_continuous(action):
+            return self.project(encoded(action, self.w1.shape[-2], self.w1.dtype))
+        return jnp.take_along_axis(self.w1, action[..., None, None], axis=-2)[..., 0, :]
+
+    def taken_value(self, action: Actions) -> Float[Array, "*rows"]:
+        """`value` of a joint action."""
+        hidden = self.project_action(action).sum(axis=-2) + self.b1
+        return (jax.nn.relu(hidden) * self.w2).sum(axis=-1) + self.b2
 
     def slope(self, hidden: Float[Array, "*rows embed"]) -> Float[Array, "*rows embed"]:
         """df/d(hidden before its ReLU); the gradient of f in the input is W1 times this, in closed form."""
@@ -41,10 +49,9 @@ class MixingWeights(eqx.Module):
         hidden = self.project(inputs).sum(axis=-2) + self.b1
         return jnp.einsum("...nae,...e->...na", self.w1, self.slope(hidden))
 
-    def mix(self, probs: Float[Array, "*rows agents actions"], action: Int[Array, "*rows agents"]) -> Mixed:
+    def mix(self, probs: Float[Array, "*rows agents actions"], action: Actions) -> Mixed:
         """Carry policies and taken actions to the hidden layer."""
-        as_policy = self.project(probs)
-        as_taken = jnp.take_along_axis(self.w1, action[..., None, None], axis=-2)[..., 0, :]
+        as_policy, as_taken = self.project(probs), self.project_action(action)
         return Mixed(as_policy.sum(axis=-2) + self.b1, as_taken - as_policy, self.w2, self.b2)
 
 

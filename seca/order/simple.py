@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from seca.distributions import entropy_of, is_continuous, of_encoding
 from seca.order.base import CriticAt, Order
-from seca.policies import entropy, of_taken
-from seca.types import Episodes, PyTree
+from seca.policies import of_taken
+from seca.types import Actions, Episodes, PyTree
 
 
 def descending(score: Float[Array, " agents"]) -> Int[Array, " agents"]:
@@ -17,17 +18,19 @@ def descending(score: Float[Array, " agents"]) -> Int[Array, " agents"]:
     return jnp.argsort(-score, stable=True)
 
 
-def by_probability(probs: Float[Array, "agents actions"], action: Int[Array, " agents"]) -> Int[Array, " agents"]:
-    """Agents whose taken action was most probable first (SeCA-Prob, section 4.2)."""
+def by_probability(probs: Float[Array, "agents actions"], action: Actions) -> Int[Array, " agents"]:
+    """Agents whose taken action was most probable first (SeCA-Prob, section 4.2); by density where continuous."""
+    if is_continuous(action):
+        return descending(of_encoding(probs).log_prob(action))
     return descending(of_taken(probs, action))
 
 
-def by_entropy(probs: Float[Array, "agents actions"]) -> Int[Array, " agents"]:
-    """Agents of lowest policy entropy first (SeCA-Entro, section 4.2).
+def by_entropy(probs: Float[Array, "agents actions"], action: Actions) -> Int[Array, " agents"]:
+    """Agents of lowest policy entropy first (SeCA-Entro, section 4.2); `action` tells of what kind policies are.
 
     Impossible actions count 0 log 0 = 0; the authors' release has NaN there, which leaves its order to the sort.
     """
-    return descending(-entropy(probs))
+    return descending(-entropy_of(probs, action))
 
 
 def shuffled(key: PRNGKeyArray, n_agents: int) -> Int[Array, " agents"]:
@@ -75,7 +78,7 @@ def _throughout(order: Int[Array, " agents"], episode: Episodes) -> Int[Array, "
 
 
 BY_PROBABILITY = Order("probability", functools.partial(_step_by_step, by_probability))
-BY_ENTROPY = Order("entropy", functools.partial(_step_by_step, lambda probs, action: by_entropy(probs)))
+BY_ENTROPY = Order("entropy", functools.partial(_step_by_step, by_entropy))
 RANDOM = Order("random", _drawn)
 FIXED = Order("fixed", _remembered, lambda key, n_agents: shuffled(key, n_agents).astype(jnp.int32))
 IDENTITY = Order("identity", _remembered, index_order)

@@ -16,7 +16,7 @@ from seca import numerics
 from seca.algos.base import Algorithm
 from seca.config import RunConfig, decisive, to_dict
 from seca.envs import registry
-from seca.envs.base import Env
+from seca.envs.base import Env, in_units
 from seca.envs.check import check_pure
 from seca.errors import UsageError, refusing
 from seca.presets import build
@@ -74,6 +74,7 @@ def make_env(
     """The environment of this name with its options, where `opponent` may be the folder of a run.
 
     The version then follows the policy of that run, so that a checkpoint made against what it was before is refused.
+    Continuous actions are from -1 to 1 in it, whatever its own box.
     `home` may hold a copy of the scenario file, and `enemy_home` be one of the opponent's folder.
 
     Raises ValueError in one line when there is no such environment, option or run, or they do not fit.
@@ -85,7 +86,7 @@ def make_env(
     else:
         path = opponents.named_run(env, options)
     if path is None:
-        return registry.make(env, dict(options))
+        return in_units(registry.make(env, dict(options)))
     folder = folders.existing(path, "opponent")
     # Whom that run itself was trained against plays no part here: it may be gone, or another by now.
     nobody = opponents.nobody(folders.read_config(folder.config))

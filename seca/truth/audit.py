@@ -67,6 +67,7 @@ def audit(
             are out of range.
     """
     claims = claims_of(run, credits, order)
+    check_discrete(run)
     check_pure(run.env)
     check_plan(plan)
     needed = [claim.kind for claim in claims.values()]
@@ -102,6 +103,14 @@ def audit(
         kind={name: claims[name].kind if name in claims else own for name in said},
         sums=sums,
     )
+
+
+def check_discrete(run: Audited) -> None:
+    """Raise ValueError where actions are continuous: what is drawn again is then never what was done."""
+    if run.env.spec.box is not None:
+        raise ValueError(
+            f"`run` is of {run.env.spec.id} with continuous actions: an audit counts and compares discrete ones"
+        )
 
 
 def claims_of(run: Audited, credits: Sequence[Credit] = (), order: Order | None = None) -> dict[str, Claims]:

@@ -80,7 +80,7 @@ def _credits(run: LoadedRun, names: Sequence[str]) -> list[Credit]:
     spec, config, made = run.env.spec, _judging(run), []
     for name in names:
         credit = CREDITS[name](config.credit_samples, config.credit_orders)
-        credit.check(spec.n_agents, spec.n_actions)
+        credit.check_serves(spec)
         made.append(credit)
     return made
 

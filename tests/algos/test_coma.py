@@ -22,13 +22,14 @@ from seca.algos.coma import (
     init,
     step_through_time,
 )
+from seca.distributions import floored_policy
 from seca.learning.acting import acting_over
 from seca.learning.agent_critic import outputs_of, seen_in, squared_errors, targets_of
 from seca.learning.policy_gradient import PolicyLoss, actor_gradient
 from seca.learning.rows import pack
 from seca.learning.trained import clipped_rmsprop, fresh
 from seca.nets.mixers import Deep
-from seca.policies import FloorConfig, floored_log_probs, floored_policy, of_taken
+from seca.policies import FloorConfig, floored_log_probs, of_taken
 from seca.returns import lambda_returns
 
 pytestmark = pytest.mark.slow

@@ -102,7 +102,7 @@ def slope_of(
     networks: Networks, old: Networks, episodes: Episodes, features, advantage, goal, active, config: MappoConfig
 ) -> Networks:
     """Gradient of one epoch's loss over the padded batch, `old` the networks before the first."""
-    previous = last_actions(episodes.actions, SPEC.n_actions, episodes.obs.dtype)
+    previous = last_actions(episodes)
     inputs, acting = agent_inputs(episodes.obs, previous), acting_over(old.actor, episodes)
     critic_hidden, old_values = values_of(old.critic, features)
 

@@ -167,7 +167,7 @@ def test_update_regresses_each_agent_to_its_share(float64: None) -> None:
     batch = of_observations(one)
     keys = jax.random.split(jax.random.key(9), 8)
     share = credits_of(stepped.critic.params, batch, pack(batch.valid, 1024), keys, CONFIG)
-    inputs = agent_inputs(one.obs, last_actions(one.actions, SPEC.n_actions, jnp.dtype("float64")))
+    inputs = agent_inputs(one.obs, last_actions(one))
 
     def actor_loss(actor: RecurrentAgent) -> jax.Array:
         hidden, q = jnp.zeros((8, SPEC.n_agents, 8)), []

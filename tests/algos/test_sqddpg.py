@@ -59,7 +59,7 @@ def test_losses_of_plain_loops() -> None:
     def policies(net: Any, obs: jax.Array, avail: jax.Array) -> jax.Array:
         return jax.nn.softmax(jnp.where(avail, net(obs), -1e9))
 
-    found = sqddpg.critic_loss(critics, soft_actors, soft_critics, batch, now, later, CONFIG)
+    found = sqddpg.critic_loss(critics, soft_actors, soft_critics, batch, now, later, jax.random.key(0), CONFIG)
     next_probs = policies(soft_actors, batch.next_obs, batch.next_avail)
     worth = shares(soft_critics, batch.next_obs, told_alike(next_probs), later).sum(axis=1)
     taken = shares(critics, batch.obs, told_alike(jax.nn.one_hot(batch.actions, A)), now).sum(axis=1)
@@ -69,7 +69,7 @@ def test_losses_of_plain_loops() -> None:
     ]
     assert bool(batch.ended.any()) and float(found) == pytest.approx(np.mean(np.square(errors)), rel=1e-5)
     probs = np.asarray(policies(actors, batch.obs, batch.avail))
-    loss, entropies = sqddpg.actor_loss(actors, critics, batch, now, CONFIG)
+    loss, entropies = sqddpg.actor_loss(actors, critics, batch, now, jax.random.key(0), CONFIG)
     spread = -np.where(probs > 0, probs * np.log(np.where(probs > 0, probs, 1)), 0).sum(axis=-1)
     share = np.asarray(shares(critics, batch.obs, told_alike(jnp.asarray(probs)), now))
     assert float(loss) == pytest.approx(-share.mean(axis=0).sum() - CONFIG.entropy_coef * spread.sum(), rel=1e-4)

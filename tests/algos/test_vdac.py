@@ -13,8 +13,9 @@ from reference import assert_close, assert_trees_close, float64_fixture
 from tiers import cases
 
 from seca.algos.vdac import Learner, Networks, VdacConfig, init, team_value, vdac
+from seca.distributions import floored_policy
 from seca.learning.trained import clipped_rmsprop
-from seca.policies import FloorConfig, entropy, floored_policy
+from seca.policies import FloorConfig, entropy
 from seca.returns import lambda_returns
 from seca.types import Episodes
 

@@ -25,7 +25,8 @@ from seca.train.state import init_state
 
 @functools.cache
 def played() -> Scene:
-    return watch.record_scene(registry.make("mpe/predator-prey", {"limit": 9}), watch.at_random(), 0, 1)
+    env = registry.make("mpe/predator-prey", {"limit": 9})
+    return watch.record_scene(env, watch.at_random(env.spec), 0, 1)
 
 
 def test_a_run_plays_the_episode_of_evaluate() -> None:
@@ -63,7 +64,7 @@ def test_frames_are_where_the_steps_lead() -> None:
 def test_nothing_to_draw() -> None:
     env = registry.make("matrix/additive")
     with pytest.raises(ValueError, match="`env` is matrix/additive: it offers nothing to draw"):
-        watch.record_scene(env, watch.at_random(), 0, 0)
+        watch.record_scene(env, watch.at_random(env.spec), 0, 0)
     with pytest.raises(UsageError, match="`env` is matrix/additive, which offers nothing to draw: watch smac/"):
         watch.plan("random", "matrix/additive", {}, "latest")
     with pytest.raises(UsageError, match="`policy` is 'heuristic', a script of SMAC's battles: on mpe/predator-prey"):

@@ -27,12 +27,12 @@ CREDIT_FILE = '''
 
 import jax.numpy as jnp
 
-from seca.credit.base import Credit, one_hot
+from seca.credit.base import Credit, taken_rows
 
 
 def shared(q_fn, probs, action, order, key):
     """Q(u) - Q(pi)."""
-    return jnp.full(probs.shape[0], q_fn(one_hot(action, probs)) - q_fn(probs))
+    return jnp.full(probs.shape[0], q_fn(taken_rows(action, probs)) - q_fn(probs))
 
 
 SHARED = Credit("shared", shared, reads_order=False)

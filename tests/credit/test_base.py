@@ -12,7 +12,7 @@ from games import orders, random_game, random_weights, table_q
 from joints import KEY, all_credits, game_fixture
 from reference import Numbers, float64_fixture
 
-from seca.credit.base import KINDS, Credit, Kind, Mixed, one_hot
+from seca.credit.base import KINDS, Credit, Kind, Mixed, taken_rows
 from seca.credit.counterfactual import counterfactual, independent
 from seca.credit.sequential import exact, monte_carlo, swept
 
@@ -142,7 +142,7 @@ def test_leading_axes_go_along_with_the_rows() -> None:
 
 def test_rows_of_taken_actions() -> None:
     probs = jnp.full((3, 4), 0.25, jnp.float32)
-    found = one_hot(jnp.array([3, 0, 1]), probs)
+    found = taken_rows(jnp.array([3, 0, 1]), probs)
     assert found.dtype == jnp.float32
     np.testing.assert_array_equal(found, [[0, 0, 0, 1], [1, 0, 0, 0], [0, 1, 0, 0]])
 

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import LENGTHS, SPEC, agent_of, plain_outputs, random_episodes
+from batches import BOXED, LENGTHS, SPEC, agent_of, plain_outputs, random_episodes
 from reference import float64_fixture
 
 from seca.learning.acting import (
-    act,
+    act_in,
     act_on_values,
     acting_over,
     initial_carry,
@@ -71,12 +71,12 @@ def test_the_greedy_actor_takes_what_is_most_probable() -> None:
     hidden, logits = agent(agent_inputs(obs, carry.last_action), carry.hidden)
     best = np.where(avail, np.asarray(logits), -np.inf).argmax(axis=-1)
     keys = jax.random.split(jax.random.key(1), 5)
-    found = act(agent, carry, step, keys, jnp.uint32(0), True)
+    found = act_in(SPEC)(agent, carry, step, keys, jnp.uint32(0), True)
     np.testing.assert_array_equal(found.actions, best)
     np.testing.assert_allclose(found.carry.hidden, hidden, atol=1e-6)
     np.testing.assert_array_equal(found.carry.last_action, np.eye(4)[best])
     assert found.record is None
-    drawn = act(agent, carry, step, keys, jnp.uint32(0), False)
+    drawn = act_in(SPEC)(agent, carry, step, keys, jnp.uint32(0), False)
     assert np.take_along_axis(avail, np.asarray(drawn.actions)[..., None], axis=-1).all()
     np.testing.assert_array_equal(drawn.record.hidden, carry.hidden)  # Of before the row.
     np.testing.assert_allclose(drawn.record.probs.sum(axis=-1), 1, atol=1e-6)
@@ -91,9 +91,18 @@ def test_what_would_be_carried_had_others_been_taken() -> None:
 
 
 def test_the_action_before_each_row() -> None:
-    found = last_actions(jnp.asarray([[[1, 0], [2, 2], [0, 1]]]), 3, jnp.dtype("float32"))
-    expected = [[[[0, 0, 0], [0, 0, 0]], [[0, 1, 0], [1, 0, 0]], [[0, 0, 1], [0, 0, 1]]]]
-    np.testing.assert_array_equal(found, expected)
+    episodes = random_episodes()
+    found, taken = last_actions(episodes), np.asarray(episodes.actions)
+    assert (found[:, 0] == 0).all()
+    np.testing.assert_array_equal(found[:, 1:], np.eye(SPEC.n_actions)[taken[:, :-1]])
+
+
+def test_a_continuous_action_before_each_row() -> None:
+    episodes = random_episodes(spec=BOXED)
+    found, taken = last_actions(episodes), np.asarray(episodes.actions)
+    assert (found[:, 0] == 0).all() and found.shape[-1] == BOXED.action_width == 2 * taken.shape[-1]
+    np.testing.assert_array_equal(found[:, 1:, :, : taken.shape[-1]], taken[:, :-1])
+    assert (found[..., taken.shape[-1] :] == 0).all()
 
 
 @pytest.mark.slow

@@ -41,7 +41,7 @@ def path(**options: Any) -> Callable:
 ORDERS = {
     "descending": lambda state, probs, valid: descending(probs[0, :, 0]),
     "probability": probability,
-    "entropy": lambda state, probs, valid: by_entropy(probs[0]),
+    "entropy": lambda state, probs, valid: by_entropy(probs[0], jnp.zeros(N, jnp.int32)),
     "shuffled": lambda state, probs, valid: shuffled(KEY, N),
     "gradients": path(),
     "midpoints": path(points=2, rule="midpoint"),

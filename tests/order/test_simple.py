@@ -34,7 +34,7 @@ def test_ties_keep_index_order(float64: None) -> None:
 def test_probability_and_entropy_orders(float64: None) -> None:
     probs = jnp.array([[0.5, 0.5, 0.0], [0.9, 0.1, 0.0], [1.0, 0.0, 0.0]])
     np.testing.assert_array_equal(by_probability(probs, jnp.array([0, 1, 0])), [2, 0, 1])
-    np.testing.assert_array_equal(by_entropy(probs), [2, 1, 0])
+    np.testing.assert_array_equal(by_entropy(probs, jnp.array([0, 1, 0])), [2, 1, 0])
 
 
 def test_entropy_of_impossible_actions_is_finite(float64: None) -> None:

@@ -54,7 +54,7 @@ def test_record_is_the_forward_pass(collected) -> None:
     filled = np.arange(counting.LIMIT + 1) <= np.asarray(episodes.length)[:, None]
     for kept, fresh in zip(jax.tree.leaves(episodes.record), jax.tree.leaves(again), strict=True):
         np.testing.assert_allclose(np.asarray(kept)[filled], np.asarray(fresh)[filled], atol=1e-6)
-    assert (last_actions(episodes.actions, 3, jnp.dtype("float32"))[:, 0] == 0).all()
+    assert (last_actions(episodes)[:, 0] == 0).all()
 
 
 @pytest.mark.slow
