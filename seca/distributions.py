@@ -92,10 +92,14 @@ def masked(outputs: Float[Array, "*rows outputs"], avail: Bool[Array, "*rows act
 
 
 def gaussian(outputs: Float[Array, "*rows outputs"], avail: Bool[Array, "*rows numbers"]) -> Gaussian:
-    """Means as they come, and deviations bounded: log sigma = low + (high - low) / (1 + exp(-x - shift))."""
+    """Means as they come, and deviations bounded: log sigma = low + (high - low) / (1 + exp(-x - shift)).
+
+    An agent that does not act, as the dead, has mean 0 and the least deviation, whatever the network says.
+    """
     numbers, (low, high) = avail.shape[-1], LOG_STD
-    raw = outputs[..., numbers : 2 * numbers]
-    return Gaussian(outputs[..., :numbers], low + (high - low) * jax.nn.sigmoid(raw + _SHIFT))
+    mean, raw = outputs[..., :numbers], outputs[..., numbers : 2 * numbers]
+    log_std = low + (high - low) * jax.nn.sigmoid(raw + _SHIFT)
+    return Gaussian(jnp.where(avail, mean, 0), jnp.where(avail, log_std, low))
 
 
 def floored_policy(env_steps: Array, floor: policies.FloorConfig) -> PolicyFn:

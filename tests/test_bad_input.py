@@ -123,6 +123,13 @@ INPUTS: list[tuple[list[str], list[str]]] = [
         ],
     ),
     ([*TRAIN, "--setting", "best"], ["`setting`", "best", "no option any more"]),
+    (
+        ["train", "coma", "--env", "quadratic/apart"],
+        ["`preset` coma", "discrete", "quadratic/apart are continuous", "mappo"],
+    ),
+    (["train", "seca-fork", "--env", "quadratic/apart"], ["`preset` seca-fork", "continuous", "choose one of seca,"]),
+    (["train", "seca", "--env", "quadratic/apart", "--credit", "exact"], ["`credit` exact", "monte_carlo"]),
+    (["train", "mappo", "--env", "mpe/predator-prey", "--env-options", "actions=box"], ["actions", "box", "discrete"]),
     (["train", "qatten", "--env", "matrix/qtran"], ["`env`", "matrix/qtran", "choose a smac/ environment"]),
     (["train", "riit", "--env", "smac/3m", "--latest-episodes", "9000"], ["`latest_episodes`", "9000", "holds 5000"]),
     (["train", "scc", "--env", "smac/2s3z", "--credit-orders", "7"], ["`credit_orders`", "7", "even number"]),

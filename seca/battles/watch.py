@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Int16, PRNGKeyArray
+from jaxtyping import Array, Float32, Int, Int16, PRNGKeyArray
 
 import seca
 from seca import files, numerics
@@ -211,7 +211,7 @@ class _Episode:
     """State at the end."""
     looks: list[PyTree]
     """One of each step."""
-    actions: Int16[np.ndarray, "steps agents"]
+    actions: Int16[np.ndarray, "steps agents"] | Float32[np.ndarray, "steps agents actions"]
     steps: TimeStep
     """`[steps + 1, ...]`, the first what `reset` showed."""
 

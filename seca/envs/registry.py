@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from seca.envs import check, matrix, mpe
+from seca.envs import check, matrix, mpe, quadratic
 from seca.envs.base import Env
 
 
@@ -99,6 +99,12 @@ def _make_matrix(name: str, options: dict[str, Any]) -> Env:
     return matrix.make(name)
 
 
+def _make_quadratic(name: str, options: dict[str, Any]) -> Env:
+    if options:
+        raise ValueError(f"`env-options` {sorted(options)[0]} is unknown; quadratic games have no options")
+    return quadratic.make(name)
+
+
 def _make_mpe(name: str, options: dict[str, Any]) -> Env:
     known = list(inspect.signature(mpe.make).parameters)[1:]
     for option in options:
@@ -122,5 +128,6 @@ def _smac_maps() -> list[str]:
 _FAMILIES: dict[str, tuple[Callable[[str, dict[str, Any]], Env], Callable[[], list[str]]]] = {
     "matrix": (_make_matrix, lambda: sorted(matrix.GAMES)),
     "mpe": (_make_mpe, lambda: list(mpe.SCENES)),
+    "quadratic": (_make_quadratic, lambda: list(quadratic.GAMES)),
     "smac": (_make_smac, _smac_maps),
 }

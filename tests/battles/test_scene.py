@@ -16,6 +16,7 @@ from seca.battles import draw, recording, render, scene, watch
 from seca.battles.scene import COLOURS, Scene
 from seca.config import RunConfig
 from seca.envs import registry
+from seca.envs.base import in_units
 from seca.errors import UsageError
 from seca.runs import stats
 from seca.runs.load import LoadedRun, build_run
@@ -44,6 +45,19 @@ def test_a_run_plays_the_episode_of_evaluate() -> None:
         assert found.n_steps == evaluated.length[number] and found.about.policy == "untrained"
         assert found.episode_return == pytest.approx(float(evaluated.episode_return[number]), abs=1e-3)
         assert found.outcome == ("ended" if found.terminated[-1] else "time limit")
+
+
+def test_continuous_actions_are_recorded_too(tmp_path: pathlib.Path) -> None:
+    """Numbers in place of an index, from -1 to 1 as policies act; written and read again."""
+    env = in_units(registry.make("mpe/predator-prey", {"limit": 9, "actions": "continuous"}))
+    found = watch.record_scene(env, watch.at_random(env.spec), 0, 1)
+    assert found.actions.shape == (found.n_steps, 3, 5) and found.actions.dtype == np.float32
+    assert found.actions.min() < -0.5 and found.actions.max() > 0.5 and np.abs(found.actions).max() <= 1
+    scene.save(found, tmp_path / "x.npz")
+    again = scene.load(tmp_path / "x.npz")
+    assert isinstance(again, Scene)
+    np.testing.assert_array_equal(again.actions, found.actions)
+    assert scene.ScenePainter(again).frame(found.n_steps).size == scene.ScenePainter(found).view.size
 
 
 def test_frames_are_where_the_steps_lead() -> None:

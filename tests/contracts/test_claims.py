@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import SPEC, random_episodes
+from batches import BOXED, SPEC, random_episodes
 from tiers import cases
 
 from seca.algos.base import Algorithm
@@ -51,6 +51,18 @@ def test_claims_of_every_method(name: str) -> None:
     for order in () if claim.order is None else (np.asarray(claim.order)[np.asarray(episodes.valid)],):
         assert (np.sort(order, axis=-1) == np.arange(SPEC.n_agents)).all()
     assert (claim.order is not None) == (algorithm.claims.kind == "sequential")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["seca", "seca-shapley", "lica", "sqddpg"])
+def test_claims_of_continuous_actions(name: str) -> None:
+    algorithm = build(name, BOXED, PRESETS[name].config)
+    assert algorithm.claims is not None
+    learner, episodes = algorithm.init(jax.random.key(0)), random_episodes(garbage=5.0, spec=BOXED)
+    claim = jax.jit(algorithm.claims.fn)(learner, episodes, jnp.uint32(0), jax.random.key(1))
+    valid = np.asarray(episodes.valid)
+    assert claim.credit.shape == (*valid.shape, BOXED.n_agents) and np.isfinite(claim.credit).all()
+    assert (np.asarray(claim.credit)[~valid] == 0).all() and (np.asarray(claim.credit)[valid] != 0).any()
 
 
 @pytest.mark.slow

@@ -2,11 +2,12 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import pytest
-from batches import SPEC, in_float64, initial, random_episodes
+from batches import BOXED, SPEC, in_float64, initial, random_episodes
 from batches import updated as update_of
 from jax.sharding import Mesh, PartitionSpec
 from reference import assert_trees_close, float64_fixture
@@ -25,11 +26,21 @@ METHODS = [name for name, preset in PRESETS.items() if preset.group != "value-ba
     "seca", "coma", "lica", "vmix", "vdac", "ia2c", "mappo", "ippo", "riit", "riit-online", "scc",
 )]  # fmt: skip
 """One of each family; value-based methods have tests of their own."""
+CONTINUOUS = [f"{name} in a box" for name in ("seca", "lica", "ia2c", "mappo", "ippo", "sqddpg")]
+"""Those that serve continuous actions, on them."""
 
 
 @functools.lru_cache
 def algorithm(name: str) -> Algorithm:
-    return build(name, SPEC, small(name, clip_norm=0.01))
+    return build(name.split()[0], spec_of(name), small(name.split()[0], **options_of(name)))
+
+
+def spec_of(name: str) -> EnvSpec:
+    return BOXED if name in CONTINUOUS else SPEC
+
+
+def options_of(name: str) -> dict[str, Any]:
+    return {"interval": 5, "kept": 9, "batch": 7} if name.startswith("sqddpg") else {"clip_norm": 0.01}
 
 
 @functools.lru_cache
@@ -40,16 +51,16 @@ def compiled(name: str):
 def updated(name: str, garbage: float = 0.0):
     """State and metrics after one update from seed 0."""
     learner = in_float64(initial(algorithm(name).init, jax.random.key(0)))
-    return compiled(name)(learner, random_episodes(garbage=garbage), jax.random.key(1))
+    return compiled(name)(learner, random_episodes(garbage=garbage, spec=spec_of(name)), jax.random.key(1))
 
 
-@pytest.mark.parametrize("name", cases(METHODS, "scc"))
+@pytest.mark.parametrize("name", cases([*METHODS, *CONTINUOUS], "scc", "seca in a box"))
 def test_padding_changes_nothing(name: str, float64: None) -> None:
     found, expected = (updated(name, garbage) for garbage in (3.0, 0.0))
     assert_trees_close(found, expected, 1e-12)
 
 
-@pytest.mark.parametrize("name", cases(METHODS, "seca"))
+@pytest.mark.parametrize("name", cases([*METHODS, *CONTINUOUS], "seca", "seca in a box"))
 def test_two_devices_give_the_same_update(name: str, float64: None) -> None:
     """Losses, entropies and clipping norms are global."""
     split, everywhere = PartitionSpec("runners"), PartitionSpec()
@@ -63,7 +74,8 @@ def test_two_devices_give_the_same_update(name: str, float64: None) -> None:
         )
     )
     learner = in_float64(initial(algorithm(name).init, jax.random.key(0)))
-    assert_trees_close(shared(learner, random_episodes(), jax.random.key(1)), updated(name), 1e-9)
+    episodes = random_episodes(spec=spec_of(name))
+    assert_trees_close(shared(learner, episodes, jax.random.key(1)), updated(name), 1e-9)
 
 
 ODD = Sizes(**{name: 3 for name in ("time_block", "episodes", "stretches")} | {
@@ -73,15 +85,15 @@ ODD = Sizes(**{name: 3 for name in ("time_block", "episodes", "stretches")} | {
 """Small, and no divisors of a batch, of its rows or of an episode."""
 
 
-@pytest.mark.parametrize("name", cases([*METHODS, "qmix", "qtran"], "scc"))
+@pytest.mark.parametrize("name", cases([*METHODS, *CONTINUOUS, "qmix", "qtran"], "scc", "seca in a box"))
 def test_how_much_is_visited_at_once_changes_nothing(name: str, float64: None) -> None:
     """An accelerator's sizes, with which each loop has one visit here, and odd ones."""
     learner = in_float64(initial(algorithm(name).init, jax.random.key(0)))
     found = []
     for chosen in (ACCELERATOR, CPU, ODD):
         with using(chosen):
-            update = jax.jit(functools.partial(update_of, build(name, SPEC, small(name, clip_norm=0.01))))
-            found.append(update(learner, random_episodes(), jax.random.key(1)))
+            update = jax.jit(functools.partial(update_of, algorithm.__wrapped__(name)))
+            found.append(update(learner, random_episodes(spec=spec_of(name)), jax.random.key(1)))
     assert_trees_close(found[0], found[1], 1e-9)
     assert_trees_close(found[2], found[1], 1e-9)
 

@@ -7,14 +7,24 @@ import jax.numpy as jnp
 import naive
 import numpy as np
 import pytest
+from batches import BOXED, SPEC
 from games import orders, random_game, random_weights, table_q
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import Array
 from joints import KEY, all_credits, game_fixture, variances
 from reference import Numbers, float64_fixture
 
-from seca.credit.counterfactual import counterfactual, independent
-from seca.credit.sequential import EXACT, SWEPT, exact, monte_carlo, sampled, swept, swept_fast
+from seca.credit.counterfactual import (
+    COUNTERFACTUAL,
+    INDEPENDENT,
+    counterfactual,
+    counterfactual_fast,
+    independent,
+    independent_fast,
+)
+from seca.credit.sequential import EXACT, SWEPT, exact, monte_carlo, prefix_values, sampled, swept, swept_fast
+from seca.nets.critics import MixingWeights
 
 _ = float64_fixture, game_fixture
 
@@ -259,3 +269,38 @@ def test_what_can_be_enumerated(agents: int, actions: int) -> None:
         EXACT.check(agents, actions + 1)
     SWEPT.check(agents, actions + 1)
     sampled(3).check(agents, actions + 1)
+
+
+def boxed_step(seed: int, n_agents: int, numbers: int) -> tuple[MixingWeights, Array, Array, Array]:
+    """A random critic of continuous actions at one state; policies, actions, and an order."""
+    weights = random_weights(seed, n_agents, 2 * numbers)
+    weights = jax.tree.map(lambda x: x.astype(jnp.float64), weights)
+    rng = np.random.default_rng(seed)
+    probs = np.concatenate([rng.normal(size=(n_agents, numbers)), rng.random((n_agents, numbers))], axis=1)
+    actions = rng.normal(size=(n_agents, numbers))
+    return weights, jnp.asarray(probs), jnp.asarray(actions), jnp.asarray(rng.permutation(n_agents))
+
+
+@pytest.mark.parametrize(("n_agents", "numbers"), [(1, 1), (3, 2), (7, 5)])
+def test_fast_forms_of_continuous_actions(n_agents: int, numbers: int) -> None:
+    """From the hidden layer, actions told as (a, 0): the plain forms, by the whole W1."""
+    weights, probs, actions, order = boxed_step(3, n_agents, numbers)
+    mixed = weights.mix(probs, actions)
+    plain = swept(weights.value, probs, actions, order, KEY)
+    np.testing.assert_allclose(swept_fast(mixed, order), plain, atol=1e-12)
+    np.testing.assert_allclose(counterfactual_fast(mixed), counterfactual(weights.value, probs, actions, order, KEY))
+    np.testing.assert_allclose(independent_fast(mixed), independent(weights.value, probs, actions, order, KEY))
+    told = jnp.concatenate([actions, jnp.zeros_like(actions)], axis=-1)
+    np.testing.assert_allclose(weights.taken_value(actions), weights.value(told), atol=1e-12)
+    values = np.asarray(prefix_values(mixed, order))
+    np.testing.assert_allclose(values[[0, -1]], [weights.value(probs), weights.value(told)], atol=1e-12)
+    np.testing.assert_allclose(np.diff(values)[np.argsort(order)], plain, atol=1e-12)
+
+
+def test_who_enumerates_serves_no_continuous_actions() -> None:
+    with pytest.raises(ValueError, match="`credit` exact enumerates joint actions, and those of test are continuous"):
+        EXACT.check_serves(BOXED)
+    for credit in (SWEPT, sampled(3), COUNTERFACTUAL, INDEPENDENT):
+        credit.check_serves(BOXED)
+        assert credit.reads_policies == (credit.name != "monte_carlo")
+    EXACT.check_serves(SPEC)

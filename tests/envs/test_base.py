@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from seca.envs import matrix, registry
-from seca.envs.base import keys_replaced, where_done
+from seca.envs.base import action_shapes, in_units, keys_replaced, where_done
+from seca.types import Box
 
 KEYS = jax.random.split(jax.random.key(0), 4)
 
@@ -35,6 +36,21 @@ def test_the_batch_may_be_the_last_axis_of_the_state() -> None:
 def test_an_environment_is_equal_to_itself_alone() -> None:
     env = registry.make("smac/3m")
     assert env == env and hash(env) == hash(env) and env != registry.make("smac/3m")
+
+
+def test_learners_act_from_minus_one_to_one() -> None:
+    """Whatever the box: its ends are met at -1 and 1 and wherever is beyond them; its middle at 0."""
+    env = matrix.make("additive")
+    spec = dataclasses.replace(env.spec, n_actions=2, box=Box((-3.0, 10.0), (1.0, 20.0)))
+    boxed = dataclasses.replace(env, spec=spec, step=lambda state, actions: (actions, state[1]))
+    served = in_units(boxed)
+    assert served.spec.box == Box((-1.0, -1.0), (1.0, 1.0)) and served.spec.id == env.spec.id
+    actions = jnp.asarray([[[-1.0, 1.0], [0.0, 0.5], [-7.0, 7.0]]])
+    found, _ = served.step(env.reset(KEYS[:1]), actions)
+    np.testing.assert_allclose(found, [[[-3, 20], [-1, 17.5], [-3, 20]]])
+    assert in_units(env) is env
+    assert action_shapes(spec, 4).shape == (4, 3, 2) and action_shapes(spec, 4).dtype == jnp.float32
+    assert action_shapes(env.spec, 4).shape == (4, 3) and action_shapes(env.spec, 4).dtype == jnp.int32
 
 
 def test_luck_is_drawn_anew() -> None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from seca.envs import check, matrix, registry
+from seca.types import Box
 
 
 @pytest.mark.parametrize("name", [*(f"matrix/{game}" for game in matrix.GAMES), "smac/3m", "smac/MMM2"])
@@ -34,6 +35,26 @@ def test_the_batch_is_no_other_size() -> None:
     )
     with pytest.raises(ValueError, match=r"`obs` of `step` is float32\[2, 3, 1\]; .* float32\[3, 2, 1\]"):
         check.check_env(turned)
+
+
+@pytest.mark.parametrize(
+    ("box", "complaint"),
+    [
+        (
+            Box((-1.0, 0.0), (1.0, float("inf"))),
+            "`spec.box.high` holds inf; every end of a box must be a finite",
+        ),
+        (Box((float("nan"), 0.0), (1.0, 1.0)), "`spec.box.low` holds nan"),
+        (Box((-1.0,), (1.0, 1.0)), "`spec.box.low` is \\(-1.0,\\); it must hold `n_actions` = 2 numbers"),
+        (Box((-1.0, 2.0), (1.0, 2.0)), "`spec.box` goes from 2.0 to 2.0; each low end must be below its high end"),
+        (Box((True, 0.0), (2.0, 2.0)), "`spec.box.low` holds True"),
+    ],
+)
+def test_a_box_that_cannot_be_served(box: Box, complaint: str) -> None:
+    env = registry.make("matrix/additive")
+    spec = dataclasses.replace(env.spec, n_actions=2, box=box)
+    with pytest.raises(ValueError, match=complaint):
+        check.check_env(dataclasses.replace(env, spec=spec))
 
 
 def test_what_went_wrong_and_where_in_one_line() -> None:

@@ -66,14 +66,19 @@ def test_the_environment_makes_these_steps(name: str, scene: Scene, golden_dir: 
     assert (shown.state == shown.obs.reshape(20, -1)).all() and shown.avail.all()
 
 
+@pytest.mark.parametrize("kind", ["discrete", "continuous"])
 @pytest.mark.parametrize("name", list(SCENES))
-def test_every_step_of_episodes_of_mpe2(name: str) -> None:
-    """Beside the package itself, each step from where that stands; its prey moves as ours is drawn to."""
-    scene, rules = SCENES[name], PROFILES["mpe2"]
-    env = registry.make(f"mpe/{name}", {"profile": "mpe2"})
+def test_every_step_of_episodes_of_mpe2(name: str, kind: str) -> None:
+    """Beside the package itself, each step from where that stands; its prey moves as ours is drawn to.
+
+    Continuous actions are its own too: five numbers from 0 to 1.
+    """
+    scene, rules, continuous = SCENES[name], PROFILES["mpe2"], kind == "continuous"
+    env = registry.make(f"mpe/{name}", {"profile": "mpe2", "actions": kind})
     step = jax.jit(env.step)
     module = importlib.import_module("mpe2.simple_tag_v3" if scene.has_prey else "mpe2.simple_spread_v3")
-    theirs = module.parallel_env()
+    theirs = module.parallel_env(continuous_actions=continuous)
+    noise = np.random.default_rng(2).random((25, scene.movers, 5)).astype(np.float32)
     actions = np.random.default_rng(1).integers(0, 5, (25, scene.movers))
     met = False
     # Towards each other for a while, so that they meet.
@@ -86,8 +91,16 @@ def test_every_step_of_episodes_of_mpe2(name: str) -> None:
             if scene.has_prey:  # The package's coding: 1 is -x, 2 +x, 3 -y, 4 +y.
                 drawn = np.asarray(mpe.moves(scene, rules, world, jnp.asarray(taken[None, :3])))[0, 3]
                 taken[3] = [(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)].index((int(drawn[0]), int(drawn[1])))
-            shown, got, _, cut, _ = theirs.step(dict(zip(theirs.possible_agents, map(int, taken), strict=True)))
-            after, seen = step(world, jnp.asarray(taken[None, : scene.n_agents]))
+            if continuous:
+                given = np.eye(5, dtype=np.float32)[taken]
+                agents = slice(0, scene.n_agents)  # The prey stays with its move: that is discrete here.
+                given[agents] = 0.7 * given[agents] + 0.3 * noise[t, agents]
+                told, ours = dict(zip(theirs.possible_agents, given, strict=True)), given[None, agents]
+            else:
+                told = dict(zip(theirs.possible_agents, map(int, taken), strict=True))
+                ours = taken[None, : scene.n_agents]
+            shown, got, _, cut, _ = theirs.step(told)
+            after, seen = step(world, jnp.asarray(ours))
             position, velocity, _ = _places(inner)
             np.testing.assert_allclose(after.position, position, atol=1e-4)
             np.testing.assert_allclose(after.velocity, velocity, atol=1e-3)
@@ -187,6 +200,30 @@ def test_the_prey_has_luck_of_its_own() -> None:
     np.testing.assert_array_equal(forked.position, world.position)
 
 
+@pytest.mark.parametrize("profile", list(PROFILES))
+@pytest.mark.parametrize("name", list(SCENES))
+def test_a_one_hot_is_the_discrete_action(name: str, profile: str) -> None:
+    """In all steps of an episode, and numbers outside of the box are brought to its ends."""
+    options = {"profile": profile, "limit": 9}
+    discrete = registry.make(f"mpe/{name}", options)
+    continuous = registry.make(f"mpe/{name}", {**options, "actions": "continuous"})
+    assert check.check_env(continuous) is None and check.check_pure(continuous) is None
+    assert continuous.spec.box is not None and (continuous.spec.n_actions, continuous.spec.action_width) == (5, 10)
+    assert dict(continuous.spec.options) == dict(discrete.spec.options) | {"actions": "continuous"}
+    state, shown = discrete.reset(jax.random.split(jax.random.key(3), 7))
+    one, other, outside = (jax.jit(env.step) for env in (discrete, continuous, continuous))
+    for t in range(9):
+        actions = np.random.default_rng(t).integers(0, 5, (7, 3))
+        told = np.eye(5, dtype=np.float32)[actions]
+        beyond = np.where(told > 0, 3.5, -2).astype(np.float32)
+        found, expected = other(state, jnp.asarray(told)), one(state, jnp.asarray(actions, jnp.int32))
+        for pair in (found, outside(state, jnp.asarray(beyond))):
+            for leaf, wanted in zip(jax.tree.leaves(pair[1]), jax.tree.leaves(expected[1]), strict=True):
+                np.testing.assert_allclose(leaf, wanted, atol=1e-5)
+        state, shown = expected
+    assert shown.done.all()
+
+
 @pytest.mark.parametrize(
     ("name", "options", "fragments"),
     [
@@ -195,6 +232,7 @@ def test_the_prey_has_luck_of_its_own() -> None:
         ("predator-prey", {"limit": 0}, ["limit", "0", "100000"]),
         ("predator-prey", {"limit": 2.5}, ["limit", "2.5"]),
         ("predator-prey", {"limit": True}, ["limit", "True"]),
+        ("predator-prey", {"actions": "gaussian"}, ["actions", "gaussian", "discrete, continuous"]),
         ("predator-prey", {"agents": 4}, ["agents", "profile", "limit"]),
     ],
 )

@@ -1,6 +1,7 @@
 """The joint critic: the authors' numbers, targets by their definition, steps against autodiff, copies, sizes."""
 
 import dataclasses
+import itertools
 import pathlib
 from typing import Any
 
@@ -10,13 +11,16 @@ import jax.numpy as jnp
 import naive
 import numpy as np
 import pytest
-from batches import LENGTHS, SPEC, in_float64, random_episodes
+from batches import BOXED, LENGTHS, SPEC, in_float64, random_episodes
+from games import random_game
 from reference import Numbers, assert_close, assert_trees_close, critic, episodes, float64_fixture, load
 
+from seca.distributions import encoded
 from seca.learning.joint_critic import (
     MixingCriticConfig,
     chunk_rows,
     critic_gradient,
+    drawn_prefixes,
     fit,
     fresh_mixing_critic,
     is_wide,
@@ -27,10 +31,10 @@ from seca.learning.joint_critic import (
     working_floats,
 )
 from seca.learning.rows import pack
-from seca.learning.trained import clipped_adam
+from seca.learning.trained import Trained, clipped_adam
 from seca.nets.critics import MixingCritic
 from seca.nets.grouped import taken_value
-from seca.types import EnvSpec, TimeLimit
+from seca.types import EnvSpec, Episodes, TimeLimit
 
 _ = float64_fixture
 CHUNK = 5  # Smaller than a batch and no divisor of it, so that chunks meet episode ends everywhere.
@@ -174,3 +178,95 @@ def test_numbers_held(embed: int, width: int | None, expected: int) -> None:
     # No more than all rows that there can be.
     few = 3 * (sized(5, 11).episode_limit + 1)
     assert few < 128 and working_floats(sized(5, 11), config, 3) == expected * few // chunk_rows(sized(5, 11), config)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", [SPEC, BOXED], ids=["discrete", "continuous"])
+def test_steps_at_prefixes_are_those_of_plain_loops(spec: EnvSpec, float64: None) -> None:
+    """The mean error over all n + 1 inputs of each step's own order, in chunks that divide nothing."""
+    batch, rng = random_episodes(garbage=2.0, spec=spec), np.random.default_rng(0)
+    module = in_float64(MixingCritic.init(jax.random.key(0), 3, 4, 6, 8, 16))
+    goal = jnp.asarray(rng.normal(size=batch.valid.shape))
+    probs = jnp.asarray(rng.dirichlet(np.ones(4), size=(*batch.obs.shape[:2], 3)))
+    told = drawn_prefixes(probs, jax.random.split(jax.random.key(7), len(LENGTHS)))
+    assert (np.sort(told.order, axis=-1) == np.arange(3)).all()
+    taken = encoded(batch.actions, 4, probs.dtype)
+
+    def loss(params: MixingCritic) -> jax.Array:
+        weights = params.weights(batch.state, 3)
+        total = 0.0
+        for k in range(4):
+            judged = jnp.argsort(told.order, axis=-1)[..., None] < k
+            total += (weights.value(jnp.where(judged, taken, probs))[:, :-1] - goal) ** 2 / 4
+        return jnp.where(batch.valid, total, 0).sum() / batch.valid.sum()
+
+    packed, count = pack(batch.valid, CHUNK), batch.valid.sum().astype(float)
+    step = jax.jit(lambda params: critic_gradient(params, goal, batch, packed, count, None, prefixes=told))
+    found = step(module)
+    value, slope = jax.value_and_grad(loss)(module)
+    np.testing.assert_allclose(found.loss, value, rtol=1e-12)
+    assert_trees_close(found.gradient, slope, 1e-10)
+    expected = module.weights(batch.state, 3).value(taken)[:, :-1]
+    np.testing.assert_allclose(found.taken[batch.valid], expected[batch.valid], atol=1e-12)
+
+
+@pytest.mark.slow
+def test_every_set_of_agents_is_somewhere_a_prefix() -> None:
+    """Orders differ from step to step and from episode to episode, and are no other episode's elsewhere."""
+    probs = jnp.ones((40, 30, 3, 4)) / 4
+    keys = jax.random.split(jax.random.key(0), 40)
+    order = np.asarray(drawn_prefixes(probs, keys).order).reshape(-1, 3)
+    _, counts = np.unique(order, axis=0, return_counts=True)
+    assert len(counts) == 6 and counts.min() > 150  # 200 each.
+    alone = np.asarray(drawn_prefixes(probs[7:8], keys[7:8]).order)
+    np.testing.assert_array_equal(alone[0], order.reshape(40, 30, 3)[7])
+
+
+@pytest.mark.slow
+def test_a_critic_told_of_prefixes_learns_the_means_of_eq_5() -> None:
+    """A random game of 3 agents and 3 actions: f(s, v) of every set of known actions nears E[Q | these].
+
+    Told of actions alone the critic is off by its Jensen gap wherever somebody's action is open.
+    """
+    table, policy = random_game(3)
+    off = [off_by(table, policy, with_policies) for with_policies in (True, False)]
+    assert off[0] < 0.1 and off[1] > 2 * off[0], off
+
+
+def off_by(table: np.ndarray, policy: np.ndarray, with_policies: bool) -> float:
+    """Error of a trained critic at inputs with open actions, root mean square over joint actions and sets."""
+    spec, size = dataclasses.replace(SPEC, n_actions=3, state_size=1, episode_limit=1), 300
+    config = MixingCriticConfig(critic_embed=64, critic_width=16, critic_lr=4e-3)
+    probs = jnp.broadcast_to(jnp.asarray(policy, jnp.float32), (size, 2, 3, 3))
+    optimiser = clipped_adam(config.critic_lr, 10.0)
+
+    def step(critic: Trained, key: jax.Array) -> tuple[Trained, None]:
+        draw_key, order_key = jax.random.split(key)
+        actions = jax.random.categorical(draw_key, jnp.log(probs[:, 0])).astype(jnp.int32)
+        pay = jnp.asarray(table, jnp.float32)[tuple(actions.T)]
+        batch = one_step(pay, jnp.stack([actions, actions], axis=1), spec)
+        told = drawn_prefixes(probs, jax.random.split(order_key, size)) if with_policies else None
+        packed, count = pack(batch.valid, 2 * size), jnp.float32(size)
+        return fit(critic, pay[:, None], batch, packed, optimiser, count, None, plain_taken_value, 1, told)[0], None
+
+    start = fresh_mixing_critic(jax.random.key(0), spec, config)
+    trained, _ = jax.jit(lambda critic: jax.lax.scan(step, critic, jax.random.split(jax.random.key(1), 500)))(start)
+    weights, squares = trained.params.weights(jnp.ones(1), 3), []
+    for members in itertools.chain.from_iterable(itertools.combinations(range(3), k) for k in range(3)):
+        for joint in naive.joint_actions(table):
+            known = np.isin(np.arange(3), members)[:, None]
+            row = np.where(known, np.eye(3)[list(joint)], policy)
+            error = float(weights.value(jnp.asarray(row, jnp.float32)))
+            error -= naive.conditional_value(table, policy, joint, set(members))
+            squares.append(naive.joint_probability(policy, joint) * error**2)
+    return float(np.sqrt(np.sum(squares) / 7))
+
+
+def one_step(pay: jax.Array, actions: jax.Array, spec: EnvSpec) -> Episodes:
+    """Games of a single step, with these actions in both rows."""
+    batch = len(pay)
+    ended = jnp.ones((batch, 1), bool)
+    ones = jnp.ones((batch, 2, 1), jnp.float32)
+    may = jnp.ones((batch, 2, spec.n_agents, spec.n_actions), bool)
+    obs = jnp.ones((batch, 2, spec.n_agents, 1), jnp.float32)
+    return Episodes(pay[:, None], ended, ~ended, ended, obs, ones, may, actions)
