@@ -131,8 +131,12 @@ def updated(
 
 def plain_outputs(agent: RecurrentAgent, episodes: Episodes) -> jax.Array:
     """Of a network unrolled over whole padded episodes, `[batch, time + 1, agents, outputs]`."""
-    batch, _, n_agents = episodes.actions.shape
-    taken = jax.nn.one_hot(episodes.actions, episodes.avail.shape[-1])
+    batch, _, n_agents = episodes.actions.shape[:3]
+    taken = (
+        jax.nn.one_hot(episodes.actions, episodes.avail.shape[-1])
+        if episodes.actions.ndim == 3
+        else jnp.concatenate([episodes.actions, jnp.zeros_like(episodes.actions)], axis=-1)
+    )
     previous = jnp.concatenate([jnp.zeros_like(taken[:, :1]), taken[:, :-1]], axis=1)
     inputs = jnp.moveaxis(agent_inputs(episodes.obs, previous), 1, 0)
     hidden = jnp.zeros((batch, n_agents, agent.cell.weight_hh.shape[1]), inputs.dtype)

@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import SIZES, in_float64, initial, random_episodes
+from batches import BOXED, SIZES, in_float64, initial, plain_outputs, random_episodes
 from learners import plain_acting
 from reference import Numbers, actor, assert_close, assert_trees_close, critic, episodes, float64_fixture, load
 from tiers import cases
 
-from seca.algos.lica import LicaConfig, init, lica, mixing_value_and_slope
+from seca.algos.lica import LicaConfig, init, lica, mixing_value_and_slope, slope_of_policy, told
+from seca.distributions import gaussian
 from seca.learning.acting import acting_over
 from seca.learning.climbing import climb, climbing_gradient
 from seca.learning.rows import pack
@@ -39,6 +40,29 @@ def test_values_of_policies(golden_dir: pathlib.Path, float64: None) -> None:
     mask = numbers["mask"] > 0
     assert_close(acting_over(actor(numbers), episodes(numbers)).probs[:, :-1], numbers["action_probs"], mask)
     assert_close(up_of(numbers).value[:, :-1], numbers["f_policy"], mask)
+
+
+def test_gradient_of_gaussian_policies(float64: None) -> None:
+    """-mean f(s, a) at the taken actions, a = m + s e with the luck that each had, differentiated end to end."""
+    learner = in_float64(initial(init, jax.random.key(1), BOXED, CONFIG))
+    batch, agent, online = random_episodes(garbage=1.0, spec=BOXED), learner.actor.params, learner.critic.params
+    old = gaussian(plain_outputs(agent, batch), batch.avail)
+    luck = (batch.actions - old.mean) / jnp.exp(old.log_std)
+
+    def loss(module) -> jax.Array:
+        policy = gaussian(plain_outputs(module, batch), batch.avail)
+        action = policy.mean + jnp.exp(policy.log_std) * luck
+        inputs = jnp.concatenate([action, jnp.zeros_like(action)], axis=-1)[:, :-1]
+        value = online.weights(batch.state[:, :-1], BOXED.n_agents).value(inputs)
+        return -jnp.where(batch.valid, value, 0).sum() / batch.valid.sum()
+
+    acting = acting_over(agent, batch)
+    at = told(acting.probs, batch.actions)
+    up = climb(online, mixing_value_and_slope, batch.state, at, pack(batch.valid, 5))
+    up = dataclasses.replace(up, slope=slope_of_policy(up.slope, acting.probs, batch.actions))
+    found = climbing_gradient(agent, batch, acting, up, 0.0, "batch_mean", None)
+    assert_trees_close(found.gradient, jax.grad(loss)(agent), 1e-9)
+    np.testing.assert_allclose(found.policy_part, loss(agent), atol=1e-12)
 
 
 @pytest.mark.parametrize("part", ["", "policy_part_"])

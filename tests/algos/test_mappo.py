@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from batches import ALONE, SIZES, SPEC, alone, in_float64, initial, random_episodes
+from batches import ALONE, BOXED, SIZES, SPEC, alone, in_float64, initial, random_episodes
 from learners import plain_acting
 from reference import assert_close, assert_trees_close, float64_fixture
 from tiers import cases
@@ -243,3 +243,15 @@ def test_a_stretch_longer_than_an_episode_takes_no_more_memory() -> None:
     sizes = [mappo("mappo", SPEC, MappoConfig(stretch=n)).memory(32) for n in (SPEC.episode_limit, 100_000)]
     assert sizes[0] == sizes[1]
     assert mappo("mappo", SPEC, MappoConfig(stretch=SPEC.episode_limit - 1)).memory(32) < sizes[0]
+
+
+def test_ratios_of_gaussian_policies_start_at_one(float64: None) -> None:
+    """So the first policy loss is minus the mean of advantages that are 0 in the mean; the dead do not count."""
+    algorithm = mappo("mappo", BOXED, MappoConfig(actor_hidden=8, critic_hidden=8))
+    learner, batch = in_float64(algorithm.init(jax.random.key(0))), random_episodes(spec=BOXED)
+    _, metrics = jax.jit(lambda before: algorithm.update(before, batch, None, jax.random.key(1), None))(learner)
+    assert abs(float(metrics["actor_policy_loss"])) < 1e-9
+    acting = acting_over(learner.actor.params, batch)
+    valid, choice = np.asarray(batch.valid), np.asarray(batch.avail)[:, :-1].all(axis=-1)
+    spread = 0.5 * np.log(2 * np.pi * np.e * np.asarray(acting.probs)[:, :-1, :, 2:]).sum(axis=-1)
+    np.testing.assert_allclose(metrics["entropy"], spread[valid[..., None] & choice].mean(), atol=1e-9)

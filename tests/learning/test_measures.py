@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import LENGTHS, SPEC, random_episodes
+from batches import BOXED, LENGTHS, SPEC, random_episodes
 from jax.sharding import Mesh, PartitionSpec
 from reference import assert_trees_close, float64_fixture
 
@@ -133,6 +133,18 @@ def test_how_decided_an_actor_is() -> None:
     assert found.keys() == expected.keys() and 0 < expected["alive_share"] < 1
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, err_msg=name, **BY_HAND)
+
+
+def test_how_decided_gaussian_policies_are() -> None:
+    """By their mean deviation; who does not act has no choice."""
+    batch = random_episodes(spec=BOXED)
+    probs = np.random.default_rng(3).random((*batch.actions.shape[:3], 4))
+    slope = ActorGradient({"a": jnp.ones(1)}, *(jnp.asarray(x) for x in (0.5, 0.25, 0.125)))
+    found = measure_actor(batch, Acting(jnp.zeros((*probs.shape[:3], 2)), jnp.asarray(probs)), slope, None)
+    real = np.asarray(batch.valid)
+    np.testing.assert_allclose(found["policy_std"], np.sqrt(probs[:, :-1][real][..., 2:]).mean(), **BY_HAND)
+    np.testing.assert_allclose(found["alive_share"], np.asarray(batch.avail)[:, :-1][real].all(-1).mean(), **BY_HAND)
+    assert "probability_taken" not in found
 
 
 def test_sizes_of_advantages() -> None:

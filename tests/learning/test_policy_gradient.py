@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import LENGTHS, SPEC, agent_of, plain_actor_loss, random_episodes
+from batches import BOXED, LENGTHS, SPEC, agent_of, plain_actor_loss, plain_outputs, random_episodes
+from jax.scipy.stats import norm
 from reference import assert_trees_close, float64_fixture
 
 from seca.credit.sequential import exact
+from seca.distributions import gaussian
 from seca.learning.acting import acting_over
 from seca.learning.policy_gradient import PolicyLoss, actor_gradient
 from seca.nets.agents import RecurrentAgent
@@ -31,6 +33,29 @@ def test_actor_gradient_equals_plain_autodiff(form: Any, float64: None) -> None:
     assert_trees_close(found.gradient, gradient, 1e-10)
     if form != "per_sample":  # Whose value is xi, and not that of the log with the same gradient.
         np.testing.assert_allclose(found.loss, value, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", ["plain", "batch_mean", "per_sample", "alive_only"])
+def test_actor_gradient_of_gaussian_policies(form: Any, float64: None) -> None:
+    """Densities by scipy's formulas over the padded batch; the entropy bonus is xi Hbar, whatever form is named."""
+    agent, episodes = agent_of(8, BOXED, 4), random_episodes(garbage=1.0, spec=BOXED)
+    loss = PolicyLoss(entropy_coef=0.3, entropy=form)
+    advantage = jnp.asarray(np.random.default_rng(5).normal(size=(len(LENGTHS), BOXED.episode_limit, BOXED.n_agents)))
+
+    def plain(module: RecurrentAgent) -> jax.Array:
+        policy = gaussian(plain_outputs(module, episodes)[:, :-1], episodes.avail[:, :-1])
+        std, mask = jnp.exp(policy.log_std), episodes.valid[..., None]
+        density = norm.logpdf(episodes.actions[:, :-1], policy.mean, std).sum(axis=-1)
+        samples = episodes.valid.sum() * BOXED.n_agents
+        choice = mask & episodes.avail[:, :-1].all(axis=-1) if form == "alive_only" else mask & (density == density)
+        spread = 0.5 * jnp.log(2 * jnp.pi * jnp.e * std**2).sum(axis=-1)
+        mean = jnp.where(choice, spread, 0).sum() / choice.sum()
+        return -jnp.where(mask, density * advantage, 0).sum() / samples - 0.3 * mean
+
+    found = jax.jit(lambda a: actor_gradient(a, loss, episodes, acting_over(a, episodes), advantage, None))(agent)
+    value, gradient = jax.jit(jax.value_and_grad(plain))(agent)
+    assert_trees_close(found.gradient, gradient, 1e-10)
+    np.testing.assert_allclose(found.loss, value, atol=1e-12)
 
 
 def test_actor_gradient_is_the_policy_gradient(float64: None) -> None:
