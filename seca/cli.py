@@ -369,7 +369,8 @@ def envs(arguments: list[str]) -> int:
     print(f"{'environment':<28}{'agents':>7}{'actions':>9}{'obs':>6}{'state':>7}{'steps':>7}  version")
     for env_id in registry.list_envs():
         spec = registry.make(env_id, {}).spec
-        sizes = f"{spec.n_agents:>7}{spec.n_actions:>9}{spec.obs_size:>6}{spec.state_size:>7}{spec.episode_limit:>7}"
+        actions = str(spec.n_actions) if spec.box is None else f"box {spec.n_actions}"
+        sizes = f"{spec.n_agents:>7}{actions:>9}{spec.obs_size:>6}{spec.state_size:>7}{spec.episode_limit:>7}"
         print(f"{env_id:<28}{sizes}  {spec.version}")
     return 0
 

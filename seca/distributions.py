@@ -20,7 +20,7 @@ from seca.types import Actions, EnvSpec
 LOG_STD = (-4.0, 1.0)
 """Bounds of the logarithm of a Gaussian policy's deviation, in a box from -1 to 1; approached, never reached."""
 FIRST_LOG_STD = -0.5
-"""Where an output of 0 is between them: half of the box, nearly."""
+"""Where an output of 0 is between them: a deviation of 0.61."""
 _SHIFT = math.log((FIRST_LOG_STD - LOG_STD[0]) / (LOG_STD[1] - FIRST_LOG_STD))
 
 

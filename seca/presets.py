@@ -37,6 +37,7 @@ from seca.algos.seca import SecaConfig
 from seca.algos.seca_fork import SecaForkConfig, seca_fork
 from seca.algos.sqddpg import SqddpgConfig, sqddpg
 from seca.algos.vdac import VdacConfig, vdac
+from seca.envs.base import unit_box
 from seca.order.base import GradientOrder
 from seca.policies import FloorConfig
 from seca.types import EnvSpec
@@ -101,9 +102,15 @@ def continuous(name: str) -> bool:
 def build(name: str, spec: EnvSpec, config: AlgorithmConfig) -> Algorithm:
     """The algorithm of a preset, for one environment. Raises ValueError when the two do not fit."""
     if spec.box is not None and not continuous(name):
-        others = ", ".join(other for other in PRESETS if compared(other) and continuous(other))
+        others = ", ".join(other for other in PRESETS if continuous(other) and "-" not in other)
         raise ValueError(
-            f"`preset` {name} acts by discrete actions, and those of {spec.id} are continuous: choose one of {others}"
+            f"`preset` {name} serves discrete actions alone, and those of {spec.id} are continuous: choose one of "
+            f"{others}, or an ablation of seca"
+        )
+    if spec.box not in (None, unit_box(spec.n_actions)):
+        raise ValueError(
+            f"`spec.box` of {spec.id} is not from -1 to 1, as policies act: take the environment by seca.make, or "
+            "seca.envs.base.in_units of it"
         )
     return PRESETS[name].make(name, spec, config)
 

@@ -125,7 +125,7 @@ INPUTS: list[tuple[list[str], list[str]]] = [
     ([*TRAIN, "--setting", "best"], ["`setting`", "best", "no option any more"]),
     (
         ["train", "coma", "--env", "quadratic/apart"],
-        ["`preset` coma", "discrete", "quadratic/apart are continuous", "mappo"],
+        ["`preset` coma", "discrete", "quadratic/apart are continuous", "mappo", "sqddpg"],
     ),
     (["train", "seca-fork", "--env", "quadratic/apart"], ["`preset` seca-fork", "continuous", "choose one of seca,"]),
     (["train", "seca", "--env", "quadratic/apart", "--credit", "exact"], ["`credit` exact", "monte_carlo"]),

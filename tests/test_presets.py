@@ -10,13 +10,13 @@ from games import solved, unsolved_seed
 from tiers import cases
 
 from seca.algos.seca import SecaConfig, named
-from seca.envs.base import in_units
 from seca.envs.matrix import GAMES, Game
 from seca.envs.registry import make
 from seca.presets import PRESETS, build, compared, continuous
 from seca.train.evaluate import make_evaluate
 from seca.train.iterate import make_iterate
 from seca.train.state import init_state
+from seca.types import Box
 
 ABLATIONS = sorted(
     name for name, preset in PRESETS.items() if preset.make is named and name not in ("seca", "seca-paper")
@@ -103,7 +103,7 @@ def test_gaussian_policies_find_what_pays_most(name: str, game: str) -> None:
 
     The step sizes of SQDDPG are for longer trainings, and its entropy, summed over a batch, outweighs these rewards.
     """
-    env = in_units(make(f"quadratic/{game}"))
+    env = make(f"quadratic/{game}")
     changes: dict[str, Any] = {"actor_lr": 1e-2, "critic_lr": 1e-2, "entropy_coef": 0.0} if name == "sqddpg" else {}
     algorithm = build(name, env.spec, dataclasses.replace(PRESETS[name].config, **changes))
     devices = jax.devices()[:1]
@@ -127,9 +127,13 @@ def test_who_serves_continuous_actions() -> None:
     }  # fmt: skip
     assert {"sqddpg", "sqddpg-navigation", "seca-paper"} <= serving
     spec = make("quadratic/apart").spec
+    other = dataclasses.replace(spec, box=Box((0.0,), (5.0,)))
+    with pytest.raises(ValueError, match="`spec.box` of quadratic/apart is not from -1 to 1, .*in_units"):
+        build("mappo", other, PRESETS["mappo"].config)
     for name, preset in PRESETS.items():
         if name not in serving:
-            with pytest.raises(ValueError, match=f"`preset` {name} acts by discrete actions, .* choose one of seca, "):
+            refusal = f"`preset` {name} serves discrete actions alone, .* choose one of seca, .*sqddpg"
+            with pytest.raises(ValueError, match=refusal):
                 build(name, spec, preset.config)
 
 

@@ -1,4 +1,7 @@
-"""LICA: the actor climbs the mixing critic's value of its own policies, with no advantage in between."""
+"""LICA: the actor climbs the mixing critic's value of its own policies, with no advantage in between.
+
+Gaussian policies climb its value of the actions that they took.
+"""
 
 import dataclasses
 import functools
@@ -45,7 +48,7 @@ class LicaConfig(MixingCriticConfig):
     """Xi, weight of the adaptive entropy term; the authors advise 0.06, and 0.03 on the hardest maps."""
     entropy: EntropyForm = "batch_mean"
     """Form of the adaptive entropy: xi * H / sg(H) of the batch mean, of each agent and step, or of the mean over
-    agents that have a choice."""
+    agents that have a choice. Of continuous actions a plain mean, xi * H."""
     actor_hidden: Count = 64
     """Width of the actor's layers and of its recurrent state."""
 
@@ -130,7 +133,7 @@ def update(
     """
     del replay, key  # On policy, deterministic.
     count = count_steps(episodes, axis)
-    packed = pack(episodes.valid, sizes().critic_rows)
+    packed = pack(episodes.valid, sizes().critic_rows if spec.box is None else chunk_rows(spec, config))
     critic, regressed = train_mixing_critic(learner.critic, episodes, packed, config, count, axis)
     acting = acting_over(learner.actor.params, episodes)
     packed = pack(episodes.valid, chunk_rows(spec, config))

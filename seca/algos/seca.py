@@ -74,7 +74,7 @@ class SecaConfig(MixingCriticConfig):
     """Xi, weight of the adaptive entropy term (Eq. 14)."""
     entropy: EntropyForm = "batch_mean"
     """Form of the adaptive entropy: xi * H / sg(H) of the batch mean, of each agent and step (Eq. 14), or of the mean
-    over agents that have a choice."""
+    over agents that have a choice. Of continuous actions a plain mean, xi * H."""
     actor_hidden: Count = 64
     """Width of the actor's layers and of its recurrent state."""
     credit: Literal[*CREDITS] = "swept"  # pyrefly: ignore
@@ -183,9 +183,9 @@ def update(
     count = count_steps(episodes, axis)
     acting = acting_over(learner.actor.params, episodes)
     keys = episode_keys(key, episodes.valid.shape[0], axis)
-    wide = at_prefixes(spec, config, judging.credit)
-    prefixes = drawn_prefixes(acting.probs, keys) if wide else None
-    packed = pack(episodes.valid, chunk_rows(spec, config) if wide else sizes().critic_rows)
+    told = at_prefixes(spec, config, judging)
+    prefixes = drawn_prefixes(acting.probs, keys) if told else None
+    packed = pack(episodes.valid, sizes().critic_rows if spec.box is None and not told else chunk_rows(spec, config))
     critic, regressed = train_mixing_critic(learner.critic, episodes, packed, config, count, axis, prefixes)
     batch = Batch(episodes, acting.probs, pack(episodes.valid, chunk_rows(spec, config)), keys, axis)
     judged = judge(critic.params, batch, judging, learner.order)
@@ -205,9 +205,9 @@ def update(
     return Learner(actor, critic, judged.state), metrics
 
 
-def at_prefixes(spec: EnvSpec, config: SecaConfig, credit: Credit) -> bool:
+def at_prefixes(spec: EnvSpec, config: SecaConfig, judging: Judging) -> bool:
     """Whether the critic is regressed at policies too."""
-    needed = spec.box is not None and credit.reads_policies
+    needed = spec.box is not None and judging.asks_of_policies
     return needed if config.regress_at is None else config.regress_at == "prefixes"
 
 

@@ -100,22 +100,21 @@ def learn(learner: Learner, new: Transitions, key: PRNGKeyArray, config: SqddpgC
     there = jnp.minimum((learner.updates + 1) * config.interval, config.kept)
 
     def drawn(key: PRNGKeyArray) -> tuple[Transitions, Int[Array, "orders rows agents"]]:
-        which_key, order_key = jax.random.split(key)
+        which_key, order_key, _ = jax.random.split(key, 3)
         which = jax.random.randint(which_key, (config.batch,), 0, there)
         orders = drawn_orders(order_key, config.orders, config.batch, new.actions.shape[1])
         return jax.tree.map(lambda x: x[which], kept), orders
 
     def loss(critics: AgentMLP, key: PRNGKeyArray) -> Float[Array, ""]:
-        draw_key, next_key = jax.random.split(key)
+        draw_key, next_key, luck = jax.random.split(key, 3)
         batch, orders = drawn(draw_key)
         later = drawn_orders(next_key, config.orders, config.batch, new.actions.shape[1])
-        luck = jax.random.fold_in(key, 1)
         return critic_loss(critics, learner.actors.target, learner.critics.target, batch, orders, later, luck, config)
 
     critic_key, actor_key = jax.random.split(key)
     critics, measures = regressed(learner, loss, jax.random.split(critic_key, config.critic_epochs), config)
     batch, orders = drawn(actor_key)
-    luck = jax.random.fold_in(actor_key, 1)
+    luck = jax.random.split(actor_key, 3)[2]
     follow = functools.partial(actor_loss, critics=critics.params, batch=batch, orders=orders, luck=luck, config=config)
     actors, actor_measures = improved(learner, follow, config)
     credit = along_slope(critics.params, learner.actors.params, batch, orders)

@@ -78,7 +78,7 @@ _ARRAYS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 _CONTINUOUS = _ARRAYS | {"actions": ("float32", ("steps", "agents", "actions"))}
-"""The same where actions are continuous, from -1 to 1."""
+"""The same where actions are continuous, as policies drew them: beyond -1 and 1 they count as these."""
 
 
 def _layout(actions: np.ndarray) -> recording.Layout:

@@ -61,7 +61,7 @@ def in_units(env: Env) -> Env:
     actions is itself.
     """
     box = env.spec.box
-    if box is None:
+    if box is None or box == unit_box(len(box.low)):
         return env
     low, high = np.array(box.low, np.float32), np.array(box.high, np.float32)
 
@@ -69,9 +69,12 @@ def in_units(env: Env) -> Env:
         share = (jnp.clip(actions, -1, 1) + 1) / 2
         return env.step(state, low + share * (high - low))
 
-    ends = (1.0,) * len(low)
-    spec = dataclasses.replace(env.spec, box=Box(tuple(-end for end in ends), ends))
-    return dataclasses.replace(env, spec=spec, step=step)
+    return dataclasses.replace(env, spec=dataclasses.replace(env.spec, box=unit_box(len(low))), step=step)
+
+
+def unit_box(numbers: int) -> Box:
+    """From -1 to 1 in each number."""
+    return Box((-1.0,) * numbers, (1.0,) * numbers)
 
 
 def action_shapes(spec: EnvSpec, batch: int) -> jax.ShapeDtypeStruct:

@@ -1,12 +1,12 @@
 """Whether an environment does what its spec says, found out without running it."""
 
-import math
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from seca import numerics
 from seca.envs.base import Env, action_shapes
@@ -83,19 +83,26 @@ def _check_spec(spec: EnvSpec) -> None:
 def _check_box(box: Box, numbers: int) -> None:
     if not isinstance(box, Box):
         raise ValueError(f"`spec.box` is {type(box).__name__}; it must be a seca.types.Box")
-    ends = {"low": box.low, "high": box.high}
-    for name, values in ends.items():
+    for name, values in {"low": box.low, "high": box.high}.items():
         if not isinstance(values, tuple) or len(values) != numbers:
-            raise ValueError(f"`spec.box.{name}` is {values!r}; it must hold `n_actions` = {numbers} numbers")
+            raise ValueError(f"`spec.box.{name}` is {values!r}; it must be a tuple of `n_actions` = {numbers} numbers")
         for value in values:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
+                raise ValueError(f"`spec.box.{name}` holds {value!r}; it must hold numbers")
+            if not abs(value) <= _MOST:
                 raise ValueError(
-                    f"`spec.box.{name}` holds {value!r}; every end of a box must be a finite number: policies act "
-                    "relative to it, so a box without bounds cannot be served"
+                    f"`spec.box.{name}` holds {value!r}; every end of a box must be finite, and {_MOST:g} at most: "
+                    "policies act relative to it, so a box without bounds cannot be served"
                 )
     for low, high in zip(box.low, box.high, strict=True):
-        if not low < high:
-            raise ValueError(f"`spec.box` goes from {low} to {high}; each low end must be below its high end")
+        if not np.float32(low) < np.float32(high):
+            raise ValueError(
+                f"`spec.box` goes from {low} to {high}; each low end must be below its high end, in float32"
+            )
+
+
+_MOST = 1e30
+"""Beyond it a box has no bounds that float32 can act in: Gymnasium writes 3.4e38 for none."""
 
 
 def _traced(name: str, function: Callable[..., Any], *arguments: PyTree) -> tuple[PyTree, TimeStep]:

@@ -226,7 +226,8 @@ def moves(scene: Scene, rules: Profile, world: World, actions: Actions) -> Float
     """Directions in which all want to move: as the agents say, and as the prey's luck has it."""
     dtype = world.position.dtype
     if actions.ndim == 3:  # A one-hot is the discrete action.
-        chosen = rules.sign * jnp.clip(actions, 0, 1).astype(dtype) @ jnp.asarray(MOVES, dtype)
+        share = jnp.clip(actions, 0, 1).astype(dtype)[..., None]
+        chosen = rules.sign * (share * jnp.asarray(MOVES, dtype)).sum(axis=-2)  # No product: GPUs round those.
     else:
         chosen = rules.sign * jnp.asarray(MOVES, dtype)[jnp.clip(actions, 0, len(MOVES) - 1)]
     if not scene.has_prey:

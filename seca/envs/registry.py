@@ -7,16 +7,21 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from seca.envs import check, matrix, mpe, quadratic
-from seca.envs.base import Env
+from seca.envs.base import Env, in_units
 
 
 def make(env_id: str, options: Mapping[str, Any] | None = None) -> Env:
     """The environment `family/name`, with its options.
 
     Of one's own: `smac:FILE.toml` for a scenario, `python:MODULE.FUNCTION` for whatever `Env` that function returns.
+    Continuous actions are from -1 to 1 in it, whatever bounds it has itself (`base.in_units`): so policies act.
 
     Raises ValueError in one line that names what is unknown and the choices.
     """
+    return in_units(_made(env_id, options))
+
+
+def _made(env_id: str, options: Mapping[str, Any] | None) -> Env:
     options = dict(options or {})
     for name, value in options.items():
         if isinstance(value, int) and abs(value) > _MOST:

@@ -119,7 +119,7 @@ def clipped(lr: float, options: TransitionOptions) -> optax.GradientTransformati
 
 def act_in(spec: EnvSpec) -> Callable[..., Acted]:
     """`act` by policies of the form that an environment's actions have."""
-    return functools.partial(act, policy_of=policy_of(spec))
+    return functools.partial(act, form=policy_of(spec))
 
 
 def act(
@@ -129,11 +129,11 @@ def act(
     keys: Key[Array, " batch"],
     env_steps: Array,
     greedy: bool,
-    policy_of: PolicyFn,
+    form: PolicyFn,
 ) -> Acted:
     """Sample from the policy of the observation, or take its most probable action."""
     del env_steps  # No schedules.
-    policy = policy_of(params(time_step.obs), time_step.avail)
+    policy = form(params(time_step.obs), time_step.avail)
     return Acted(carry, policy.mode() if greedy else policy.sample(keys))
 
 

@@ -25,9 +25,9 @@ class Climb(eqx.Module):
     """The critic at the actor's policies, and which way is up."""
 
     value: Float[Array, "batch time1"]
-    """f(s, pi_1 .. pi_n); meaningless on padding."""
+    """f where it was climbed, at the policies or at actions; meaningless on padding."""
     slope: Float[Array, "batch time1 agents actions"]
-    """df/dpi; meaningless on padding."""
+    """Its slope there; meaningless on padding."""
 
 
 def climb(
@@ -37,7 +37,7 @@ def climb(
     probs: Float[Array, "batch time1 agents actions"],
     packed: Packed,
 ) -> Climb:
-    """f and df/dpi of every step."""
+    """f and its slope at given inputs of every step."""
     return Climb(*unpack(map_rows(functools.partial(value_and_slope, critic), packed, features, probs), packed))
 
 

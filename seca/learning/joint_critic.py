@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from seca.credit.sequential import prefix_values
 from seca.distributions import is_continuous
-from seca.learning.devices import step_keys
+from seca.learning.devices import global_sum, step_keys
 from seca.learning.memory import visited
 from seca.learning.rows import Packed, map_rows, sum_value_and_grad, to_rows, unpack
 from seca.learning.trained import Trained, clipped_adam, fresh, norm
@@ -135,6 +135,7 @@ class CriticGradient(eqx.Module):
 
     gradient: PyTree
     loss: Float[Array, ""]
+    """At the joint actions, whatever else the gradient is of."""
     taken: Float[Array, "batch time"]
     """f(s_t, u_t) before the step."""
 
@@ -151,7 +152,7 @@ def critic_gradient(
 ) -> CriticGradient:
     """Gradient of the masked mean squared error, L = sum_{b,t} m (f(s_t, u_t) - y_t)^2 / sum m.
 
-    Zang et al. 2023, Eq. 12; with `prefixes` of the mean error over these.
+    Zang et al. 2023, Eq. 12; with `prefixes` the gradient is of `error_at_prefixes` in place of the square.
 
     Args:
         critic: online critic f.
@@ -170,7 +171,10 @@ def critic_gradient(
         error, rows = error_at_prefixes, (*rows, prefixes)
     found = sum_value_and_grad(error, packed, critic, (), *rows, axis=axis)
     gradient = jax.tree.map(lambda g: g / count.astype(g.dtype), found.gradient)
-    return CriticGradient(gradient, found.value / count.astype(found.value.dtype), unpack(found.kept, packed)[:, :-1])
+    taken, total = unpack(found.kept, packed)[:, :-1], found.value
+    if prefixes is not None:  # What is told of the critic is the same whatever else it learned from.
+        total = global_sum(jnp.where(episodes.valid, (taken - targets) ** 2, 0).sum(), axis)
+    return CriticGradient(gradient, total / count.astype(total.dtype), taken)
 
 
 class CriticStep(eqx.Module):

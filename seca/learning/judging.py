@@ -36,6 +36,11 @@ class Judging:
         """Whether contributions are needed: nobody asks who is first where the credit does not."""
         return self.credit.reads_order and self.order.path is not None
 
+    @property
+    def asks_of_policies(self) -> bool:
+        """Whether the critic is asked of policies, by the credit or by the order, and not of actions alone."""
+        return self.credit.reads_policies or self.follows_path or (self.credit.reads_order and self.order.reads_critic)
+
 
 class Batch(eqx.Module):
     """Whole episodes, as they are judged."""

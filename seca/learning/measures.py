@@ -56,8 +56,10 @@ def measure_actor(episodes: Episodes, acting: Acting, slope: ActorGradient, axis
     """Losses and gradient norm of the actor, and how decided it is."""
     probs, actions = acting.probs[:, :-1], episodes.actions[:, :-1]
     choices = has_choice(episodes.avail[:, :-1], actions).astype(probs.dtype)
-    if is_continuous(actions):  # A density has no probabilities; a mean of deviations says how decided it is.
-        decided = {"policy_std": mean_over_steps(jnp.exp(of_encoding(probs).log_std), episodes, axis).mean()}
+    if is_continuous(actions):  # A density has no probabilities: the mean deviation of who acts.
+        spread = jnp.exp(of_encoding(probs).log_std).mean(axis=-1) * choices
+        sums = (mean_over_steps(values, episodes, axis).sum() for values in (spread, choices))
+        decided = {"policy_std": share_of(*sums)}
     else:
         decided = {"probability_taken": mean_over_steps(of_taken(probs, actions), episodes, axis).mean()}
     return {

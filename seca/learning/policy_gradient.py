@@ -134,8 +134,10 @@ class _Scale(eqx.Module):
 def _scale(episodes: Episodes, acting: Acting, form: str, axis: str | None) -> _Scale:
     valid = episodes.valid[..., None]
     taken = episodes.actions[:, :-1]
-    total = jnp.where(valid, entropy_of(acting.probs[:, :-1], taken), 0).sum()
     chosen = valid & has_choice(episodes.avail[:, :-1], taken)
+    # Who has no choice has an entropy of 0, but for the densities that stand for the dead.
+    counted = chosen if is_continuous(taken) else valid
+    total = jnp.where(counted, entropy_of(acting.probs[:, :-1], taken), 0).sum()
     total, steps, choices = global_sum((total, valid.sum(), chosen.sum()), axis)
     samples = steps.astype(total.dtype) * acting.probs.shape[2]
     entropy_samples = choices.astype(total.dtype) if form == "alive_only" else samples
@@ -155,6 +157,7 @@ def _row_loss(loss: PolicyLoss, scale: _Scale, outputs: Array, rows: Rows) -> tu
         bonus = jnp.where(choice & (own > 0), entropies / jnp.where(own > 0, own, 1), 0) / scale.entropy_samples
     else:
         mean = jnp.where(adaptive & (scale.mean_entropy > 0), scale.mean_entropy, 1)
-        counted = jnp.where(choice, entropies, 0) if loss.entropy == "alive_only" else entropies
+        everybody = loss.entropy != "alive_only" and not is_continuous(rows.actions)
+        counted = entropies if everybody else jnp.where(choice, entropies, 0)
         bonus = counted / jnp.maximum(scale.entropy_samples, 1) / mean
     return policy_part - loss.entropy_coef * bonus, policy_part

@@ -10,13 +10,12 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
 
 from seca import numerics
 from seca.algos.base import Algorithm
 from seca.config import RunConfig, decisive, to_dict
 from seca.envs import registry
-from seca.envs.base import Env, in_units
+from seca.envs.base import Env
 from seca.envs.check import check_pure
 from seca.errors import UsageError, refusing
 from seca.presets import build
@@ -26,7 +25,7 @@ from seca.runs.folder import RunFolder
 from seca.runs.recorder import Position
 from seca.train import checkpoint
 from seca.train.state import TrainState, init_state
-from seca.types import PyTree, TimeStep
+from seca.types import Actions, PyTree, TimeStep
 
 Newest = Literal["latest", "best", "highest-return"]
 Kind = Newest | int
@@ -74,7 +73,6 @@ def make_env(
     """The environment of this name with its options, where `opponent` may be the folder of a run.
 
     The version then follows the policy of that run, so that a checkpoint made against what it was before is refused.
-    Continuous actions are from -1 to 1 in it, whatever its own box.
     `home` may hold a copy of the scenario file, and `enemy_home` be one of the opponent's folder.
 
     Raises ValueError in one line when there is no such environment, option or run, or they do not fit.
@@ -86,7 +84,7 @@ def make_env(
     else:
         path = opponents.named_run(env, options)
     if path is None:
-        return in_units(registry.make(env, dict(options)))
+        return registry.make(env, dict(options))
     folder = folders.existing(path, "opponent")
     # Whom that run itself was trained against plays no part here: it may be gone, or another by now.
     nobody = opponents.nobody(folders.read_config(folder.config))
@@ -142,8 +140,12 @@ class LoadedRun:
         self._carry = None
 
     @numerics.own()
-    def act(self, time_step: TimeStep, greedy: bool = True) -> Int[Array, "batch agents"]:
-        """Actions for a batch of environments, best ones or sampled."""
+    def act(self, time_step: TimeStep, greedy: bool = True) -> Actions:
+        """Actions for a batch of environments, best ones or sampled.
+
+        Continuous ones are those of an environment that `seca.make` made: -1 is the low end of a number, 1 its high
+        end, and whatever a policy draws beyond counts as that end.
+        """
         batch = time_step.reward.shape[0]
         if self._carry is None:
             self._carry = self.algorithm.initial_carry(batch)

@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import LENGTHS, SPEC, in_float64, plain_actor_loss, random_episodes, updated
+from batches import BOXED, LENGTHS, SPEC, in_float64, plain_actor_loss, random_episodes, updated
 from jax.sharding import Mesh, PartitionSpec
 from reference import assert_trees_close, float64_fixture, with_record
 from tiers import cases
 
-from seca.algos.seca import Learner, SecaConfig, memory, named
+from seca.algos.seca import Learner, SecaConfig, at_prefixes, memory, named
+from seca.credit.named import CREDITS
 from seca.credit.sequential import SWEPT, swept, swept_fast
 from seca.learning.acting import acting_over
 from seca.learning.joint_critic import chunk_rows, regression_targets
@@ -23,6 +24,7 @@ from seca.learning.trained import clipped_adam
 from seca.nets.agents import agent_inputs
 from seca.order.base import GradientOrder
 from seca.order.gradients import BY_GRADIENTS
+from seca.order.named import ORDERS
 from seca.policies import entropy, masked_log_probs
 from seca.types import EnvSpec, Episodes
 
@@ -51,6 +53,34 @@ def test_padding_does_not_matter(float64: None) -> None:
     clean = update(learner, random_episodes(), jax.random.key(0))
     garbage = update(learner, random_episodes(garbage=50.0), jax.random.key(0))
     assert_trees_close(garbage, clean, 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("spec", "changes", "expected"),
+    [
+        (SPEC, {}, False),
+        (SPEC, {"regress_at": "prefixes"}, True),
+        (BOXED, {}, True),
+        (BOXED, {"regress_at": "actions"}, False),
+        (BOXED, {"credit": "monte_carlo"}, True),  # The order asks.
+        (BOXED, {"credit": "monte_carlo", "order": "random"}, False),
+        (BOXED, {"credit": "monte_carlo", "order": "random", "regress_at": "prefixes"}, True),
+    ],
+)
+def test_what_the_critic_is_regressed_at(spec: EnvSpec, changes: dict, expected: bool, float64: None) -> None:
+    """By default at actions, and at policies too where actions are continuous and anybody asks for these."""
+    config = dataclasses.replace(CONFIG, **changes)
+    credit, order = CREDITS[config.credit](8, 8), ORDERS[config.order](config.path)
+    assert at_prefixes(spec, config, Judging(credit, order)) == expected
+    episodes, key = random_episodes(spec=spec), jax.random.key(0)
+    found = []
+    for at in (config.regress_at, "prefixes" if expected else "actions", "actions" if expected else "prefixes"):
+        algorithm = named("test", spec, dataclasses.replace(config, regress_at=at))
+        learner = in_float64(algorithm.init(jax.random.key(0)))
+        found.append(jax.jit(functools.partial(updated, algorithm))(learner, episodes, key)[0].critic.params)
+    assert_trees_close(found[0], found[1], 0.0)
+    apart = [float(jnp.abs(x - y).max()) for x, y in zip(*(jax.tree.leaves(f) for f in found[1:]), strict=True)]
+    assert max(apart) > 1e-6
 
 
 def test_recorded_hidden_states_serve_as_the_forward_pass(float64: None) -> None:

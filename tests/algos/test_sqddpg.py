@@ -7,13 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from batches import BOXED, random_episodes
 from particles import SPEC, A, N, episodes_of, transitions
 
 from seca.algos import sqddpg
 from seca.algos.sqddpg import SqddpgConfig
+from seca.distributions import gaussian
 from seca.envs import registry
 from seca.learning.shapley_critics import drawn_orders, shares, told_alike
-from seca.learning.transitions import room
+from seca.learning.transitions import Transitions, room, steps_of
 from seca.train.iterate import make_iterate
 from seca.train.state import init_state
 
@@ -74,6 +76,61 @@ def test_losses_of_plain_loops() -> None:
     share = np.asarray(shares(critics, batch.obs, told_alike(jnp.asarray(probs)), now))
     assert float(loss) == pytest.approx(-share.mean(axis=0).sum() - CONFIG.entropy_coef * spread.sum(), rel=1e-4)
     np.testing.assert_allclose(entropies, spread.mean(axis=0), atol=1e-5)
+
+
+def boxed_steps() -> Transitions:
+    """Real env steps with continuous actions."""
+    episodes = random_episodes(spec=BOXED)
+    return jax.tree.map(lambda x: x[episodes.valid], steps_of(episodes, "bootstrap"))
+
+
+def test_losses_of_continuous_actions() -> None:
+    """Critics are told an action drawn from each policy; what is drawn depends on no order."""
+    learner = sqddpg.init(jax.random.key(0), BOXED, CONFIG)
+    batch = jax.tree.map(lambda x: x[3:8], boxed_steps())
+    now, later = (drawn_orders(jax.random.key(seed), 2, 5, N) for seed in (1, 2))
+    actors, critics, luck = learner.actors.params, learner.critics.params, jax.random.key(5)
+    soft_actors, soft_critics = jax.tree.map(lambda x: 0.5 * x, (actors, critics))
+    noise = jax.random.normal(luck, (5, N, 2))
+
+    def would(net: Any, obs: jax.Array, avail: jax.Array) -> jax.Array:
+        policy = gaussian(net(obs), avail)
+        action = policy.mean + jnp.exp(policy.log_std) * noise
+        return jnp.concatenate([action, jnp.zeros_like(action)], axis=-1)
+
+    found = sqddpg.critic_loss(critics, soft_actors, soft_critics, batch, now, later, luck, CONFIG)
+    next_told = told_alike(would(soft_actors, batch.next_obs, batch.next_avail))
+    worth = np.asarray(shares(soft_critics, batch.next_obs, next_told, later).sum(axis=1))
+    done = jnp.concatenate([batch.actions, jnp.zeros_like(batch.actions)], axis=-1)
+    taken = np.asarray(shares(critics, batch.obs, told_alike(done), now).sum(axis=1))
+    errors = np.asarray(batch.reward) + np.where(batch.ended, 0, CONFIG.gamma * worth) - taken
+    assert float(found) == pytest.approx((errors**2).mean(), rel=1e-4)
+    loss, entropies = sqddpg.actor_loss(actors, critics, batch, now, luck, CONFIG)
+    share = np.asarray(shares(critics, batch.obs, told_alike(would(actors, batch.obs, batch.avail)), now))
+    spread = np.asarray(gaussian(actors(batch.obs), batch.avail).entropy())
+    assert float(loss) == pytest.approx(-share.mean(axis=0).sum() - CONFIG.entropy_coef * spread.sum(), rel=1e-4)
+    np.testing.assert_allclose(entropies, spread.mean(axis=0), atol=1e-4)
+
+
+def test_noise_and_orders_are_drawn_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever draws high comes first no more often than others: the keys of an update are not each other's."""
+    keys: dict[str, list[np.ndarray]] = {"order": [], "luck": []}
+
+    def noted(kind: str, fn: Any) -> Any:
+        def call(key: jax.Array, *args: Any) -> Any:
+            jax.debug.callback(lambda words: keys[kind].append(np.asarray(words)), jax.random.key_data(key))
+            return fn(key, *args)
+
+        return call
+
+    monkeypatch.setattr(sqddpg, "drawn_orders", noted("order", sqddpg.drawn_orders))
+    monkeypatch.setattr(sqddpg, "drawn_encoding", noted("luck", sqddpg.drawn_encoding))
+    learner = sqddpg.init(jax.random.key(0), BOXED, CONFIG)
+    new = jax.tree.map(lambda x: x[:7], boxed_steps())
+    jax.block_until_ready(sqddpg.learn(learner, new, jax.random.key(1), CONFIG))
+    jax.effects_barrier()
+    everything = [tuple(words) for words in (*keys["order"], *keys["luck"])]
+    assert len(keys["order"]) > 2 and len(keys["luck"]) >= 2 and len(set(everything)) == len(everything)
 
 
 def test_the_slope_says_what_an_action_adds() -> None:

@@ -16,7 +16,6 @@ from seca.battles import draw, recording, render, scene, watch
 from seca.battles.scene import COLOURS, Scene
 from seca.config import RunConfig
 from seca.envs import registry
-from seca.envs.base import in_units
 from seca.errors import UsageError
 from seca.runs import stats
 from seca.runs.load import LoadedRun, build_run
@@ -49,7 +48,7 @@ def test_a_run_plays_the_episode_of_evaluate() -> None:
 
 def test_continuous_actions_are_recorded_too(tmp_path: pathlib.Path) -> None:
     """Numbers in place of an index, from -1 to 1 as policies act; written and read again."""
-    env = in_units(registry.make("mpe/predator-prey", {"limit": 9, "actions": "continuous"}))
+    env = registry.make("mpe/predator-prey", {"limit": 9, "actions": "continuous"})
     found = watch.record_scene(env, watch.at_random(env.spec), 0, 1)
     assert found.actions.shape == (found.n_steps, 3, 5) and found.actions.dtype == np.float32
     assert found.actions.min() < -0.5 and found.actions.max() > 0.5 and np.abs(found.actions).max() <= 1

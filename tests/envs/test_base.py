@@ -48,7 +48,7 @@ def test_learners_act_from_minus_one_to_one() -> None:
     actions = jnp.asarray([[[-1.0, 1.0], [0.0, 0.5], [-7.0, 7.0]]])
     found, _ = served.step(env.reset(KEYS[:1]), actions)
     np.testing.assert_allclose(found, [[[-3, 20], [-1, 17.5], [-3, 20]]])
-    assert in_units(env) is env
+    assert in_units(env) is env and in_units(served) is served
     assert action_shapes(spec, 4).shape == (4, 3, 2) and action_shapes(spec, 4).dtype == jnp.float32
     assert action_shapes(env.spec, 4).shape == (4, 3) and action_shapes(env.spec, 4).dtype == jnp.int32
 

@@ -42,10 +42,12 @@ def test_the_batch_is_no_other_size() -> None:
     [
         (
             Box((-1.0, 0.0), (1.0, float("inf"))),
-            "`spec.box.high` holds inf; every end of a box must be a finite",
+            "`spec.box.high` holds inf; every end of a box must be finite",
         ),
         (Box((float("nan"), 0.0), (1.0, 1.0)), "`spec.box.low` holds nan"),
-        (Box((-1.0,), (1.0, 1.0)), "`spec.box.low` is \\(-1.0,\\); it must hold `n_actions` = 2 numbers"),
+        (Box((-1.0, 0.0), (1.0, 3.4e38)), "`spec.box.high` holds 3.4e\\+38; every end of a box must be finite"),
+        (Box((-1.0,), (1.0, 1.0)), "`spec.box.low` is \\(-1.0,\\); it must be a tuple of `n_actions` = 2 numbers"),
+        (Box((-1.0, 0.0), (1.0, 1e-60)), "`spec.box` goes from 0.0 to 1e-60; each low end must be below"),
         (Box((-1.0, 2.0), (1.0, 2.0)), "`spec.box` goes from 2.0 to 2.0; each low end must be below its high end"),
     ],
 )

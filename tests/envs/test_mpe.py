@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from seca.envs import check, mpe, registry
+from seca.envs.base import unit_box
 from seca.envs.mpe import NAVIGATION, PREDATOR_PREY, PROFILES, SCENES, Scene, World
 
 GOLDEN = "mpe_sqddpg.npz"
@@ -74,7 +75,7 @@ def test_every_step_of_episodes_of_mpe2(name: str, kind: str) -> None:
     Continuous actions are its own too: five numbers from 0 to 1.
     """
     scene, rules, continuous = SCENES[name], PROFILES["mpe2"], kind == "continuous"
-    env = registry.make(f"mpe/{name}", {"profile": "mpe2", "actions": kind})
+    env = mpe.make(name, profile="mpe2", actions=kind)
     step = jax.jit(env.step)
     module = importlib.import_module("mpe2.simple_tag_v3" if scene.has_prey else "mpe2.simple_spread_v3")
     theirs = module.parallel_env(continuous_actions=continuous)
@@ -206,10 +207,11 @@ def test_a_one_hot_is_the_discrete_action(name: str, profile: str) -> None:
     """In all steps of an episode, and numbers outside of the box are brought to its ends."""
     options = {"profile": profile, "limit": 9}
     discrete = registry.make(f"mpe/{name}", options)
-    continuous = registry.make(f"mpe/{name}", {**options, "actions": "continuous"})
+    continuous = mpe.make(name, **options, actions="continuous")
     assert check.check_env(continuous) is None and check.check_pure(continuous) is None
     assert continuous.spec.box is not None and (continuous.spec.n_actions, continuous.spec.action_width) == (5, 10)
     assert dict(continuous.spec.options) == dict(discrete.spec.options) | {"actions": "continuous"}
+    assert registry.make(f"mpe/{name}", {"actions": "continuous"}).spec.box == unit_box(5)
     state, shown = discrete.reset(jax.random.split(jax.random.key(3), 7))
     one, other, outside = (jax.jit(env.step) for env in (discrete, continuous, continuous))
     for t in range(9):

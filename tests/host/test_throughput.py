@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seca.envs import smac
+from seca.envs import registry, smac
 from seca.host import throughput
+from seca.types import Box
 
 pytestmark = pytest.mark.slow
 
@@ -20,6 +21,19 @@ def test_random_actions_are_legal_and_uniform():
         jnp.ones((4000, 1, 5), bool), jax.random.bits(jax.random.key(1), (4000, 1), jnp.uint32)
     )
     np.testing.assert_allclose(np.bincount(np.asarray(every[:, 0])) / 4000, 0.2, atol=0.03)
+
+
+def test_random_numbers_are_anywhere_in_the_box():
+    noise = jax.random.bits(jax.random.key(1), (4000, 2), jnp.uint32)
+    found = np.asarray(throughput.random_numbers(Box((-1.0, 10.0), (1.0, 30.0)), noise))
+    assert found.shape == (4000, 2, 2)
+    for number, (low, high) in enumerate([(-1, 1), (10, 30)]):
+        share = (found[..., number] - low) / (high - low)
+        assert share.min() >= 0 and share.max() < 1 and (np.histogram(share, 5, (0, 1))[0] / 8000 > 0.17).all()
+    # Neither numbers nor agents follow each other.
+    assert np.abs(np.corrcoef(found.reshape(4000, -1).T) - np.eye(4)).max() < 0.1
+    rate = throughput.measure(registry.make("mpe/predator-prey", {"actions": "continuous"}), 4, 0.05)
+    assert rate["env_steps_per_second"] > 0
 
 
 def test_measure():

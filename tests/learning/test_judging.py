@@ -49,6 +49,15 @@ def probs_of(episodes: Episodes) -> jax.Array:
     return acting_over(agent_of(8), episodes).probs
 
 
+@pytest.mark.parametrize("credit", CREDITS)
+@pytest.mark.parametrize("order", ORDERS)
+def test_who_asks_the_critic_of_policies(credit: str, order: str) -> None:
+    """Every credit but those of actions alone; and the order by gradients, wherever an order is asked for."""
+    judging = Judging(CREDITS[credit](8, 8), ORDERS[order](GradientOrder()))
+    by_credit = credit not in ("exact", "monte_carlo")
+    assert judging.asks_of_policies == (by_credit or order == "gradients")
+
+
 PATHS = {
     "episode": GradientOrder(),
     "midpoint": GradientOrder(points=2, rule="midpoint"),

@@ -142,8 +142,9 @@ def test_how_decided_gaussian_policies_are() -> None:
     slope = ActorGradient({"a": jnp.ones(1)}, *(jnp.asarray(x) for x in (0.5, 0.25, 0.125)))
     found = measure_actor(batch, Acting(jnp.zeros((*probs.shape[:3], 2)), jnp.asarray(probs)), slope, None)
     real = np.asarray(batch.valid)
-    np.testing.assert_allclose(found["policy_std"], np.sqrt(probs[:, :-1][real][..., 2:]).mean(), **BY_HAND)
-    np.testing.assert_allclose(found["alive_share"], np.asarray(batch.avail)[:, :-1][real].all(-1).mean(), **BY_HAND)
+    acts = np.asarray(batch.avail)[:, :-1][real].all(axis=-1)
+    np.testing.assert_allclose(found["policy_std"], np.sqrt(probs[:, :-1][real][..., 2:])[acts].mean(), **BY_HAND)
+    np.testing.assert_allclose(found["alive_share"], acts.mean(), **BY_HAND)
     assert "probability_taken" not in found
 
 

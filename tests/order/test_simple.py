@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from batches import random_episodes
+from jax.scipy.stats import norm
 from reference import float64_fixture
 
 from seca.order.base import Order
@@ -35,6 +36,15 @@ def test_probability_and_entropy_orders(float64: None) -> None:
     probs = jnp.array([[0.5, 0.5, 0.0], [0.9, 0.1, 0.0], [1.0, 0.0, 0.0]])
     np.testing.assert_array_equal(by_probability(probs, jnp.array([0, 1, 0])), [2, 0, 1])
     np.testing.assert_array_equal(by_entropy(probs, jnp.array([0, 1, 0])), [2, 1, 0])
+
+
+def test_probability_and_entropy_of_gaussian_policies(float64: None) -> None:
+    """By density at the action, and by deviation: one may be decided and have done what was unlikely."""
+    probs = jnp.array([[0.0, 0.25], [0.0, 0.01], [0.5, 1.0]])  # Means and variances.
+    action = jnp.array([[0.1], [0.9], [0.5]])
+    densities = [norm.logpdf(0.1, 0, 0.5), norm.logpdf(0.9, 0, 0.1), norm.logpdf(0.5, 0.5, 1.0)]
+    np.testing.assert_array_equal(by_probability(probs, action), np.argsort(-np.array(densities)))
+    np.testing.assert_array_equal(by_entropy(probs, action), [1, 0, 2])
 
 
 def test_entropy_of_impossible_actions_is_finite(float64: None) -> None:

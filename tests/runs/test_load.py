@@ -85,6 +85,28 @@ def test_snapshots_by_their_env_steps(copied_run: pathlib.Path) -> None:
     assert evaluate_run(copied_run, 4, 40, 0)["checkpoint"] == "snapshot"
 
 
+def test_a_run_of_continuous_actions_acts(tmp_path: pathlib.Path) -> None:
+    """Loaded, copied, sent, evaluated and gone on with; in what `seca.make` makes it acts as in its own environment."""
+    run = tmp_path / "x"
+    given = ["--env", "mpe/cooperative-navigation", "--env-options", "actions=continuous", "limit=5", "--runners", "4"]
+    numbers = ["--steps", "20", "--eval-episodes", "4", "--actor-hidden", "8", "--critic-hidden", "8"]
+    assert cli.run(["train", "mappo", *given, *numbers, "--out", str(run)]) == 0
+    assert cli.run(["resume", str(run)]) == 0
+    assert evaluate_run(run, 4, "latest", 0)["episodes"] == 4
+    loaded = load.load(run)
+    sent = pickle.loads(pickle.dumps(loaded))
+    env = package.make("mpe/cooperative-navigation", {"actions": "continuous", "limit": 5})
+    assert env.spec == loaded.env.spec and env.spec.box is not None and set(env.spec.box.low) == {-1.0}
+    state, shown = env.reset(jax.random.split(jax.random.key(0), 3))
+    own_state, _ = loaded.env.reset(jax.random.split(jax.random.key(0), 3))
+    for greedy in (True, False):
+        actions = loaded.act(shown, greedy)
+        np.testing.assert_array_equal(actions, sent.act(shown, greedy))
+        assert actions.shape == (3, 3, 5) and actions.dtype == np.float32
+        (state, shown), (own_state, expected) = env.step(state, actions), loaded.env.step(own_state, actions)
+        np.testing.assert_array_equal(shown.obs, expected.obs)
+
+
 def facing(enemy: pathlib.Path) -> RunConfig:
     return dataclasses.replace(CONFIG, env_options={"opponent": str(enemy)})
 

@@ -51,6 +51,15 @@ def _history(run: Any, found: Audit, number: int) -> tuple[int, tuple[int, ...] 
     return int(episodes.state[episode, t].argmax()), last
 
 
+def test_continuous_actions_are_refused() -> None:
+    env = make("quadratic/apart")
+    config = dataclasses.replace(from_preset("seca"), env="quadratic/apart")
+    state = init_state(build("seca", env.spec, config.algorithm), 0)
+    run = forking.Run(env, build("seca", env.spec, config.algorithm), state, config)
+    with pytest.raises(ValueError, match="`run` is of quadratic/apart with continuous actions: an audit counts"):
+        audit(run)
+
+
 @pytest.mark.slow
 def test_forks_agree_with_enumeration_and_intervals_cover() -> None:
     """95 % intervals of over 1,000 independent credits of each kind hold the enumerated one in 93 to 97 % of cases."""
