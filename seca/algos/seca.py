@@ -79,8 +79,8 @@ class SecaConfig(MixingCriticConfig):
     """Width of the actor's layers and of its recurrent state."""
     credit: Literal[*CREDITS] = "swept"  # pyrefly: ignore
     """How an agent's advantage is computed from the critic."""
-    regress_at: Literal["actions", "prefixes"] | None = None
-    """What the critic is regressed at: joint actions, as published, or also policies in the place of some of them. None
+    regress_at: Literal["auto", "actions", "prefixes"] = "auto"
+    """What the critic is regressed at: joint actions, as published, or also policies in the place of some of them. Auto
     is `actions`, but `prefixes` where actions are continuous: a critic of these has seen no variance else."""
     credit_samples: Annotated[int, Range(1, 100_000)] = 8
     """Joint actions sampled per step by `monte_carlo`."""
@@ -208,7 +208,7 @@ def update(
 def at_prefixes(spec: EnvSpec, config: SecaConfig, judging: Judging) -> bool:
     """Whether the critic is regressed at policies too."""
     needed = spec.box is not None and judging.asks_of_policies
-    return needed if config.regress_at is None else config.regress_at == "prefixes"
+    return needed if config.regress_at == "auto" else config.regress_at == "prefixes"
 
 
 def train_actor(

@@ -22,7 +22,7 @@ from seca.algos.coma import (
     init,
     step_through_time,
 )
-from seca.distributions import floored_policy
+from seca.distributions import Categorical, floored_policy
 from seca.learning.acting import acting_over
 from seca.learning.agent_critic import outputs_of, seen_in, squared_errors, targets_of
 from seca.learning.policy_gradient import PolicyLoss, actor_gradient
@@ -48,7 +48,8 @@ def coma_critic(numbers: Numbers, prefix: str = "critic_") -> Deep:
 
 
 def policy(numbers: Numbers):
-    return functools.partial(floored_log_probs, epsilon=jnp.asarray(numbers["epsilon"]))
+    floored = functools.partial(floored_log_probs, epsilon=jnp.asarray(numbers["epsilon"]))
+    return lambda outputs, avail: Categorical(floored(outputs, avail))
 
 
 def targets(numbers: Numbers):
