@@ -20,10 +20,16 @@ LENGTHS = (7, 3, 1, 5, 7, 2, 6, 4)
 BOXED = dataclasses.replace(SPEC, n_actions=2, box=Box((-1.0, -1.0), (1.0, 1.0)))
 """The same with continuous actions, of two numbers."""
 LARGE = dataclasses.replace(SPEC, n_agents=7, state_size=16, episode_limit=14)
+BOXED_LARGE = dataclasses.replace(LARGE, n_actions=2, box=BOXED.box)
+"""And of such that end between blocks."""
 SIZES = {"one block": (SPEC, LENGTHS, 0), "between blocks": (LARGE, (13, 9, 1, 13, 12, 5), 1)}
 """Environment, lengths and seed: episodes within one block of 8 rows, and such as end between the first and second, and
 are neither so many nor so long that groups or chunks of them divide. A reported loss was once wrong for want of these.
 """
+
+
+BOXES = {"one block": (BOXED, LENGTHS), "between blocks": (BOXED_LARGE, SIZES["between blocks"][1])}
+"""The same with continuous actions."""
 
 
 def random_episodes(

@@ -31,7 +31,7 @@ class TrainState(eqx.Module):
     """Training env steps so far: one step of one unfinished episode counts one; evaluation never counts."""
 
     def without_replay(self) -> "TrainState":
-        """All but the buffer; itself where there is none: `tree_at` takes as long as a small iteration."""
+        """All but the buffer; itself where there is none, as `tree_at` takes a millisecond or two."""
         if self.replay is None:
             return self
         # Not `replace`, which would check types: these may be shapes.

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import BOXED, SIZES, in_float64, initial, plain_outputs, random_episodes
+from batches import BOXES, SIZES, in_float64, initial, plain_outputs, random_episodes
 from learners import plain_acting
 from reference import Numbers, actor, assert_close, assert_trees_close, critic, episodes, float64_fixture, load
 from tiers import cases
@@ -42,10 +42,13 @@ def test_values_of_policies(golden_dir: pathlib.Path, float64: None) -> None:
     assert_close(up_of(numbers).value[:, :-1], numbers["f_policy"], mask)
 
 
-def test_gradient_of_gaussian_policies(float64: None) -> None:
+@pytest.mark.parametrize("size", BOXES)
+def test_gradient_of_gaussian_policies(size: str, float64: None) -> None:
     """-mean f(s, a) at the taken actions, a = m + s e with the luck that each had, differentiated end to end."""
-    learner = in_float64(initial(init, jax.random.key(1), BOXED, CONFIG))
-    batch, agent, online = random_episodes(garbage=1.0, spec=BOXED), learner.actor.params, learner.critic.params
+    spec, lengths = BOXES[size]
+    learner = in_float64(initial(init, jax.random.key(1), spec, CONFIG))
+    batch = random_episodes(garbage=1.0, lengths=lengths, spec=spec)
+    agent, online = learner.actor.params, learner.critic.params
     old = gaussian(plain_outputs(agent, batch), batch.avail)
     luck = (batch.actions - old.mean) / jnp.exp(old.log_std)
 
@@ -53,7 +56,7 @@ def test_gradient_of_gaussian_policies(float64: None) -> None:
         policy = gaussian(plain_outputs(module, batch), batch.avail)
         action = policy.mean + jnp.exp(policy.log_std) * luck
         inputs = jnp.concatenate([action, jnp.zeros_like(action)], axis=-1)[:, :-1]
-        value = online.weights(batch.state[:, :-1], BOXED.n_agents).value(inputs)
+        value = online.weights(batch.state[:, :-1], spec.n_agents).value(inputs)
         return -jnp.where(batch.valid, value, 0).sum() / batch.valid.sum()
 
     acting = acting_over(agent, batch)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import BOXED, LENGTHS, SPEC, agent_of, plain_actor_loss, plain_outputs, random_episodes
+from batches import BOXES, LENGTHS, SPEC, agent_of, plain_actor_loss, plain_outputs, random_episodes
 from jax.scipy.stats import norm
 from reference import assert_trees_close, float64_fixture
 
@@ -35,18 +35,27 @@ def test_actor_gradient_equals_plain_autodiff(form: Any, float64: None) -> None:
         np.testing.assert_allclose(found.loss, value, atol=1e-12)
 
 
-@pytest.mark.parametrize("form", ["plain", "batch_mean", "per_sample", "alive_only"])
-def test_actor_gradient_of_gaussian_policies(form: Any, float64: None) -> None:
+@pytest.mark.parametrize(
+    ("form", "size"),
+    [
+        ("plain", "one block"),
+        ("batch_mean", "between blocks"),
+        ("per_sample", "one block"),
+        ("alive_only", "between blocks"),
+    ],
+)
+def test_actor_gradient_of_gaussian_policies(form: Any, size: str, float64: None) -> None:
     """Densities by scipy's formulas over the padded batch; the entropy bonus is xi Hbar, whatever form is named."""
-    agent, episodes = agent_of(8, BOXED, 4), random_episodes(garbage=1.0, spec=BOXED)
+    spec, lengths = BOXES[size]
+    agent, episodes = agent_of(8, spec, 4), random_episodes(garbage=1.0, lengths=lengths, spec=spec)
     loss = PolicyLoss(entropy_coef=0.3, entropy=form)
-    advantage = jnp.asarray(np.random.default_rng(5).normal(size=(len(LENGTHS), BOXED.episode_limit, BOXED.n_agents)))
+    advantage = jnp.asarray(np.random.default_rng(5).normal(size=(*episodes.valid.shape, spec.n_agents)))
 
     def plain(module: RecurrentAgent) -> jax.Array:
         policy = gaussian(plain_outputs(module, episodes)[:, :-1], episodes.avail[:, :-1])
         std, mask = jnp.exp(policy.log_std), episodes.valid[..., None]
         density = norm.logpdf(episodes.actions[:, :-1], policy.mean, std).sum(axis=-1)
-        samples = episodes.valid.sum() * BOXED.n_agents
+        samples = episodes.valid.sum() * spec.n_agents
         choice = mask & episodes.avail[:, :-1].all(axis=-1)
         spread = 0.5 * jnp.log(2 * jnp.pi * jnp.e * std**2).sum(axis=-1)
         mean = jnp.where(choice, spread, 0).sum() / (choice.sum() if form == "alive_only" else samples)
