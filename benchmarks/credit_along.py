@@ -46,7 +46,7 @@ def measure(options: argparse.Namespace) -> None:
                     left.unlink()
                 numbers = [part for name, value in AUDIT.items() for part in (f"--{name}", value)]
                 found = json.loads(call("audit", run, "--checkpoint", at, *numbers, "--out", out, "--json"))
-                line = cell | {"scores": found["scores"], "kind": found["about"]["claims"]["credit"]}
+                line: dict[str, Any] = cell | {"scores": found["scores"], "kind": found["about"]["claims"]["credit"]}
                 line["session"] = {name: found["about"]["session"][name] for name in ("seca", "commit")}
                 with DATA.open("a") as file:
                     file.write(json.dumps(line) + "\n")

@@ -1,5 +1,6 @@
 """The command line. Each command imports what it needs, so that `--help` and `--version` answer at once."""
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -28,6 +29,7 @@ from seca.options import (
     SweepOptions,
     SweepRunOptions,
     SweepStatusOptions,
+    ViewOptions,
     WatchOptions,
 )
 from seca.parsing import parse
@@ -323,6 +325,22 @@ def watch(arguments: list[str]) -> int:
     return 0
 
 
+def view(arguments: list[str]) -> int:
+    """Show an episode and who was credited with what."""
+    options = parse(ViewOptions, "view", arguments)
+    from seca.host import machine, progress
+    from seca.view import command
+
+    machine.configure(0, machine.cpu_cores() if options.truth else 1)
+    asked = {field.name: getattr(options, field.name) for field in dataclasses.fields(command.Asked)}
+    import jax
+
+    with progress.shown("forks", "env steps") if options.truth else contextlib.nullcontext() as tell:
+        paths = command.view_all(options.runs, command.Asked(**asked), options.out, jax.devices(), tell)
+    print("\n".join(map(str, paths)))
+    return 0
+
+
 def _refuse_playing(options: WatchOptions) -> None:
     """Raise UsageError when an option of playing is given together with a recording."""
     for field in ("policy", "env", "env_options", "checkpoint", "seed", "battle"):
@@ -473,6 +491,7 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "evaluate": ("RUN : win rate, return and length of a run's policy", evaluate),
     "audit": ("RUN : what actions were worth, and whether the run's credit says so", audit),
     "watch": ("--env ENV --policy POLICY : record an episode and draw it as GIF, MP4 or PNG", watch),
+    "view": ("RUN [RUN] : a page with an episode, who was credited with what, and whether that is right", view),
     "plot": ("RUN ... : learning curves", plot),
     "compare": ("RUN ... : methods held against each other, with intervals", compare),
     "report": ("RUN ... : one HTML file with curves, scores, settings and costs", report),

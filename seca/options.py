@@ -175,6 +175,31 @@ class WatchOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class ViewOptions:
+    """Write a page that shows an episode and who was credited with what: `seca view RUN`, or two runs side by side.
+
+    The episode is recorded first; `seca view RECORDING` makes the page of one again. It needs no network.
+    """
+
+    runs: Positional[Annotated[tuple[pathlib.Path, ...], arg(metavar="RUN|RECORDING [RUN|RECORDING]")]]
+    """A run folder or a recording of `seca view`, or two to stand side by side."""
+    checkpoint: Checkpoint = "latest"
+    """Which policy, and which critic."""
+    seed: Seed = 0
+    """Seed of the episodes."""
+    battle: Annotated[int, Range(0, 2**31 - 1)] = 0
+    """Which episode of the seed: its number in `seca evaluate --seed`."""
+    sampled: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Draw actions as in training, instead of taking the best."""
+    truth: Annotated[int, Range(0, 100_000)] = 0
+    """Steps to be forked, so that the page shows what actions were worth: those of which the method says most."""
+    forks: Annotated[int, Range(2, 1_000_000)] = 256
+    """Forks of each of them; a standard error falls with the root of it."""
+    out: pathlib.Path | None = None
+    """Page to write, .html; by default beside the recording, in the run's folder of recordings."""
+
+
+@dataclasses.dataclass(frozen=True)
 class SweepOptions:
     """Make many runs: `seca sweep FILE.toml`, or `seca sweep --methods seca qmix --envs smac/2s3z --seeds 0 1 2`.
 

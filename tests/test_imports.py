@@ -41,9 +41,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": _RUNS | {"runs"},
     "sweeps": _RUNS | {"host", "runs", "parsing", "report", "__init__"},
     "battles": _RUNS | {"host", "runs", "__init__"},
+    "view": _RUNS | {"host", "runs", "truth", "report", "battles"},
     "options": {"ranges"},
     "parsing": {"errors", "learning", "config"},
-    "cli": _RUNS | {"options", "parsing", "host", "runs", "truth", "report", "battles", "sweeps", "__init__"},
+    "cli": _RUNS | {"options", "parsing", "host", "runs", "truth", "report", "battles", "sweeps", "view", "__init__"},
     "__main__": {"cli", "host"},
     "__init__": {"envs", "runs", "truth"},
 }

@@ -60,18 +60,25 @@ class Claim(eqx.Module):
     """The critic's TD error, which is nobody's: a floor to what a credit should be."""
     contribution: Float[Array, "batch time agents"] | None = None
     """Each agent's share of the value earned in the step, where the order follows from it."""
+    policy: Float[Array, "batch time agents width"] | None = None
+    """The policies that chose, as critics are told them: probabilities, or means and variances (`distributions`)."""
+    value: Float[Array, "batch time"] | None = None
+    """The return that is expected before anybody's action is known, f(s, pi) or V(s); meaningless on padding. A mean
+    over agents where each has its own."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Claims:
-    """How a method tells agents apart, to be held against the truth (`seca audit`)."""
+    """What a method says of its agents, to be seen (`seca view`) and held against the truth (`seca audit`)."""
 
-    kind: Kind
-    """What its credit is an estimate of."""
+    kind: Kind | None
+    """What its credit is an estimate of. None: it judges the team alone, and its credit is what all agents follow."""
     fn: Callable[[PyTree, Episodes, Array, PRNGKeyArray], Claim]
     """`fn(learner, episodes, env_steps, key)`, of episodes that its policy played after so many env steps."""
     under: Callable[[Credit | None, Order | None], "Claims"] | None = None
     """`under(credit, order)`: the same of another credit, another order, or both, where the critic can give it."""
+    says: str = ""
+    """Half a sentence on what the credit is, where its kind does not say it all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +122,7 @@ class Algorithm:
     buffer: Buffer | None = None
     """The replay buffer that the training state keeps for it, or None."""
     claims: Claims | None = None
-    """What it says of single agents, None where it judges the team alone."""
+    """What it says of its agents, None where it says nothing."""
     forking: Forking | None = None
     """How its credits are tried out, None where it needs no more than the episodes."""
     told: Callable[[PyTree, Array], PyTree] = told

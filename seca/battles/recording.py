@@ -151,10 +151,20 @@ def check_free(path: pathlib.Path, field: str) -> None:
 
 def save(recording: Recording, path: pathlib.Path) -> None:
     """Write a recording so that a kill leaves the whole file or none. Raises UsageError when there is one already."""
+    write(path, *parts(recording))
+
+
+def parts(recording: Recording) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What a file says of a recording, and its arrays."""
+    about = {"unit_names": recording.unit_names} | dataclasses.asdict(recording.about)
+    return about, {name: getattr(recording, name) for name in _ARRAYS}
+
+
+def write(path: pathlib.Path, about: dict[str, Any], arrays: dict[str, Any]) -> None:
+    """Write a file of this format, whole or not at all. Raises UsageError when there is one already."""
     check_free(path, "recording")
-    about = json.dumps({"format": FORMAT, "unit_names": recording.unit_names} | dataclasses.asdict(recording.about))
     with files.replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, about=np.array(about), **{name: getattr(recording, name) for name in _ARRAYS})
+        np.savez_compressed(file, about=np.array(json.dumps({"format": FORMAT} | about)), **arrays)
 
 
 def load(path: pathlib.Path) -> Recording:

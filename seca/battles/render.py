@@ -52,7 +52,9 @@ AnyPainter = Painter | ScenePainter
 
 
 def painter_of(recording: Recording | Scene) -> AnyPainter:
-    """Who draws it."""
+    """Who draws it. Raises UsageError where there is nothing to draw."""
+    if isinstance(recording, Scene) and not recording.names:
+        raise UsageError(f"`recording` is of {recording.about.env}, which offers nothing to draw: `seca view` shows it")
     return ScenePainter(recording) if isinstance(recording, Scene) else Painter(recording)
 
 

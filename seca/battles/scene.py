@@ -5,7 +5,6 @@ As `recording`, of which it is the plain sister: one frame per env step, discs w
 """
 
 import dataclasses
-import json
 import math
 import pathlib
 from typing import Any, Literal
@@ -16,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from seca import files
 from seca.battles import draw, recording
-from seca.battles.recording import FORMAT, About, Recording, check_free, made_of, read_about
+from seca.battles.recording import FORMAT, About, Recording, made_of, read_about
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,21 +86,32 @@ def _layout(actions: np.ndarray) -> recording.Layout:
 
 def save(scene: Scene, path: pathlib.Path) -> None:
     """Write it so that a kill leaves the whole file or none. Raises UsageError when there is one already."""
-    check_free(path, "recording")
-    told = {"format": FORMAT, "scene": {"names": scene.names, "kinds": scene.kinds, "area": scene.area}}
-    about = json.dumps(told | dataclasses.asdict(scene.about))
-    with files.replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, about=np.array(about), **{name: getattr(scene, name) for name in _ARRAYS})
+    recording.write(path, *parts(scene))
+
+
+def parts(scene: Scene | Recording) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What a file says of a scene, or of a battle, and its arrays."""
+    if isinstance(scene, Recording):
+        return recording.parts(scene)
+    about = {"scene": {"names": scene.names, "kinds": scene.kinds, "area": scene.area}}
+    return about | dataclasses.asdict(scene.about), {name: getattr(scene, name) for name in _ARRAYS}
 
 
 def load(path: pathlib.Path) -> Scene | Recording:
     """What was recorded in a file, of either kind. Raises UsageError: missing, damaged, or of another format."""
-
-    def make(arrays: dict[str, np.ndarray], written: dict[str, Any]) -> Scene | Recording:
-        return _made_of(arrays, written) if "scene" in written else made_of(arrays, written)
-
     given = f"`recording` is {files.usable('recording', path)}"
-    return files.read_archive(path, given, "recording", FORMAT, recording.MOST_BYTES, make)
+    return files.read_archive(path, given, "recording", FORMAT, recording.MOST_BYTES, made)
+
+
+TOLD = "told_"
+"""How the names of arrays begin that are not of the picture: what a method said of the episode (`view.account`)."""
+
+
+def made(arrays: dict[str, np.ndarray], written: dict[str, Any]) -> Scene | Recording:
+    """The scene or battle that a file holds. Raises ValueError, KeyError or TypeError when it holds none."""
+    if written.pop("account", None) is not None:
+        arrays = {name: array for name, array in arrays.items() if not name.startswith(TOLD)}
+    return _made_of(arrays, written) if "scene" in written else made_of(arrays, written)
 
 
 def _made_of(arrays: dict[str, np.ndarray], written: dict[str, Any]) -> Scene:
@@ -115,7 +125,7 @@ def _made_of(arrays: dict[str, np.ndarray], written: dict[str, Any]) -> Scene:
         -recording.MOST_NUMBER <= area[1] < area[3] <= recording.MOST_NUMBER
     ):  # fmt: skip
         raise ValueError(f"`area` is {area}")
-    known = {"discs": len(names), "ends": 4, "agents": kinds.count("agent")}
+    known = {"discs": len(names), "ends": 4} | ({"agents": kinds.count("agent")} if names else {})
     recording.checked_sizes(arrays, _layout(arrays["actions"]), known, 1)
     if not (arrays["radius"] > 0).all():
         raise ValueError("`radius` holds one that is not above 0")

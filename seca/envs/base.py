@@ -52,6 +52,8 @@ class Env:
     """What plays, where it is SMAC's battles: to be watched, and to find who commands the enemy."""
     drawing: Drawing | None = dataclasses.field(default=None, compare=False, repr=False)
     """What `seca watch` draws of it, where it is not SMAC's."""
+    action_names: tuple[tuple[str, ...], ...] = ()
+    """Of each agent, what its actions are called, or the numbers of a continuous one; () where nothing is said."""
 
 
 def in_units(env: Env) -> Env:

@@ -153,7 +153,8 @@ def make(name: str, profile: Any = "sqddpg", limit: Any = None, actions: Any = "
         box=Box((0.0,) * len(MOVES), (1.0,) * len(MOVES)) if actions == "continuous" else None,
     )
     reset, step = functools.partial(_reset, scene, rules), functools.partial(_step, scene, rules)
-    return Env(spec, reset, step, drawing=_drawing(scene))
+    names = ("stand", "right", "left", "up", "down") if rules.sign > 0 else ("stand", "left", "right", "down", "up")
+    return Env(spec, reset, step, drawing=_drawing(scene), action_names=(names,) * scene.n_agents)
 
 
 def _drawing(scene: Scene) -> Drawing:

@@ -5,7 +5,7 @@ import pathlib
 from typing import Any
 
 from seca.envs.base import Env
-from seca.smac import custom, scenario, scripts, simulator
+from seca.smac import actions, custom, scenario, scripts, simulator
 from seca.smac.opponent import Opponent
 from seca.types import EnvSpec
 
@@ -64,4 +64,12 @@ def from_scenario(battlefield: scenario.Scenario, options: scenario.Options, opp
         options=options.changed(),
         ally_features=0 if options.obs_instead_of_state else features,
     )
-    return Env(spec, battles.reset, battles.step, state_batch_axis=-1, reseed=battles.reseed, simulator=battles)
+    return Env(
+        spec,
+        battles.reset,
+        battles.step,
+        state_batch_axis=-1,
+        reseed=battles.reseed,
+        simulator=battles,
+        action_names=actions.names(battlefield),
+    )

@@ -3,11 +3,8 @@
 Texts and tables are made here, curves are drawn by `page/page.js` with uPlot (MIT, its licence is kept in the file).
 """
 
-import base64
 import dataclasses
-import hashlib
 import html
-import importlib.resources
 import json
 import math
 import os
@@ -26,6 +23,7 @@ from seca.errors import RunError, UsageError
 from seca.report import compare, curves, scores, statistics
 from seca.report.compare import Comparison
 from seca.report.curves import METRICS, Curve
+from seca.report.markup import Html, element, embedded, join, policy, resource, warnings
 from seca.report.scores import Score, Scored
 from seca.runs import bands, stats
 from seca.runs import folder as folders
@@ -45,26 +43,6 @@ PICTURES = (".npz", ".gif", ".mp4", ".png")
 
 NOTHING = "–"
 """In cells without a value."""
-
-
-class Html(str):
-    """Text that is markup already; every other text is escaped where it is put into markup."""
-
-
-def element(tag: str, /, *inside: str, **attributes: str | int | float) -> Html:
-    """`<tag attributes>inside</tag>`. Of attributes `_` stands for `-`, a last one for nothing; False is left out."""
-    written = []
-    for key, value in attributes.items():
-        if value is not False:
-            spelled = key.rstrip("_").replace("_", "-")
-            written.append(f" {spelled}" if value is True else f' {spelled}="{html.escape(str(value))}"')
-    opened = f"<{tag}{''.join(written)}>"
-    return Html(opened if tag == "input" else f"{opened}{join(inside)}</{tag}>")
-
-
-def join(parts: Iterable[str]) -> Html:
-    """Parts one after another; those that are no markup are escaped."""
-    return Html("".join(part if isinstance(part, Html) else html.escape(part) for part in parts))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,19 +98,18 @@ def page(paths: Sequence[pathlib.Path], title: str | None = None, home: pathlib.
     title = title or f"{_counted(methods, 'methods')} on {_counted(map(_name, environments), 'environments')}"
     charts, data = _charts(environments, methods, named)
     texts = {name: _resource(name) for name in ("page.css", "page.js", "uPlot.iife.min.js", "uPlot.min.css")}
-    scripts = " ".join(f"'{_digest(texts[name])}'" for name in ("uPlot.iife.min.js", "page.js"))
     return string.Template(_resource("page.html")).substitute(
-        policy=f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; base-uri 'none'",
+        policy=policy([texts["uPlot.iife.min.js"], texts["page.js"]]),
         title=html.escape(title),
         about=html.escape(_about(runs, methods, environments)),
         contents=_contents(named),
-        notes=_warnings(notes),
+        notes=warnings(notes),
         charts=charts,
         scores=_scores(found, environments),
         settings=_settings(runs),
         cost=_cost(environments),
         commands=_commands(runs, home),
-        data=_embedded(data),
+        data=embedded(data),
         css=texts["page.css"],
         js=texts["page.js"],
         uplot_js=texts["uPlot.iife.min.js"],
@@ -142,18 +119,7 @@ def page(paths: Sequence[pathlib.Path], title: str | None = None, home: pathlib.
 
 
 def _resource(name: str) -> str:
-    return (importlib.resources.files("seca.report") / "page" / name).read_text(encoding="utf-8")
-
-
-def _digest(script: str) -> str:
-    """How a content security policy names a script: no other one runs in the page."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
-
-
-def _embedded(data: object) -> str:
-    """JSON that can stand in a script element whatever texts it holds."""
-    text = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    return text.translate({ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"})
+    return resource("seca.report", name)
 
 
 def _by(runs: Iterable[Run], key: Callable[[Run], str]) -> dict[str, list[Run]]:
@@ -216,14 +182,6 @@ def _short_name(env: str, envs: Iterable[str]) -> str:
     return env if sum(_name(other) == _name(env) for other in envs) > 1 else _name(env)
 
 
-def _warnings(texts: Sequence[str]) -> Html:
-    """A list of what to be careful with, or nothing."""
-    if not texts:
-        return Html()
-    title = element("li", "Read with care", class_="warnings-title")
-    return element("ul", title, *(element("li", text) for text in texts), class_="warnings", role="list")
-
-
 def _name(env: str) -> str:
     """An environment without version and options."""
     return env.split(" version ")[0]
@@ -240,7 +198,7 @@ def _charts(
         names = [name for name in METRICS if all(name in curves.metrics(group) for group in groups.values())]
         figures.append(element("h3", env, id=named[env]))
         figures.append(_figure(members, {label: methods[label] for label in groups}, names, named[env]))
-        figures.append(_warnings([*curves.warnings(members), *_short_of_budget(members)]))
+        figures.append(warnings([*curves.warnings(members), *_short_of_budget(members)]))
         dashes = [DASHES[methods[label] % len(DASHES)] for label in groups]
         data.append({"dashes": dashes, "metrics": [_drawn(groups.values(), name) for name in names]})
     return join(figures), data
@@ -384,7 +342,7 @@ def _scores(found: Comparison, environments: Mapping[str, Sequence[Run]]) -> Htm
         bodies[env] = [_score_row(row, groups[row.method], found.score, found.metrics[env]) for row in rows]
     scored = _table("Scores", heads, bodies, numbers=9)
     told = element("p", f"{found.caption} {SCORES}", class_="told")
-    return join([scored, _together(found), told, _warnings(found.notes), _standings(environments)])
+    return join([scored, _together(found), told, warnings(found.notes), _standings(environments)])
 
 
 SCORES = (

@@ -13,6 +13,16 @@ DIRECTIONS = np.array([[0, 1], [0, -1], [1, 0], [-1, 0]], np.float32)
 """North, south, east, west."""
 
 
+def names(scenario: Scenario) -> tuple[tuple[str, ...], ...]:
+    """What each agent's actions are called: targets by their unit type and number, a healer's are its own side."""
+    fixed, units, a = ("no-op", "stop", "north", "south", "east", "west"), scenario.unit_names, scenario.n_agents
+    at = [f"{name} {number}" for side in (units[:a], units[a:]) for number, name in enumerate(side)]
+    count = scenario.n_actions - MOVES
+    foes = tuple(f"attack {name}" for name in at[a : a + count])
+    friends = tuple(f"heal {name}" for name in at[:count]) + ("no-op",) * (count - a)
+    return tuple(fixed + (friends if heals else foes) for heals in scenario.heals[:a, 0] > 0)
+
+
 def whole(requested: Shaped[Array, "*shape"], name: str = "actions") -> Int[Array, "*shape"]:
     """Actions of any integer dtype as int32; what is too large for it stays too large.
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -19,7 +19,7 @@ from seca.train.rollout import collect
 from seca.train.standing import Steps, standing_at
 from seca.truth.asked import Sums, ask
 from seca.truth.forks import Forks
-from seca.types import Episodes
+from seca.types import Episodes, PyTree
 
 EPISODES = 32
 """Episodes played in each round; claims that look at a whole batch, as SeCA's order does, look at these."""
@@ -175,31 +175,67 @@ class Rounds:
 
         After each part: the share of the round that is done, env steps played, and how many forks ended and were cut.
         """
-        steps = np.arange(done.start, done.stop)
-        have = sums.forks[done]
-        for begin in range(int(have.min()), self._plan.forks, BLOCK):
-            numbers = np.arange(begin, min(begin + BLOCK, self._plan.forks))
-            which, fork = (x.ravel() for x in np.meshgrid(np.arange(len(steps)), numbers, indexing="ij"))
-            missing = fork >= have[which]
-            which, fork = which[missing], fork[missing]
-            if not len(which):
-                continue
-            keys = self._fork_keys(number, which, fork)
-            told = self._params, self._state.env_steps, round_.standing
-            drawn, scores = self._forks.draw(*told, which, keys)
-            asked = ask(self._plan.kinds, round_.action[which], drawn, round_.order[which], scores)
-            returns, last = np.empty(len(asked.fork), np.float32), 0
-            for part, values, counts in self._forks.returns(*told, which[asked.fork], asked.first, keys[asked.fork]):
-                returns[part], last = values, part.stop
-                share = (begin + len(numbers) * last / len(asked.fork)) / self._plan.forks
-                yield share, int(counts[0]), np.array([len(values), counts[1]])
-            sums.add(steps[which], asked.differences(returns), drawn)
+        played = self._forks, self._params, self._state.env_steps
+        asked = self._plan.kinds, self._plan.forks, functools.partial(self._fork_keys, number)
+        yield from add_forks(*played, round_, *asked, sums, done)
 
-    @numerics.own()
     def _fork_keys(self, number: int, which: np.ndarray, fork: np.ndarray) -> Key[Array, " forks"]:
         _, _, key = round_keys(self._plan.seed, number)
-        each = jax.vmap(lambda step, number: jax.random.fold_in(jax.random.fold_in(key, step), number))
-        return each(jnp.asarray(which), jnp.asarray(fork))
+        return each_fork(key, which, fork)
+
+
+def add_forks(
+    forks: Forks,
+    params: PyTree,
+    env_steps: Array,
+    round_: Round,
+    kinds: tuple[Kind, ...],
+    wanted: int,
+    keys_of: Callable[[np.ndarray, np.ndarray], Key[Array, " forks"]],
+    sums: Sums,
+    done: slice,
+) -> Iterator[tuple[float, int, Int[np.ndarray, " 2"]]]:
+    """Play the forks that some steps still want, and add them to the sums.
+
+    After each part: the share that is done, env steps played, and how many forks ended and were cut.
+
+    Args:
+        forks: what plays them.
+        params: the policy.
+        env_steps: env steps of its training, for schedules.
+        round_: the steps.
+        kinds: truths that are asked for.
+        wanted: forks of each step, those included that its sums have.
+        keys_of: `keys_of(step, number)`, the luck of forks.
+        sums: those of all steps.
+        done: where these steps have theirs.
+    """
+    steps = np.arange(done.start, done.stop)
+    have = sums.forks[done]
+    for begin in range(int(have.min()), wanted, BLOCK):
+        numbers = np.arange(begin, min(begin + BLOCK, wanted))
+        which, fork = (x.ravel() for x in np.meshgrid(np.arange(len(steps)), numbers, indexing="ij"))
+        missing = fork >= have[which]
+        which, fork = which[missing], fork[missing]
+        if not len(which):
+            continue
+        keys = keys_of(which, fork)
+        told = params, env_steps, round_.standing
+        drawn, scores = forks.draw(*told, which, keys)
+        asked = ask(kinds, round_.action[which], drawn, round_.order[which], scores)
+        returns, last = np.empty(len(asked.fork), np.float32), 0
+        for part, values, counts in forks.returns(*told, which[asked.fork], asked.first, keys[asked.fork]):
+            returns[part], last = values, part.stop
+            share = (begin + len(numbers) * last / len(asked.fork)) / wanted
+            yield share, int(counts[0]), np.array([len(values), counts[1]])
+        sums.add(steps[which], asked.differences(returns), drawn)
+
+
+@numerics.own()
+def each_fork(key: Array, step: np.ndarray, fork: np.ndarray) -> Key[Array, " forks"]:
+    """A key for each number of a fork of each step."""
+    each = jax.vmap(lambda step, number: jax.random.fold_in(jax.random.fold_in(key, step), number))
+    return each(jnp.asarray(step), jnp.asarray(fork))
 
 
 _STREAM = 0xA0D17

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tiers import cases
 
-from seca.battles import recording, watch
+from seca.battles import play, recording
 from seca.battles.recording import Recording
 from seca.config import RunConfig
 from seca.envs import registry
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("usual_programs")
 def battles(map_name: str) -> list[Recording]:
     """Battle 1 of seed 3, the same again, and battle 2, of the heuristic."""
     env = registry.make(f"smac/{map_name}")
-    return watch.record(env, watch.scripted("heuristic", watch.simulator_of(env)), 3, [1, 1, 2])
+    return play.record(env, play.scripted("heuristic", play.simulator_of(env)), 3, [1, 1, 2])
 
 
 def played(map_name: str) -> Recording:
@@ -112,7 +112,7 @@ def test_a_run_plays_the_episode_of_evaluate() -> None:
     params = run.algorithm.policy(run.state.learner)
     keys = jax.vmap(functools.partial(jax.random.fold_in, stats.evaluation_key(7)))(jnp.arange(3))
     evaluated = jax.jit(functools.partial(rollout.play, run.env, run.algorithm))(params, keys)
-    for battle, recorded in enumerate(watch.record(run.env, watch.greedy(run, "untrained"), 7, range(3))):
+    for battle, recorded in enumerate(play.record(run.env, play.of_run(run, "untrained"), 7, range(3))):
         assert recorded.about.policy == "untrained"
         assert recorded.n_steps == evaluated.length[battle]
         assert recorded.won[-1] == evaluated.won[battle]
@@ -230,12 +230,12 @@ def test_what_points_nowhere_is_refused(name: str, value: float, saved: pathlib.
 def test_only_battles_are_recorded() -> None:
     env = registry.make("matrix/focus-fire")
     with pytest.raises(ValueError, match="`env` is matrix/focus-fire: only battles can be watched"):
-        watch.simulator_of(env)
+        play.simulator_of(env)
 
 
 def test_a_battle_in_other_clothes_is_still_one() -> None:
     """The simulator is a field: whoever changes the functions of an environment does not lose it."""
     env = registry.make("smac/3m")
     changed = dataclasses.replace(env, reset=functools.partial(env.reset), step=functools.partial(env.step))
-    assert watch.simulator_of(changed) is env.simulator
+    assert play.simulator_of(changed) is env.simulator
     assert registry.make("matrix/focus-fire").simulator is None

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from seca.algos.coma_mpe import ComaMpeConfig
-from seca.battles import draw, recording, render, scene, watch
+from seca.battles import draw, play, recording, render, scene, watch
 from seca.battles.scene import COLOURS, Scene
 from seca.config import RunConfig
 from seca.envs import registry
@@ -26,7 +26,7 @@ from seca.train.state import init_state
 @functools.cache
 def played() -> Scene:
     env = registry.make("mpe/predator-prey", {"limit": 9})
-    return watch.record_scene(env, watch.at_random(env.spec), 0, 1)
+    return play.record_scene(env, play.at_random(env.spec), 0, 1)
 
 
 def test_a_run_plays_the_episode_of_evaluate() -> None:
@@ -40,7 +40,7 @@ def test_a_run_plays_the_episode_of_evaluate() -> None:
     params = run.algorithm.policy(run.state.learner)
     evaluated = jax.jit(functools.partial(rollout.play, run.env, run.algorithm))(params, keys)
     for number in range(2):
-        found = watch.record_scene(run.env, watch.greedy(run, "untrained"), 7, number)
+        found = play.record_scene(run.env, play.of_run(run, "untrained"), 7, number)
         assert found.n_steps == evaluated.length[number] and found.about.policy == "untrained"
         assert found.episode_return == pytest.approx(float(evaluated.episode_return[number]), abs=1e-3)
         assert found.outcome == ("ended" if found.terminated[-1] else "time limit")
@@ -49,7 +49,7 @@ def test_a_run_plays_the_episode_of_evaluate() -> None:
 def test_continuous_actions_are_recorded_too(tmp_path: pathlib.Path) -> None:
     """Numbers in place of an index, from -1 to 1 as policies act; written and read again."""
     env = registry.make("mpe/predator-prey", {"limit": 9, "actions": "continuous"})
-    found = watch.record_scene(env, watch.at_random(env.spec), 0, 1)
+    found = play.record_scene(env, play.at_random(env.spec), 0, 1)
     assert found.actions.shape == (found.n_steps, 3, 5) and found.actions.dtype == np.float32
     assert found.actions.min() < -0.5 and found.actions.max() > 0.5 and np.abs(found.actions).max() <= 1
     scene.save(found, tmp_path / "x.npz")
@@ -77,7 +77,7 @@ def test_frames_are_where_the_steps_lead() -> None:
 def test_nothing_to_draw() -> None:
     env = registry.make("matrix/additive")
     with pytest.raises(ValueError, match="`env` is matrix/additive: it offers nothing to draw"):
-        watch.record_scene(env, watch.at_random(env.spec), 0, 0)
+        play.record_scene(env, play.at_random(env.spec), 0, 0)
     with pytest.raises(UsageError, match="`env` is matrix/additive, which offers nothing to draw: watch smac/"):
         watch.plan("random", "matrix/additive", {}, "latest")
     with pytest.raises(UsageError, match="`policy` is 'heuristic', a script of SMAC's battles: on mpe/predator-prey"):

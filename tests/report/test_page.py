@@ -15,7 +15,7 @@ from report import scored
 
 from seca import config as configs
 from seca.errors import UsageError
-from seca.report import compare, page
+from seca.report import compare, markup, page
 
 HOSTILE = "</script><script>alert(1)</script><!--<b>&amp;\u2028"
 """A text that would end a script, open a comment and be markup, if it were not escaped."""
@@ -296,7 +296,7 @@ def test_texts_from_runs_are_no_markup(tmp_path: pathlib.Path) -> None:
 
 
 def test_data_for_scripts_is_escaped() -> None:
-    text = page._embedded({"text": HOSTILE + "\u2029"})
+    text = markup.embedded({"text": HOSTILE + "\u2029"})
     assert not set(text) & set("<>&\u2028\u2029")
     assert json.loads(text) == {"text": HOSTILE + "\u2029"}
 

@@ -1,0 +1,1 @@
+"""A page that shows an episode, who was credited with what in it, and whether that is right."""
