@@ -25,12 +25,15 @@ test-lowest test-newest: test-%: .venv-%/.installed  ## The fast tests at the lo
 	.venv-$*/bin/python -m pytest tests -n 2 --dist worksteal -m "not slow and not every"
 
 test-outside: .venv/.outside  ## Tests that need what few users do: Chromium (Debian's), a Ray cluster, submitit.
-	$(BIN)/python -m pytest tests/report/test_page.py tests/sweeps/test_on_ray.py tests/sweeps/test_on_slurm.py
+	$(BIN)/python -m pytest tests/report/test_page.py tests/view/test_browser.py \
+	  tests/sweeps/test_on_ray.py tests/sweeps/test_on_slurm.py
 
 lint: $(STAMP)  ## Format, lint and types.
 	$(BIN)/ruff format --check seca tests benchmarks
 	$(BIN)/ruff check seca tests benchmarks
 	$(BIN)/pyrefly check
+	@if command -v npx > /dev/null; then npx --yes --package typescript@5 tsc --project jsconfig.json; \
+	  else echo "node is not installed: the scripts of pages are not type-checked"; fi
 
 wheel: $(STAMP)  ## dist/seca-*.whl, without network.
 	$(BIN)/python -m hatchling build -t wheel

@@ -329,14 +329,16 @@ def view(arguments: list[str]) -> int:
     """Show an episode and who was credited with what."""
     options = parse(ViewOptions, "view", arguments)
     from seca.host import machine, progress
-    from seca.view import command
 
     machine.configure(0, machine.cpu_cores() if options.truth else 1)
-    asked = {field.name: getattr(options, field.name) for field in dataclasses.fields(command.Asked)}
     import jax
 
+    from seca.view import command
+    from seca.view.testify import Asked
+
+    asked = Asked(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Asked)})
     with progress.shown("forks", "env steps") if options.truth else contextlib.nullcontext() as tell:
-        paths = command.view_all(options.runs, command.Asked(**asked), options.out, jax.devices(), tell)
+        paths = command.view_all(options.runs, asked, options.out, jax.devices(), tell)
     print("\n".join(map(str, paths)))
     return 0
 

@@ -19,7 +19,8 @@ def names(scenario: Scenario) -> tuple[tuple[str, ...], ...]:
     at = [f"{name} {number}" for side in (units[:a], units[a:]) for number, name in enumerate(side)]
     count = scenario.n_actions - MOVES
     foes = tuple(f"attack {name}" for name in at[a : a + count])
-    friends = tuple(f"heal {name}" for name in at[:count]) + ("no-op",) * (count - a)
+    # There is no action for agents beyond the number of enemies, nor anybody behind what agents lack of it.
+    friends = tuple(f"heal {name}" for name in at[: min(a, count)]) + ("no-op",) * (count - a)
     return tuple(fixed + (friends if heals else foes) for heals in scenario.heals[:a, 0] > 0)
 
 

@@ -1,6 +1,5 @@
 """`seca view`: from run folders or recordings to a page."""
 
-import dataclasses
 import pathlib
 from collections.abc import Sequence
 
@@ -10,21 +9,10 @@ from seca import files
 from seca.battles.recording import check_free
 from seca.errors import UsageError, refusing
 from seca.runs import folder as folders
-from seca.runs.load import Kind, kind_name, load
+from seca.runs.load import load
 from seca.view import account, page, testify
 from seca.view.account import Viewed
-
-
-@dataclasses.dataclass(frozen=True)
-class Asked:
-    """Which episode of a run, how it is played, and how much of its truth is measured."""
-
-    checkpoint: Kind = "latest"
-    seed: int = 0
-    battle: int = 0
-    sampled: bool = False
-    truth: int = 0
-    forks: int = 256
+from seca.view.testify import Asked
 
 
 def view_all(
@@ -87,8 +75,6 @@ def _home(path: pathlib.Path, asked: Asked) -> pathlib.Path:
 
 def _view_run(path: pathlib.Path, asked: Asked, devices: Sequence[jax.Device], tell: testify.Tell | None) -> Viewed:
     run = load(path, asked.checkpoint)
-    steps = int(run.state.env_steps)
-    name = f"{path.resolve().name}, {kind_name(asked.checkpoint)} checkpoint at {steps:,} env steps"
+    orders = testify.orders_of(folders.existing(path))
     with refusing():
-        told = asked.seed, asked.battle, asked.sampled, asked.truth, asked.forks
-        return testify.view(run, path, name, *told, devices, tell)
+        return testify.view(run, path.resolve().name, asked, orders, devices, tell)

@@ -20,7 +20,10 @@ from seca.errors import UsageError
 from seca.report.markup import embedded, policy, resource, warnings
 from seca.view.account import Account, Viewed
 
-SCRIPTS = ("data.js", "stage.js", "panels.js", "strips.js", "main.js")
+SCRIPTS = (
+    *("data.js", "ground.js", "stage.js", "scene.js", "strips.js"),
+    *("panels.js", "stairs.js", "orders.js", "side.js", "main.js"),
+)
 """In the order in which they run."""
 MOST = 2
 """Episodes side by side."""
@@ -51,7 +54,7 @@ def page(viewed: Sequence[Viewed]) -> str:
     return string.Template(resource("seca.view", "view.html")).substitute(
         policy=policy(scripts),
         title=html.escape(" and ".join(f"{one.account.method} on {one.picture.about.env}" for one in viewed)),
-        about=html.escape(" | ".join(_about(one) for one in viewed)),
+        about=html.escape(_about(viewed)),
         notes=warnings(notes(viewed)),
         base_css=resource("seca.report", "page.css"),
         css=resource("seca.view", "view.css"),
@@ -60,11 +63,11 @@ def page(viewed: Sequence[Viewed]) -> str:
     )
 
 
-def _about(one: Viewed) -> str:
-    """What is shown, in one line."""
-    about, account = one.picture.about, one.account
-    how = "best actions" if account.play == "greedy" else "sampled actions"
-    return f"{about.policy}, {how}, battle {about.battle} of seed {about.seed}: {one.picture.sentence()}"
+def _about(viewed: Sequence[Viewed]) -> str:
+    """Where it comes from, in one line."""
+    told = dict.fromkeys((one.picture.about.env, one.picture.about.env_version) for one in viewed)
+    environments = " and ".join(f"{env}, version {version}" for env, version in told)
+    return f"{environments}; recorded by seca {viewed[0].picture.about.seca}"
 
 
 def notes(viewed: Sequence[Viewed]) -> list[str]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,12 +12,12 @@ import numpy as np
 from seca import numerics
 from seca.algos.base import Claim, Claims
 from seca.battles.play import Before, Played, Policy, of_run, picture_of, play, player
-from seca.credit.base import Kind
+from seca.credit.base import Kind as CreditKind
 from seca.envs.base import Env
 from seca.envs.check import check_pure
 from seca.runs import folder as folders
 from seca.runs.folder import RunFolder
-from seca.runs.load import LoadedRun
+from seca.runs.load import Kind, LoadedRun, kind_name
 from seca.train.forking import credits_of_steps
 from seca.train.standing import Steps
 from seca.truth.asked import Sums
@@ -33,7 +32,7 @@ PARTS = 100
 _STREAM = 0x5EE2
 """Keeps what is drawn for a view apart from audits and evaluations."""
 
-SAYS: dict[Kind, str] = {
+SAYS: dict[CreditKind, str] = {
     "sequential": "what its action added to the critic's value, who was judged before it held to what they did and "
     "everybody after it to their policies (Eq. 5)",
     "counterfactual": "the critic's value of the joint action less its mean over what this agent might have done "
@@ -48,15 +47,28 @@ Tell = Callable[[float, int], None]
 """`tell(share, env_steps)` of the forks."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """Which episode of a run, how it is played, and how much of its truth is measured."""
+
+    checkpoint: Kind = "latest"
+    seed: int = 0
+    """Of the episodes, as in `seca evaluate --seed`."""
+    battle: int = 0
+    """Number of the episode."""
+    sampled: bool = False
+    """Whether actions are drawn as in training, and not the best ones."""
+    truth: int = 0
+    """How many steps are forked, those of which the method says most."""
+    forks: int = 256
+    """Of each of them."""
+
+
 def view(
     run: LoadedRun,
-    path: pathlib.Path,
     name: str,
-    seed: int = 0,
-    battle: int = 0,
-    sampled: bool = False,
-    truth: int = 0,
-    forks: int = 256,
+    asked: Asked,
+    orders: Orders | None = None,
     devices: Sequence[jax.Device] = (),
     tell: Tell | None = None,
 ) -> Viewed:
@@ -64,14 +76,10 @@ def view(
 
     Args:
         run: what acts and judges.
-        path: its folder.
-        name: of the policy, as recordings tell it.
-        seed: of the episodes, as in `seca evaluate --seed`.
-        battle: number of the episode.
-        sampled: whether actions are drawn as in training, and not the best ones.
-        truth: how many steps are forked, those of which the method says most.
-        forks: of each of them.
-        devices: over which these are spread.
+        name: of the run.
+        asked: which episode, and what of it.
+        orders: over its training.
+        devices: over which forks are spread.
         tell: told of their progress.
 
     Raises:
@@ -80,22 +88,31 @@ def view(
     claims = run.algorithm.claims
     if claims is None:
         raise ValueError(f"`run` was trained with {run.config.preset}, which says nothing of its agents")
-    check_forkable(run, truth, forks)
-    policy = of_run(run, name, not sampled)
-    played = play(player(run.env), policy, seed, battle)
-    account = _asked(run, claims, played, path, sampled, _closing(policy, played))
-    if truth:
-        account = _with_truth(run, played, account, truth, forks, devices, tell)
+    check_forkable(run, asked)
+    steps = int(run.state.env_steps)
+    policy = of_run(run, f"{name}, {kind_name(asked.checkpoint)} checkpoint at {steps:,} env steps", not asked.sampled)
+    played = play(player(run.env), policy, asked.seed, asked.battle)
+    told = _told(run, claims, played, _closing(policy, played))
+    account = Account(
+        run=name,
+        method=run.config.preset,
+        play="sampled" if asked.sampled else "greedy",
+        action_names=run.env.action_names,
+        orders=orders,
+        **told,
+    )
+    if asked.truth:
+        account = _with_truth(run, played, account, asked, devices, tell)
     return Viewed(picture_of(run.env, played), account)
 
 
-def check_forkable(run: LoadedRun, truth: int, forks: int) -> None:
-    """Raise ValueError unless the truth of so many steps can be measured."""
-    if truth:
+def check_forkable(run: LoadedRun, asked: Asked) -> None:
+    """Raise ValueError unless the truth that is asked for can be measured."""
+    if asked.truth:
         check_discrete(run)
         check_pure(run.env)
-        if forks < 2:
-            raise ValueError(f"`forks` is {forks}; it must be at least 2")
+        if asked.forks < 2:
+            raise ValueError(f"`forks` is {asked.forks}; it must be at least 2")
 
 
 def whole(spec: EnvSpec, played: Played, closing: np.ndarray) -> Episodes:
@@ -127,39 +144,25 @@ def _closing(policy: Policy, played: Played) -> np.ndarray:
 
 
 @numerics.own()
-def _asked(
-    run: LoadedRun, claims: Claims, played: Played, path: pathlib.Path, sampled: bool, closing: np.ndarray
-) -> Account:
-    """What the method says of an episode."""
+def _told(run: LoadedRun, claims: Claims, played: Played, closing: np.ndarray) -> dict[str, Any]:
+    """What the method says of an episode: fields of an account."""
     episodes, length = whole(run.env.spec, played, closing), len(played.actions)
     claim_key, try_key = jax.random.split(_key(played))
     learner, env_steps = run.state.learner, run.state.env_steps
     claim: Claim = jax.jit(claims.fn)(learner, episodes, env_steps, claim_key)
-    found = {name: getattr(claim, name) for name in ("order", "contribution", "signal", "policy", "value", "team")}
-    said = {name: None if x is None else np.asarray(x)[0, :length] for name, x in found.items()}
-    said = {name: x if x is None else x.astype(np.int16 if name == "order" else np.float32) for name, x in said.items()}
-    credit, says = np.asarray(claim.credit)[0, :length], claims.says or SAYS.get(claims.kind or "sequential", "")
+    fields = {"error": claim.team} | {name: getattr(claim, name) for name in _SAID}
+    told: dict[str, Any] = {name: None if x is None else np.asarray(x)[0, :length] for name, x in fields.items()}
+    told = {name: x if x is None else x.astype(np.int16 if name == "order" else np.float32) for name, x in told.items()}
+    told |= {"kind": claims.kind or "shared", "says": claims.says or SAYS.get(claims.kind or "sequential", "")}
+    told |= dict.fromkeys(("truth_by", "truth_step", "truth", "truth_error"))
     if run.algorithm.forking is not None:  # Credits are tried out where there are any to be tried.
-        assert said["policy"] is not None and said["order"] is not None
-        credit = _tried(run, played, said["policy"], said["order"], try_key)
-        says = f"{SAYS['sequential']}, tried out by {run.algorithm.forking.options.forks} forks of the episode"
-        said["signal"] = None
-    return Account(
-        run=path.resolve().name,
-        method=run.config.preset,
-        kind=claims.kind or "shared",
-        says=says,
-        play="sampled" if sampled else "greedy",
-        action_names=run.env.action_names,
-        truth_by=None,
-        orders=orders_of(folders.existing(path)),
-        credit=credit.astype(np.float32),
-        error=said.pop("team"),
-        **said,
-        truth_step=None,
-        truth=None,
-        truth_error=None,
-    )
+        forks = run.algorithm.forking.options.forks
+        told["credit"] = _tried(run, played, told["policy"], told["order"], try_key)
+        told |= {"signal": None, "says": f"{SAYS['sequential']}, tried out by {forks} forks of each step"}
+    return told
+
+
+_SAID = ("credit", "order", "contribution", "signal", "policy", "value")
 
 
 def _key(played: Played) -> jax.Array:
@@ -202,19 +205,17 @@ def _with_truth(
     run: LoadedRun,
     played: Played,
     account: Account,
-    count: int,
-    forks: int,
+    asked: Asked,
     devices: Sequence[jax.Device],
     tell: Tell | None,
 ) -> Account:
     """The same with what actions of the steps of which most is said were worth."""
-    kind: Kind = "shapley" if account.kind == "shared" else account.kind
-    at = most_said(account, count)
+    kind: CreditKind = "shapley" if account.kind == "shared" else account.kind
+    at = most_said(account, asked.truth)
     taken = played.actions[at].astype(np.int64)
     n_steps, n_agents = taken.shape
     by_number = np.broadcast_to(np.arange(n_agents), taken.shape)
-    filled = np.resize(at, count)  # One shape for all short episodes.
-    begun = standing(run.env, [played.standing[step] for step in filled])
+    begun = standing(run.env, [played.standing[step] for step in at])
     drawn = Round(
         battle=np.full(n_steps, played.about.battle),
         time=at,
@@ -223,7 +224,7 @@ def _with_truth(
         order=by_number if account.order is None else account.order[at].astype(np.int64),
         choice=played.steps.avail[at].sum(axis=-1) > 1,
         credits={},
-        standing=Steps(begun.env_state, begun.time_step, begun.carry, jnp.asarray(filled, jnp.int32)),
+        standing=Steps(begun.env_state, begun.time_step, begun.carry, jnp.asarray(at, jnp.int32)),
     )
     spec = run.env.spec
     sums = Sums.nothing(n_steps, 1, n_agents, spec.n_actions)
@@ -232,13 +233,13 @@ def _with_truth(
     playing = Forks(run.env, run.algorithm, run.config.algorithm.gamma, devices=tuple(devices))
     env_steps = 0
     for share, more, _ in add_forks(
-        playing, *params, drawn, (kind,), forks, functools.partial(each_fork, key), sums, slice(0, n_steps)
+        playing, *params, drawn, (kind,), asked.forks, functools.partial(each_fork, key), sums, slice(0, n_steps)
     ):
         env_steps += more
         if tell is not None:
             tell(share, env_steps)
     found: dict[str, Any] = {
-        "truth_by": Truth(kind, forks, played.about.seed),
+        "truth_by": Truth(kind, asked.forks, played.about.seed),
         "truth_step": at.astype(np.int16),
         "truth": sums.mean()[:, 0].astype(np.float32),
         "truth_error": sums.error()[:, 0].astype(np.float32),

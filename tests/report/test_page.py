@@ -15,7 +15,7 @@ from report import scored
 
 from seca import config as configs
 from seca.errors import UsageError
-from seca.report import compare, markup, page
+from seca.report import compare, page
 
 HOSTILE = "</script><script>alert(1)</script><!--<b>&amp;\u2028"
 """A text that would end a script, open a comment and be markup, if it were not escaped."""
@@ -293,12 +293,6 @@ def test_texts_from_runs_are_no_markup(tmp_path: pathlib.Path) -> None:
     assert "<script>alert" not in text and "<b>" not in text
     assert "&lt;/script&gt;&lt;script&gt;alert(1)" in text
     assert text.count("<script") == text.count("</script>") == 3
-
-
-def test_data_for_scripts_is_escaped() -> None:
-    text = markup.embedded({"text": HOSTILE + "\u2029"})
-    assert not set(text) & set("<>&\u2028\u2029")
-    assert json.loads(text) == {"text": HOSTILE + "\u2029"}
 
 
 def test_it_is_small(tmp_path: pathlib.Path) -> None:
