@@ -38,7 +38,7 @@ DASHES: tuple[tuple[int, ...], ...] = ((), (9, 4), (3, 3), (12, 4, 3, 4), (18, 5
 LEVELS = (0.5, 0.95)
 """Test win rates of which the table says when they were reached."""
 
-PICTURES = (".npz", ".gif", ".mp4", ".png")
+PICTURES = (".html", ".npz", ".gif", ".mp4", ".png")
 """What is linked of a run's recordings."""
 
 NOTHING = "–"
