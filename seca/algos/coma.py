@@ -19,7 +19,7 @@ from seca.learning.measures import count_steps, measure_actor, measure_advantage
 from seca.learning.memory import training_bytes, visited
 from seca.learning.options import ActorCriticOptions, check_numbers
 from seca.learning.policy_gradient import PolicyLoss, actor_gradient
-from seca.learning.rows import pack
+from seca.learning.rows import Packed, pack
 from seca.learning.trained import Trained, clipped_rmsprop, fresh, norm
 from seca.nets.agents import RecurrentAgent
 from seca.nets.mixers import Deep
@@ -171,13 +171,29 @@ def _squared_error(critic: Deep, seen: Seen, targets: Array, counts: Array) -> t
     return jnp.where(counts[:, None], losses, 0).sum(), outputs
 
 
+def baselines(
+    q: Float[Array, "batch time agents actions"], probs: Float[Array, "batch time agents actions"]
+) -> Float[Array, "batch time agents"]:
+    """sum_a pi_i(a) Q_i(a): what each agent would get anyway, beside what the others do."""
+    return (probs * q).sum(axis=-1)
+
+
 def advantages(
     q: Float[Array, "batch time agents actions"],
     probs: Float[Array, "batch time agents actions"],
     actions: Int[Array, "batch time agents"],
 ) -> Float[Array, "batch time agents"]:
     """A_i = Q_i(u_i) - sum_a pi_i(a) Q_i(a). Foerster et al. 2018, Eq. 4."""
-    return of_taken(q, actions) - (probs * q).sum(axis=-1)
+    return of_taken(q, actions) - baselines(q, probs)
+
+
+def targets_by(
+    critic: Deep, episodes: Episodes, seen: Seen, packed: Packed, config: ComaConfig
+) -> Float[Array, "batch time agents"]:
+    """y: TD(lambda) targets by a critic's values of the taken actions."""
+    q = of_taken(outputs_of(critic, critic_inputs, seen, packed), episodes.actions)
+    returns = functools.partial(lambda_returns, gamma=config.gamma, lam=config.td_lambda)
+    return targets_of(q, episodes, config.time_limit, returns)
 
 
 def update(
@@ -195,9 +211,7 @@ def update(
     del replay, key  # On policy, deterministic.
     valid, seen, taken = episodes.valid, seen_in(episodes), episodes.actions[:, :-1]
     packed = pack(valid, rows_at_once(taken.shape[2], learner.critic.params.layers[0].weight.shape[1]))
-    target_q = of_taken(outputs_of(learner.critic.target, critic_inputs, seen, packed), episodes.actions)
-    returns = functools.partial(lambda_returns, gamma=config.gamma, lam=config.td_lambda)
-    targets = targets_of(target_q, episodes, config.time_limit, returns)
+    targets = targets_by(learner.critic.target, episodes, seen, packed, config)
     optimiser = clipped_rmsprop(config.critic_lr, config.clip_norm)
     stepped = step_through_time(learner.critic, seen, targets, valid, optimiser, axis)
 
@@ -230,8 +244,14 @@ def claim(learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyAr
     seen, taken = seen_in(episodes), episodes.actions[:, :-1]
     packed = pack(episodes.valid, rows_at_once(taken.shape[2], learner.critic.params.layers[0].weight.shape[1]))
     q = outputs_of(learner.critic.params, critic_inputs, seen, packed)[:, :-1]
-    acting = acting_over(learner.actor.params, episodes, floored_policy(env_steps, config.floor))
-    return Claim(jnp.where(episodes.valid[..., None], advantages(q, acting.probs[:, :-1], taken), 0))
+    probs = acting_over(learner.actor.params, episodes, floored_policy(env_steps, config.floor)).probs[:, :-1]
+    error = targets_by(learner.critic.target, episodes, seen, packed, config) - of_taken(q, taken)
+    return Claim(
+        jnp.where(episodes.valid[..., None], advantages(q, probs, taken), 0),
+        team=jnp.where(episodes.valid, error.mean(axis=-1), 0),
+        policy=probs,
+        value=baselines(q, probs).mean(axis=-1),
+    )
 
 
 def memory(batch: int, spec: EnvSpec, config: ComaConfig) -> int:

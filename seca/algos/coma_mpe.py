@@ -177,11 +177,23 @@ def claim(learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyAr
         probs = policies_of(actors, steps)
         return advantages(critics, steps.obs, probs, steps.actions, order, config.advantage), order, contribution
 
-    steps, keys = steps_of(episodes, config.time_limit), jax.random.split(key, episodes.reward.shape[0])
+    order_key, target_key = jax.random.split(key)
+    steps, keys = steps_of(episodes, config.time_limit), jax.random.split(order_key, episodes.reward.shape[0])
     advantage, order, contribution = jax.vmap(of_episode)(steps, episodes.valid, keys)
     order, contribution = jax.tree.map(lambda x: jnp.broadcast_to(x[:, None], advantage.shape), (order, contribution))
-    credit = jnp.where(episodes.valid[..., None], advantage, 0)
-    return Claim(credit, order if KIND[config.advantage] == "sequential" else None, contribution=contribution)
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps)
+    goal = targets_of(learner.actors.target, learner.critics.target, flat, target_key, config).mean(axis=0)
+    taken = jax.nn.one_hot(steps.actions, steps.avail.shape[-1], dtype=steps.obs.dtype)
+    error = goal.reshape(advantage.shape) - of_taken(critics(told_all(steps.obs, taken)), steps.actions)
+    probs = policies_of(actors, steps)
+    return Claim(
+        jnp.where(episodes.valid[..., None], advantage, 0),
+        order if KIND[config.advantage] == "sequential" else None,
+        team=jnp.where(episodes.valid, error.mean(axis=-1), 0),
+        contribution=contribution,
+        policy=probs,
+        value=team_value(critics, steps.obs, probs),
+    )
 
 
 def memory(batch: int, spec: EnvSpec, config: ComaMpeConfig) -> int:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from seca.algos.base import Algorithm
+from seca.algos.base import Algorithm, Claim, Claims
 from seca.learning.acting import act_in, acting_over, initial_carry, n_agent_inputs
 from seca.learning.agent_critic import Seen, outputs_of, regress_all, rows_at_once, seen_in, targets_of
 from seca.learning.buffer import Replay
@@ -16,8 +16,8 @@ from seca.learning.devices import global_sum
 from seca.learning.measures import count_steps, measure_actor, measure_advantage, measure_critic
 from seca.learning.memory import training_bytes, visited
 from seca.learning.options import ActorCriticOptions, check_numbers
-from seca.learning.policy_gradient import PolicyLoss, actor_gradient
-from seca.learning.rows import pack
+from seca.learning.policy_gradient import FOLLOWED_BY_EACH, PolicyLoss, actor_gradient
+from seca.learning.rows import Packed, pack
 from seca.learning.trained import Trained, clipped_adam, fresh, norm
 from seca.nets.agents import RecurrentAgent
 from seca.nets.mixers import Deep
@@ -77,6 +77,7 @@ def ia2c(name: str, spec: EnvSpec, config: Ia2cConfig) -> Algorithm:
         act=act_in(spec),
         update=functools.partial(update, config=config),
         memory=functools.partial(memory, **bind),
+        claims=Claims(None, functools.partial(claim, config=config), says=FOLLOWED_BY_EACH),
     )
 
 
@@ -115,9 +116,19 @@ def with_rewards(before: RewardScale, episodes: Episodes, axis: str | None) -> R
 
 
 def standardised(episodes: Episodes, scale: RewardScale) -> Episodes:
-    """The batch with rewards of mean 0 and deviation 1 by the running moments."""
-    deviation = jnp.sqrt(jnp.maximum(scale.squares / scale.count, 1e-8))
+    """The batch with rewards of mean 0 and deviation 1 by the running moments; as they are before the first of them."""
+    variance = jnp.where(scale.count > 0, scale.squares / jnp.maximum(scale.count, 1), 1)
+    deviation = jnp.sqrt(jnp.maximum(variance, 1e-8))
     return dataclasses.replace(episodes, reward=(episodes.reward - scale.mean) / deviation)
+
+
+def targets_by(
+    critic: Deep, episodes: Episodes, seen: Seen, packed: Packed, config: Ia2cConfig
+) -> Float[Array, "batch time agents"]:
+    """y: n-step targets by a critic's values of the agents' own observations."""
+    values = outputs_of(critic, critic_inputs, seen, packed)[..., 0]
+    returns = functools.partial(n_step, gamma=config.gamma, n=config.n_step)
+    return targets_of(values, episodes, config.time_limit, returns)
 
 
 def update(
@@ -138,9 +149,7 @@ def update(
         episodes = standardised(episodes, rewards)
     actor, critic, seen = learner.actor, learner.critic, seen_in(episodes)
     packed = pack(episodes.valid, rows_at_once(episodes.actions.shape[2], critic.params.layers[0].weight.shape[1]))
-    values = outputs_of(critic.target, critic_inputs, seen, packed)[..., 0]
-    returns = functools.partial(n_step, gamma=config.gamma, n=config.n_step)
-    targets = targets_of(values, episodes, config.time_limit, returns)
+    targets = targets_by(critic.target, episodes, seen, packed, config)
     found = regress_all(critic.params, critic_inputs, seen, targets, packed, count, axis)
     own = found.outputs[..., 0]
     advantage = jnp.where(episodes.valid[..., None], targets - own, 0)
@@ -154,6 +163,24 @@ def update(
     metrics |= measure_critic(episodes, own, targets, found.loss, norm(found.gradient), axis)
     metrics |= measure_actor(episodes, acting, slope, axis) | measure_advantage(episodes, advantage, axis)
     return Learner(actor, critic, rewards), metrics
+
+
+def claim(learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyArray, config: Ia2cConfig) -> Claim:
+    """The advantages that policies follow, by the critic and the scale of rewards as they are."""
+    del env_steps, key  # No schedules, nothing drawn.
+    if config.standardise_rewards:
+        episodes = standardised(episodes, learner.rewards)
+    critic, seen, n_agents = learner.critic, seen_in(episodes), episodes.actions.shape[2]
+    packed = pack(episodes.valid, rows_at_once(n_agents, critic.params.layers[0].weight.shape[1]))
+    own = outputs_of(critic.params, critic_inputs, seen, packed)[:, :-1, :, 0]
+    targets = targets_by(critic.target, episodes, seen, packed, config)
+    advantage = jnp.where(episodes.valid[..., None], targets - own, 0)
+    return Claim(
+        advantage,
+        team=advantage.mean(axis=-1),
+        policy=acting_over(learner.actor.params, episodes).probs[:, :-1],
+        value=own.mean(axis=-1),
+    )
 
 
 def memory(batch: int, spec: EnvSpec, config: Ia2cConfig) -> int:

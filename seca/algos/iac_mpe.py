@@ -62,7 +62,11 @@ def iac_mpe(name: str, spec: EnvSpec, config: IacMpeConfig) -> Algorithm:
         act=act_in(spec),
         update=functools.partial(update, config=config),
         memory=functools.partial(memory, **bind),
-        claims=Claims("independent", functools.partial(claim, config=config)),
+        claims=Claims(
+            "independent",
+            functools.partial(claim, config=config),
+            says="by each agent's own critic, which sees what that agent sees",
+        ),
         told=lambda carry, actions: carry,
     )
 
@@ -123,10 +127,19 @@ def advantages(
 
 def claim(learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyArray, config: IacMpeConfig) -> Claim:
     """Each agent's advantage by its critic as it is."""
-    del env_steps, key
+    del env_steps
     steps = steps_of(episodes, config.time_limit)
-    advantage = advantages(learner.critics.params, policies_of(learner.actors.params, steps), steps, config)
-    return Claim(jnp.where(episodes.valid[..., None], advantage, 0))
+    probs, q = policies_of(learner.actors.params, steps), learner.critics.params(steps.obs)
+    advantage = advantages(learner.critics.params, probs, steps, config)
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps)
+    goal = targets_of(learner.actors.target, learner.critics.target, flat, key, config).mean(axis=0)
+    error = (goal.reshape(advantage.shape) - of_taken(q, steps.actions)).mean(axis=-1)
+    return Claim(
+        jnp.where(episodes.valid[..., None], advantage, 0),
+        team=jnp.where(episodes.valid, error, 0),
+        policy=probs,
+        value=(probs * q).sum(axis=-1).mean(axis=-1),
+    )
 
 
 def memory(batch: int, spec: EnvSpec, config: IacMpeConfig) -> int:

@@ -15,13 +15,12 @@ from seca.algos.base import Algorithm, Claim, Claims
 from seca.distributions import centre, encoded, is_continuous
 from seca.learning.acting import act_in, acting_over, initial_carry, n_agent_inputs
 from seca.learning.buffer import Replay
-from seca.learning.climbing import along_slope, climb, climbing_gradient
+from seca.learning.climbing import ALONG_SLOPE, along_slope, climb, climbing_gradient
 from seca.learning.joint_critic import (
     MixingCriticConfig,
     chunk_rows,
     fresh_mixing_critic,
-    regression_targets,
-    taken_values,
+    td_error,
     train_mixing_critic,
     working_floats,
 )
@@ -79,7 +78,7 @@ def lica(name: str, spec: EnvSpec, config: LicaConfig) -> Algorithm:
         act=act_in(spec),
         update=functools.partial(update, **bind),
         memory=functools.partial(memory, **bind),
-        claims=Claims("independent", functools.partial(claim, **bind)),
+        claims=Claims("independent", functools.partial(claim, **bind), says=ALONG_SLOPE),
     )
 
 
@@ -156,12 +155,14 @@ def claim(
     del env_steps, key  # No schedules, nothing drawn.
     acting = acting_over(learner.actor.params, episodes)
     packed = pack(episodes.valid, chunk_rows(spec, config))
-    critic, returns = learner.critic, (config.gamma, config.td_lambda, config.time_limit)
     middle = centre(acting.probs, is_continuous(episodes.actions))
-    up = climb(critic.params, mixing_value_and_slope, episodes.state, middle, packed)
-    taken = taken_values(critic.params, episodes, packed)[:, :-1]
-    error = regression_targets(critic.target, episodes, packed, *returns) - taken
-    return Claim(along_slope(up, middle, episodes), team=jnp.where(episodes.valid, error, 0))
+    up = climb(learner.critic.params, mixing_value_and_slope, episodes.state, middle, packed)
+    return Claim(
+        along_slope(up, middle, episodes),
+        team=td_error(learner.critic, episodes, packed, config, config.td_lambda),
+        policy=acting.probs[:, :-1],
+        value=up.value[:, :-1],
+    )
 
 
 def memory(batch: int, spec: EnvSpec, config: LicaConfig) -> int:

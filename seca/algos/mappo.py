@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from seca.algos.base import Algorithm
+from seca.algos.base import Algorithm, Claim, Claims
 from seca.distributions import has_choice, log_prob_of
 from seca.learning.acting import Acting, act_in, acting_over, initial_carry, n_agent_inputs
 from seca.learning.agent_critic import targets_of
@@ -19,7 +19,7 @@ from seca.learning.devices import global_sum
 from seca.learning.measures import measure_actor, measure_advantage, measure_critic
 from seca.learning.memory import training_bytes
 from seca.learning.options import ActorCriticOptions, check_numbers
-from seca.learning.policy_gradient import ActorGradient
+from seca.learning.policy_gradient import FOLLOWED_BY_ALL, FOLLOWED_BY_EACH, ActorGradient
 from seca.learning.ppo import (
     Counts,
     Networks,
@@ -92,6 +92,11 @@ def mappo(name: str, spec: EnvSpec, config: MappoConfig) -> Algorithm:
         act=act_in(spec),
         update=functools.partial(update, config=config),
         memory=functools.partial(memory, **bind),
+        claims=Claims(
+            None,
+            functools.partial(claim, config=config),
+            says=FOLLOWED_BY_ALL if config.value_of == "state" else FOLLOWED_BY_EACH,
+        ),
     )
 
 
@@ -143,6 +148,33 @@ def values_of(
     return jnp.concatenate([start[:, None], hidden[:, :-1]], axis=1), values[..., 0]
 
 
+class Valued(eqx.Module):
+    """What the critic says of a batch."""
+
+    hidden: Float[Array, "batch time1 judges hidden"]
+    """Its recurrent states before each row."""
+    values: Float[Array, "batch time1 judges"]
+    """Normalised."""
+    own: Float[Array, "batch time judges"]
+    """The same, in the scale of returns."""
+    targets: Float[Array, "batch time judges"]
+
+
+def valued(
+    critic: NormalisedAgent,
+    scale: ReturnScale,
+    features: Float[Array, "batch time1 judges inputs"],
+    episodes: Episodes,
+    config: MappoConfig,
+) -> Valued:
+    """Values and their TD(lambda) targets y, so that GAE(lambda) = y - V. Schulman et al. 2016, Eq. 16."""
+    hidden, values = values_of(critic, features)
+    mean, deviation = scale.moments()
+    own = mean + deviation * values
+    returns = functools.partial(lambda_returns, gamma=config.gamma, lam=config.gae_lambda)
+    return Valued(hidden, values, own[:, :-1], targets_of(own, episodes, config.time_limit, returns))
+
+
 class Judged(eqx.Module):
     """What the old networks say of a batch: fixed over all epochs."""
 
@@ -165,20 +197,14 @@ def judge(
     config: MappoConfig,
     axis: str | None,
 ) -> Judged:
-    """Advantages by the old networks, and the batch cut into stretches.
-
-    A = GAE(lambda) = y - V,   y the TD(lambda) target of the old values (Schulman et al. 2016, Eq. 16)
-    """
+    """Advantages A = GAE(lambda) by the old networks, and the batch cut into stretches."""
     valid, n_agents = episodes.valid, episodes.actions.shape[2]
     features = value_inputs(episodes, config)
-    critic_hidden, values = values_of(critic, features)
-    mean, deviation = scale.moments()
-    own = mean + deviation * values
-    returns = functools.partial(lambda_returns, gamma=config.gamma, lam=config.gae_lambda)
-    targets = targets_of(own, episodes, config.time_limit, returns)
+    found = valued(critic, scale, features, episodes, config)
+    values, targets = found.values, found.targets
     choice = valid[..., None] & has_choice(episodes.avail[:, :-1], episodes.actions[:, :-1])
     active = choice.astype(values.dtype)
-    advantage = jnp.broadcast_to(targets - own[:, :-1], (*valid.shape, n_agents))
+    advantage = jnp.broadcast_to(targets - found.own, (*valid.shape, n_agents))
     advantage = normalised(jnp.where(choice, advantage, 0), active, axis)
     per_step = {
         "old_log_prob": log_prob_of(acting.probs[:, :-1], episodes.actions[:, :-1], choice),
@@ -192,10 +218,10 @@ def judge(
     counts = Counts(jnp.maximum(choices, 1), steps.astype(values.dtype) * targets.shape[-1])
     sums = global_sum((targets.sum(), (targets**2).sum()), axis)
     return Judged(
-        stretches=stretches(episodes, (acting.hidden, critic_hidden), per_step, features, config.stretch),
+        stretches=stretches(episodes, (acting.hidden, found.hidden), per_step, features, config.stretch),
         counts=counts,
         moments=(sums[0] / counts.values, sums[1] / counts.values),
-        own=own[:, :-1],
+        own=found.own,
         targets=targets,
         advantage=advantage,
     )
@@ -242,6 +268,20 @@ def update(
     metrics |= measure_actor(episodes, acting, climbed, axis) | measure_advantage(episodes, judged.advantage, axis)
     del metrics["critic_explained"]  # The loss is of normalised values: not a share of the targets' variance.
     return following, metrics
+
+
+def claim(learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyArray, config: MappoConfig) -> Claim:
+    """The advantages that policies follow, before they are normalised, of agents without a choice too."""
+    del env_steps, key  # No schedules, nothing drawn.
+    features = value_inputs(episodes, config)
+    found = valued(learner.critic.params, learner.scale, features, episodes, config)
+    error = jnp.where(episodes.valid[..., None], found.targets - found.own, 0)
+    return Claim(
+        jnp.broadcast_to(error, (*error.shape[:2], episodes.actions.shape[2])),
+        team=error.mean(axis=-1),
+        policy=acting_over(learner.actor.params, episodes).probs[:, :-1],
+        value=found.own.mean(axis=-1),
+    )
 
 
 def memory(batch: int, spec: EnvSpec, config: MappoConfig) -> int:

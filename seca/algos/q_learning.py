@@ -14,13 +14,13 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray
 from seca.algos.base import Algorithm, Claim, Claims
 from seca.algos.mixing import MonotoneMixing, NamedMixing
 from seca.learning import buffer as buffers
-from seca.learning.acting import act_on_values, initial_carry, n_agent_inputs, unroll, utility_gain
+from seca.learning.acting import act_on_values, initial_carry, n_agent_inputs, utility_gain
 from seca.learning.buffer import Replay, ReplayOptions
 from seca.learning.devices import global_sum
 from seca.learning.measures import count_steps
 from seca.learning.memory import training_bytes
 from seca.learning.options import check_numbers
-from seca.learning.q_step import Mixers, Networks, Regressed, Returns, regress
+from seca.learning.q_step import Method, Mixers, Networks, Regressed, Returns, regress, valued
 from seca.learning.trained import Copied, Trained, clipped_adam, clipped_rmsprop, fresh, never_copied, norm
 from seca.nets.agents import RecurrentAgent
 from seca.policies import Exploration
@@ -102,7 +102,11 @@ def q_learning(name: str, spec: EnvSpec, config: QLearningConfig, make_mixer: Ma
         update=functools.partial(update, config=config),
         memory=functools.partial(memory, **bind),
         buffer=buffer,
-        claims=Claims("independent", functools.partial(claim, config=config)),
+        claims=Claims(
+            "independent",
+            functools.partial(claim, config=config),
+            says="its utility of what it did less the mean under its policy",
+        ),
     )
 
 
@@ -156,12 +160,18 @@ def update(
     return following, {"gradient_steps": networks.steps} | found
 
 
+def regression(config: QLearningConfig) -> tuple[Method, Returns]:
+    """What is valued, and how targets are made."""
+    corrected = config.traces == "corrected"
+    returns = Returns(config.gamma, config.td_lambda, corrected, config.double_q, config.time_limit)
+    return config.mixing.method(config.loss_scale), returns
+
+
 def train(
     replay: Replay, keys: Key[Array, " updates"], config: QLearningConfig, axis: str | None, before: Trained
 ) -> tuple[Trained, dict[str, Array]]:
     """One gradient step for each key, on episodes drawn with it; measures of the last one."""
-    method, corrected = config.mixing.method(config.loss_scale), config.traces == "corrected"
-    returns = Returns(config.gamma, config.td_lambda, corrected, config.double_q, config.time_limit)
+    method, returns = regression(config)
 
     def step(networks: Trained, key: PRNGKeyArray) -> tuple[Trained, dict[str, Array]]:
         batch = buffers.sample(replay, config.batch_episodes, key, axis)
@@ -192,10 +202,14 @@ def measure(found: Regressed, batch: Episodes, axis: str | None) -> dict[str, Ar
 
 
 def claim(learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyArray, config: QLearningConfig) -> Claim:
-    """What each agent's utility says of its action: q_i(u_i) - sum_a pi_i(a) q_i(a), pi epsilon-greedy."""
+    """What each agent's utility says of its action: q_i(u_i) - sum_a pi_i(a) q_i(a), pi epsilon-greedy.
+
+    The value is that of the greedy joint action: what the networks expect of those who no longer explore.
+    """
     del key  # Nothing is drawn.
-    q = unroll(learner.networks.params.agent, episodes).outputs[:, :-1, :, : episodes.avail.shape[-1]]
-    return Claim(utility_gain(q, episodes, config.epsilon(env_steps)))
+    found = valued(learner.networks.params, learner.networks.target, episodes, *regression(config))
+    credit, probs = utility_gain(found.utilities, episodes, config.epsilon(env_steps))
+    return Claim(credit, team=found.error, policy=probs, value=found.greedy)
 
 
 def memory(batch: int, spec: EnvSpec, config: QLearningConfig, make_mixer: MakeMixer | None = None) -> int:

@@ -13,9 +13,9 @@ from seca.algos.base import Algorithm, Claim, Claims
 from seca.learning import buffer as buffers
 from seca.learning.acting import act_in, acting_over, initial_carry, n_agent_inputs
 from seca.learning.buffer import Buffer, Replay, ReplayOptions
-from seca.learning.climbing import along_slope, climb, climbing_gradient
+from seca.learning.climbing import ALONG_SLOPE, along_slope, climb, climbing_gradient
 from seca.learning.devices import global_sum
-from seca.learning.joint_critic import CriticStep, fit, regression_targets
+from seca.learning.joint_critic import CriticStep, fit, regression_targets, td_error
 from seca.learning.measures import count_steps, measure_actor, measure_critic
 from seca.learning.memory import training_bytes, visited
 from seca.learning.options import ActorCriticOptions, check_numbers
@@ -91,7 +91,7 @@ def riit(name: str, spec: EnvSpec, config: RiitConfig) -> Algorithm:
         update=functools.partial(update, config=config),
         memory=functools.partial(memory, **bind),
         buffer=buffer(spec, config),
-        claims=Claims("independent", claim),
+        claims=Claims("independent", functools.partial(claim, config=config), says=ALONG_SLOPE),
     )
 
 
@@ -201,13 +201,19 @@ def update(
     return following, metrics | measure_actor(episodes, acting, slope, axis)
 
 
-def claim(learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyArray) -> Claim:
+def claim(learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyArray, config: RiitConfig) -> Claim:
     """What the critic's slope says of each action: dQ_tot/dpi_i (u_i - pi_i)."""
     del env_steps, key  # No schedules, nothing drawn.
     acting, seen = acting_over(learner.actor.params, episodes), with_observations(episodes)
     packed = pack(episodes.valid, sizes().critic_rows)
     up = climb(learner.critic.params, value_and_slope, seen.state, acting.probs, packed)
-    return Claim(along_slope(up, acting.probs, episodes))
+    value = functools.partial(taken_value, n_actions=episodes.avail.shape[-1])
+    return Claim(
+        along_slope(up, acting.probs, episodes),
+        team=td_error(learner.critic, seen, packed, config, config.td_lambda, value),
+        policy=acting.probs[:, :-1],
+        value=up.value[:, :-1],
+    )
 
 
 def memory(batch: int, spec: EnvSpec, config: RiitConfig) -> int:

@@ -17,7 +17,7 @@ from seca.learning import buffer as buffers
 from seca.learning.acting import act_on_values, initial_carry, n_agent_inputs, unroll, utility_gain
 from seca.learning.buffer import Replay, ReplayOptions
 from seca.learning.devices import episode_keys, global_sum, step_keys
-from seca.learning.joint_critic import fit, regression_targets
+from seca.learning.joint_critic import fit, regression_targets, taken_values, td_error
 from seca.learning.measures import count_steps, mean_over_steps, measure_critic
 from seca.learning.memory import training_bytes, visited
 from seca.learning.options import ActorCriticOptions, check_numbers
@@ -26,7 +26,7 @@ from seca.learning.through_time import through_time
 from seca.learning.trained import Copied, Trained, clip_each, fresh, never_copied, norm
 from seca.nets.agents import RecurrentAgent
 from seca.nets.critics import CoalitionCritic
-from seca.policies import Exploration, of_taken
+from seca.policies import Exploration, mode, of_taken
 from seca.ranges import Count, Positive, Range
 from seca.returns import Targets
 from seca.sizes import sizes
@@ -96,7 +96,11 @@ def scc(name: str, spec: EnvSpec, config: SccConfig) -> Algorithm:
         update=functools.partial(update, config=config),
         memory=functools.partial(memory, **bind),
         buffer=buffer,
-        claims=Claims("shapley", functools.partial(claim, config=config)),
+        claims=Claims(
+            "shapley",
+            functools.partial(claim, config=config),
+            says="its utility, regressed to its Shapley share, of what it did less the mean under its policy",
+        ),
     )
 
 
@@ -266,11 +270,17 @@ def train(
 def claim(learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyArray, config: SccConfig) -> Claim:
     """What the agents act on: q_i(u_i) less its mean under the epsilon-greedy policy, q_i regressed to Shapley shares.
 
-    Those shares are of coalitions without the absent agents' actions, not with those drawn again.
+    Those shares are of coalitions without the absent agents' actions, not with those drawn again. The value is the
+    critic's of the greedy joint action.
     """
     del key  # Nothing is drawn.
-    q = unroll(learner.actor.params, episodes).outputs[:, :-1]
-    return Claim(utility_gain(q, episodes, config.epsilon(env_steps)))
+    q, batch = unroll(learner.actor.params, episodes).outputs, of_observations(episodes)
+    credit, probs = utility_gain(q[:, :-1], episodes, config.epsilon(env_steps))
+    packed, greedy = pack(batch.valid, sizes().critic_rows), dataclasses.replace(batch, actions=mode(q, batch.avail))
+    value = functools.partial(taken_value, n_actions=episodes.avail.shape[-1])
+    error = td_error(learner.critic, batch, packed, config, 0.0, value)
+    best = taken_values(learner.critic.params, greedy, packed, value)[:, :-1]
+    return Claim(credit, team=error, policy=probs, value=best)
 
 
 def memory(batch: int, spec: EnvSpec, config: SccConfig) -> int:

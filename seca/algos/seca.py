@@ -23,7 +23,7 @@ from seca.learning.joint_critic import (
     chunk_rows,
     drawn_prefixes,
     fresh_mixing_critic,
-    regression_targets,
+    td_error,
     train_mixing_critic,
     working_floats,
 )
@@ -252,12 +252,10 @@ def claims(spec: EnvSpec, config: SecaConfig, judging: Judging, own: bool = True
         keys = episode_keys(key, episodes.valid.shape[0], None)
         state = learner.order if own else judging.order.init(jax.random.key(0), spec.n_agents)
         judged = judge(critic.params, Batch(episodes, acting.probs, packed, keys, None), judging, state)
-        returns = config.gamma, config.td_lambda, config.time_limit
-        error = regression_targets(critic.target, episodes, packed, *returns) - judged.taken
-        error = jnp.where(episodes.valid, error, 0)
+        error = td_error(critic, episodes, packed, config, config.td_lambda)
         signal = judged.advantage + config.td_correction * error[..., None] if config.td_correction else None
         order = judged.order if judging.credit.reads_order else None
-        return Claim(judged.advantage, order, signal, error, judged.per_step)
+        return Claim(judged.advantage, order, signal, error, judged.per_step, acting.probs[:, :-1], judged.expected)
 
     def under(another: Credit | None, differently: Order | None) -> Claims:
         credit, order = another or judging.credit, differently or judging.order

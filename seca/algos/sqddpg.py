@@ -72,7 +72,11 @@ def sqddpg(name: str, spec: EnvSpec, config: SqddpgConfig) -> Algorithm:
         act=act_in(spec),
         update=functools.partial(update, config=config),
         memory=functools.partial(memory, **bind),
-        claims=Claims("shapley", functools.partial(claim, config=config)),
+        claims=Claims(
+            "shapley",
+            functools.partial(claim, config=config),
+            says="the slope of the agent's own share along what it did, dPhi_i/dpi_i (u_i - pi_i)",
+        ),
         told=lambda carry, actions: carry,
     )
 
@@ -109,7 +113,8 @@ def learn(learner: Learner, new: Transitions, key: PRNGKeyArray, config: SqddpgC
         draw_key, next_key, luck = jax.random.split(key, 3)
         batch, orders = drawn(draw_key)
         later = drawn_orders(next_key, config.orders, config.batch, new.actions.shape[1])
-        return critic_loss(critics, learner.actors.target, learner.critics.target, batch, orders, later, luck, config)
+        given = batch, orders, later, luck, config
+        return (td_errors(critics, learner.actors.target, learner.critics.target, *given) ** 2).mean()
 
     critic_key, actor_key = jax.random.split(key)
     critics, measures = regressed(learner, loss, jax.random.split(critic_key, config.critic_epochs), config)
@@ -117,7 +122,7 @@ def learn(learner: Learner, new: Transitions, key: PRNGKeyArray, config: SqddpgC
     luck = jax.random.split(actor_key, 3)[2]
     follow = functools.partial(actor_loss, critics=critics.params, batch=batch, orders=orders, luck=luck, config=config)
     actors, actor_measures = improved(learner, follow, config)
-    credit = along_slope(critics.params, learner.actors.params, batch, orders)
+    credit = along_slope(critics.params, policies_of(learner.actors.params, batch), batch, orders)[1]
     measures |= actor_measures | sizes_of(credit)
     return dataclasses.replace(learner, actors=actors, critics=critics, measured=measures, kept=kept)
 
@@ -129,7 +134,7 @@ def stored(kept: Transitions, new: Transitions, before: Int[Array, ""]) -> Trans
     return jax.tree.map(lambda old, more: old.at[places].set(more), kept, new)
 
 
-def critic_loss(
+def td_errors(
     critics: AgentMLP,
     target_actors: AgentMLP,
     target_critics: AgentMLP,
@@ -138,8 +143,8 @@ def critic_loss(
     later: Int[Array, "orders rows agents"],
     luck: PRNGKeyArray,
     config: SqddpgConfig,
-) -> Float[Array, ""]:
-    """Mean square of r + gamma (1 - end) sum_i Phi'_i(s', pi'(s')) - sum_i Phi_i(s, u). Wang et al. 2020, Eq. 19.
+) -> Float[Array, " rows"]:
+    """r + gamma (1 - end) sum_i Phi'_i(s', pi'(s')) - sum_i Phi_i(s, u). Wang et al. 2020, Eq. 19.
 
     The next orders are drawn apart from those of now; `luck` draws the next actions where they are continuous.
     """
@@ -149,7 +154,7 @@ def critic_loss(
     goal = batch.reward + config.gamma * jnp.where(batch.ended, 0, following.sum(axis=-1))
     taken = encoded(batch.actions, would.shape[-1], batch.obs.dtype)
     found = shares(critics, batch.obs, told_alike(taken), orders).sum(axis=-1)
-    return ((jax.lax.stop_gradient(goal) - found) ** 2).mean()
+    return jax.lax.stop_gradient(goal) - found
 
 
 def actor_loss(
@@ -169,25 +174,36 @@ def actor_loss(
 
 
 def along_slope(
-    critics: AgentMLP, actors: AgentMLP, batch: Transitions, orders: Int[Array, "orders rows agents"]
-) -> Float[Array, "rows agents"]:
-    """dPhi_i/dpi_i (u_i - pi_i) at the policies, or at their means: what the slope says of each action."""
-    probs = centre(policies_of(actors, batch), is_continuous(batch.actions))
-    taken = encoded(batch.actions, probs.shape[-1], probs.dtype)
-    own = jnp.eye(probs.shape[1], dtype=bool)[None, :, :, None]
-    towards = jnp.where(own, told_alike(taken - probs), 0)
-    return jax.jvp(lambda told: shares(critics, batch.obs, told, orders), (told_alike(probs),), (towards,))[1]
+    critics: AgentMLP,
+    probs: Float[Array, "rows agents actions"],
+    batch: Transitions,
+    orders: Int[Array, "orders rows agents"],
+) -> tuple[Float[Array, "rows agents"], Float[Array, "rows agents"]]:
+    """Phi_i at the policies, or at their means, and dPhi_i/dpi_i (u_i - pi_i): what its slope says of each action."""
+    middle = centre(probs, is_continuous(batch.actions))
+    taken = encoded(batch.actions, middle.shape[-1], middle.dtype)
+    own = jnp.eye(middle.shape[1], dtype=bool)[None, :, :, None]
+    towards = jnp.where(own, told_alike(taken - middle), 0)
+    return jax.jvp(lambda told: shares(critics, batch.obs, told, orders), (told_alike(middle),), (towards,))
 
 
 def claim(learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyArray, config: SqddpgConfig) -> Claim:
-    """What the slope of each agent's share says of its action."""
+    """What the slope of each agent's share says of its action; the value is the sum of shares at the policies."""
     del env_steps
-    steps = steps_of(episodes, config.time_limit)
+    steps, critics = steps_of(episodes, config.time_limit), learner.critics
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps)
-    orders = drawn_orders(key, config.orders, *flat.actions.shape[:2])
-    credit = along_slope(learner.critics.params, learner.actors.params, flat, orders)
-    credit = credit.reshape(*steps.reward.shape, -1)
-    return Claim(jnp.where(episodes.valid[..., None], credit, 0))
+    order_key, next_key, luck = jax.random.split(key, 3)
+    now, later = (drawn_orders(drawn, config.orders, *flat.actions.shape[:2]) for drawn in (order_key, next_key))
+    probs = policies_of(learner.actors.params, steps)
+    share, credit = along_slope(critics.params, probs.reshape(-1, *probs.shape[2:]), flat, now)
+    error = td_errors(critics.params, learner.actors.target, critics.target, flat, now, later, luck, config)
+    rows = steps.reward.shape
+    return Claim(
+        jnp.where(episodes.valid[..., None], credit.reshape(*rows, -1), 0),
+        team=jnp.where(episodes.valid, error.reshape(rows), 0),
+        policy=probs,
+        value=share.sum(axis=-1).reshape(rows),
+    )
 
 
 def memory(batch: int, spec: EnvSpec, config: SqddpgConfig) -> int:

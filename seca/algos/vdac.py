@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from seca.algos.base import Algorithm
+from seca.algos.base import Algorithm, Claim, Claims
 from seca.distributions import Distribution, floored_policy
 from seca.learning.acting import act, acting_over, initial_carry, n_agent_inputs
 from seca.learning.buffer import Replay
@@ -17,7 +17,14 @@ from seca.learning.devices import global_sum
 from seca.learning.measures import count_steps, mean_over_steps, measure_actor, measure_advantage, measure_critic
 from seca.learning.memory import training_bytes, visited
 from seca.learning.options import check_numbers
-from seca.learning.policy_gradient import ActorGradient, PolicyLoss, Rows, actor_gradient, score_function
+from seca.learning.policy_gradient import (
+    FOLLOWED_BY_ALL,
+    ActorGradient,
+    PolicyLoss,
+    Rows,
+    actor_gradient,
+    score_function,
+)
 from seca.learning.rows import map_rows, pack, sum_value_and_grad, to_rows, unpack
 from seca.learning.trained import Trained, clipped_rmsprop, fresh, norm
 from seca.nets.agents import RecurrentAgent
@@ -81,6 +88,8 @@ class Valued(eqx.Module):
     """Of the mean squared error, in the mixer's parameters."""
     slope: Float[Array, "batch time agents"]
     """d (V_tot - y)^2 / d V_i of each step."""
+    error: Float[Array, "batch time"]
+    """y - V_tot, everybody's advantage; 0 on padding."""
 
 
 class Signal(eqx.Module):
@@ -108,6 +117,7 @@ def vdac(name: str, spec: EnvSpec, config: VdacConfig) -> Algorithm:
         act=functools.partial(act, policy_at=functools.partial(floored_policy, floor=config.floor)),
         update=functools.partial(update, config=config),
         memory=functools.partial(memory, **bind),
+        claims=Claims(None, functools.partial(claim, config=config), says=FOLLOWED_BY_ALL),
     )
 
 
@@ -146,7 +156,8 @@ def valued(
     targets = jax.vmap(returns)(episodes.reward, episodes.ended(config.time_limit), episodes.valid, team)
     found = sum_value_and_grad(squared_error, packed, mixer, values, episodes.state, to_rows(targets), axis=axis)
     gradient = jax.tree.map(lambda g: g / count, found.gradient)
-    return Valued(team, targets, found.value / count, gradient, unpack(found.slopes, packed)[:, :-1])
+    error = jnp.where(episodes.valid, targets - team[:, :-1], 0)
+    return Valued(team, targets, found.value / count, gradient, unpack(found.slopes, packed)[:, :-1], error)
 
 
 def squared_error(
@@ -185,8 +196,7 @@ def update(
     acting = acting_over(networks.agent, episodes, policy)
     assert acting.value is not None  # The head has an output for it.
     found = valued(networks.mixer, episodes, acting.value, config, axis)
-    error = jnp.where(episodes.valid, found.targets - found.team[:, :-1], 0)
-    advantage = jnp.broadcast_to(error[..., None], (*error.shape, n_agents))
+    advantage = jnp.broadcast_to(found.error[..., None], (*found.error.shape, n_agents))
     # The policy loss is a mean over agents too, the value loss is one for all of them.
     signal = Signal(advantage, n_agents * config.value_coef * found.slope)
     loss = PolicyLoss(both_heads, config.entropy_coef, policy=policy)
@@ -216,6 +226,17 @@ def _in_value(
     policy = -mean_over_steps(jnp.log(jnp.where(taken > 0, taken, 1)) * advantage, episodes, axis).mean()
     loss = policy + config.value_coef * found.loss - config.entropy_coef * slope.entropy
     return dataclasses.replace(slope, loss=loss, policy_part=policy)
+
+
+def claim(learner: Learner, episodes: Episodes, env_steps: Array, key: PRNGKeyArray, config: VdacConfig) -> Claim:
+    """The advantage that all policies follow."""
+    del key  # Nothing is drawn.
+    networks, policy = learner.networks.params, floored_policy(env_steps, config.floor)
+    acting = acting_over(networks.agent, episodes, policy)
+    assert acting.value is not None  # The head has an output for it.
+    found = valued(networks.mixer, episodes, acting.value, config, None)
+    credit = jnp.broadcast_to(found.error[..., None], (*found.error.shape, episodes.actions.shape[2]))
+    return Claim(credit, team=found.error, policy=acting.probs[:, :-1], value=found.team[:, :-1])
 
 
 def memory(batch: int, spec: EnvSpec, config: VdacConfig) -> int:

@@ -111,11 +111,11 @@ def act_on_values(
 
 def utility_gain(
     q: Float[Array, "batch time agents actions"], episodes: Episodes, epsilon: Float[Array, ""]
-) -> Float[Array, "batch time agents"]:
-    """q_i(u_i) - sum_a pi_i(a) q_i(a) under the policy of `act_on_values`; 0 on padding."""
+) -> tuple[Float[Array, "batch time agents"], Float[Array, "batch time agents actions"]]:
+    """q_i(u_i) - sum_a pi_i(a) q_i(a) under the policy of `act_on_values`, 0 on padding; and that policy."""
     probs = epsilon_greedy_probs(q, episodes.avail[:, :-1], epsilon)
     gain = of_taken(q, episodes.actions[:, :-1]) - (probs * q).sum(axis=-1)
-    return jnp.where(episodes.valid[..., None], gain, 0)
+    return jnp.where(episodes.valid[..., None], gain, 0), probs
 
 
 def observed(hidden: Array, outputs: Array, avail: Array, policy: PolicyFn) -> tuple[Acting, Distribution]:

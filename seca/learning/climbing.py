@@ -20,6 +20,9 @@ from seca.types import Episodes, PyTree
 ValueAndSlope = Callable[[PyTree, Array, Array], tuple[Array, Array]]
 """`(critic, features, probs) -> (f, df/dprobs)` of many rows."""
 
+ALONG_SLOPE = "the critic's slope along what the agent did, df/dpi_i (u_i - pi_i)"
+"""What `along_slope` is, in half a sentence."""
+
 
 class Climb(eqx.Module):
     """The critic at the actor's policies, and which way is up."""

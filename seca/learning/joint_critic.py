@@ -21,7 +21,7 @@ from seca.learning.trained import Trained, clipped_adam, fresh, norm
 from seca.nets.critics import MixingCritic
 from seca.nets.grouped import taken_value as grouped_taken_value
 from seca.ranges import Count, Positive, Range
-from seca.returns import LambdaTargets, lambda_returns
+from seca.returns import LambdaTargets, Targets, lambda_returns
 from seca.sizes import sizes
 from seca.types import Actions, EnvSpec, Episodes, PyTree, TimeLimit
 
@@ -86,6 +86,21 @@ def regression_targets(
     values = taken_values(target, episodes, packed, taken_value)
     returns = functools.partial(lambda_returns, gamma=gamma, lam=lam)
     return jax.vmap(returns)(episodes.reward, episodes.ended(time_limit), episodes.valid, values)
+
+
+def td_error(
+    critic: Trained,
+    episodes: Episodes,
+    packed: Packed,
+    options: Targets,
+    lam: float,
+    taken_value: TakenValue = plain_taken_value,
+) -> Float[Array, "batch time"]:
+    """y - f(s, u) of the critic as it is, y by its target as in `regression_targets`; 0 on padding."""
+    returns = options.gamma, lam, options.time_limit
+    targets = regression_targets(critic.target, episodes, packed, *returns, taken_value)
+    taken = taken_values(critic.params, episodes, packed, taken_value)[:, :-1]
+    return jnp.where(episodes.valid, targets - taken, 0)
 
 
 class Prefixes(eqx.Module):

@@ -73,6 +73,8 @@ class Judged(eqx.Module):
     """What the order remembers for the next batch."""
     taken: Float[Array, "batch time"]
     """f(s, u) of the critic that judged; meaningless on padding."""
+    expected: Float[Array, "batch time"]
+    """f(s, pi), likewise."""
 
 
 def judge(critic: MixingCritic, batch: Batch, judging: Judging, state: PyTree) -> Judged:
@@ -101,9 +103,10 @@ def judge(critic: MixingCritic, batch: Batch, judging: Judging, state: PyTree) -
     value = functools.partial(_second_visit, critic, judging.credit)
     found = map_rows(value, packed, mixed, episodes.state, probs, episodes.actions, *told)
     advantage = jnp.where(episodes.valid[..., None], unpack(found, packed)[:, :-1], 0)
-    taken = unpack(InRows(mixed.arrays.taken()), packed)[:, :-1]
+    values = InRows((mixed.arrays.taken(), mixed.arrays.value(mixed.arrays.policy)))
+    taken, expected = (x[:, :-1] for x in unpack(values, packed))
     stop = jax.lax.stop_gradient
-    return Judged(stop(advantage), ranks, contribution, per_step, team_mean, state, stop(taken))
+    return Judged(stop(advantage), ranks, contribution, per_step, team_mean, state, stop(taken), stop(expected))
 
 
 def _first_visit(

@@ -19,6 +19,9 @@ from seca.nets.agents import RecurrentAgent
 from seca.types import Actions, Episodes, PyTree
 
 EntropyForm = Literal["batch_mean", "per_sample", "alive_only"]
+FOLLOWED_BY_ALL = "no credit: the team's advantage, the same for all"
+FOLLOWED_BY_EACH = "each agent's own advantage of the team's reward, which says nothing of single actions' shares"
+"""What is said of advantages that are no credit."""
 
 
 class Rows(eqx.Module):

@@ -227,9 +227,7 @@ def regress(
         returns: how targets are made.
         axis: mapped axis of devices, or None.
     """
-    packed, passed = pack(episodes.valid, sizes().q_rows), pass_over(online, episodes, method)
-    theirs = pass_over(target, episodes, method).outputs()
-    goal = targets(target, passed.outputs(), theirs, episodes, packed, method, returns)
+    packed, passed, goal = _passed(online, target, episodes, method, returns)
 
     def loss(mixers: Mixers, outputs: Outputs, rows: Rows, wanted: Goal) -> tuple[Array, Array]:
         return method.loss(mixers, rows, outputs, wanted)
@@ -248,6 +246,41 @@ def regress(
     samples = jnp.maximum(count_steps(episodes, axis), 1).astype(found.value.dtype) * goal.y.shape[-1]
     gradient = jax.tree.map(lambda x: x / samples.astype(x.dtype), gradient)
     return Regressed(gradient, found.value / samples, goal, unpack(found.kept, packed)[:, :-1])
+
+
+class Valued(eqx.Module):
+    """What networks say of whole episodes, as they are."""
+
+    utilities: Float[Array, "batch time agents actions"]
+    """Q_i(tau_i, .)."""
+    greedy: Float[Array, "batch time"]
+    """Online value of the greedy joint action, the mean over columns; meaningless on padding."""
+    error: Float[Array, "batch time"]
+    """y - Q(s, u), likewise; 0 on padding."""
+
+
+def valued(online: Networks, target: Networks, episodes: Episodes, method: Method, returns: Returns) -> Valued:
+    """Values and TD errors by the value that the agents' choices follow; arguments as those of `regress`."""
+    packed, passed, goal = _passed(online, target, episodes, method, returns)
+
+    def both(rows: Rows, outputs: Outputs, wanted: Goal) -> tuple[Array, Array]:
+        greedy = dataclasses.replace(rows, actions=mode(utilities(rows, outputs), rows.avail))
+        best, taken = (method.loss(online.mixers, some, outputs, wanted)[1] for some in (greedy, rows))
+        return best.mean(axis=-1), (wanted.y - taken).mean(axis=-1)
+
+    rows, outputs = rows_of(episodes), passed.outputs()
+    greedy, error = unpack(map_rows(both, packed, rows, outputs, to_rows(goal)), packed)
+    q = utilities(rows, outputs)[:, :-1]
+    return Valued(q, greedy[:, :-1], jnp.where(episodes.valid, error[:, :-1], 0))
+
+
+def _passed(
+    online: Networks, target: Networks, episodes: Episodes, method: Method, returns: Returns
+) -> tuple[Packed, Pass, Goal]:
+    """The real rows, the online networks' pass over them, and what they are regressed to."""
+    packed, passed = pack(episodes.valid, sizes().q_rows), pass_over(online, episodes, method)
+    theirs = pass_over(target, episodes, method).outputs()
+    return packed, passed, targets(target, passed.outputs(), theirs, episodes, packed, method, returns)
 
 
 def _linear(outputs: Float[Array, "*rows outputs"], slopes: Float[Array, "*rows outputs"]) -> tuple[Array, Array]:

@@ -70,8 +70,8 @@ def audit(
     check_discrete(run)
     check_pure(run.env)
     check_plan(plan)
-    needed = [claim.kind for claim in claims.values()]
-    plan = dataclasses.replace(plan, kinds=tuple(dict.fromkeys((*needed, *plan.kinds))))
+    needed = {name: claim.kind for name, claim in claims.items() if claim.kind is not None}  # All of them.
+    plan = dataclasses.replace(plan, kinds=tuple(dict.fromkeys((*needed.values(), *plan.kinds))))
     about = _about(run, claims, order)
     found = Rounds(run, plan, claims, tuple(devices))
     sums = Sums.nothing(plan.steps, len(plan.kinds), run.env.spec.n_agents, run.env.spec.n_actions)
@@ -94,13 +94,12 @@ def audit(
     joined = {field: np.concatenate([getattr(r, field) for r in rounds]) for field in DRAWN_ARRAYS}
     said = {name: np.concatenate([r.credits[name] for r in rounds]) for name in rounds[0].credits}
     said[ZERO] = np.zeros(joined["action"].shape)
-    own = claims[OWN].kind
     return Audit(
         plan=plan,
         about=about | {"cut": float(ended[1] / max(ended[0], 1)), "forked_env_steps": played},
         **joined,
         credits=said,
-        kind={name: claims[name].kind if name in claims else own for name in said},
+        kind={name: needed.get(name, needed[OWN]) for name in said},
         sums=sums,
     )
 
@@ -116,7 +115,7 @@ def check_discrete(run: Audited) -> None:
 def claims_of(run: Audited, credits: Sequence[Credit] = (), order: Order | None = None) -> dict[str, Claims]:
     """What is held against the truth, by name. Raises ValueError where there is nothing, or no other to be had."""
     own = run.algorithm.claims
-    if own is None:
+    if own is None or own.kind is None:
         raise ValueError(
             f"`run` was trained with {run.config.preset}, which judges the team alone: there is no agent's credit to "
             "audit; the groups `explicit credit`, `implicit credit` and `value-based` of `seca algos` have one"

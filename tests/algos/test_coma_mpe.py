@@ -14,7 +14,7 @@ from particles import CONFIG, SPEC, A, N, episodes_of, plain_q, transitions
 
 from seca.algos import coma_mpe
 from seca.envs import registry
-from seca.learning.told_critics import Advantage, advantages, values_of_draws
+from seca.learning.told_critics import Advantage, advantages, team_value, told_all, values_of_draws
 from seca.learning.transitions import Transitions
 from seca.nets.stacked import AgentMLP
 from seca.train.iterate import make_iterate, spread
@@ -160,6 +160,14 @@ def test_claims_are_the_advantages_of_the_steps() -> None:
     order = jnp.arange(spec.n_agents)
     alone = advantages(learner.critics.params, obs, policy, action, order, "sequential")
     np.testing.assert_allclose(claim.credit[b, t], alone[0], atol=1e-5)
+    assert claim.value is not None and claim.team is not None and claim.policy is not None
+    value, critics = team_value(learner.critics.params, obs, policy), learner.critics.params
+    np.testing.assert_allclose(claim.value[b, t], value[0], atol=1e-5)
+    np.testing.assert_allclose(claim.policy[b, t], probs, atol=1e-6)
+    for b, t in np.argwhere(np.asarray(episodes.terminated)):
+        taken = jax.nn.one_hot(episodes.actions[b, t], spec.n_actions)
+        q = critics(told_all(episodes.obs[b, t], taken))[jnp.arange(spec.n_agents), episodes.actions[b, t]]
+        np.testing.assert_allclose(claim.team[b, t], episodes.reward[b, t] - q.mean(), atol=1e-4)
 
 
 def test_order_by_contribution() -> None:

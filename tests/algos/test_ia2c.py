@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import naive
 import numpy as np
 import pytest
-from batches import SIZES, in_float64, initial, random_episodes
+from batches import SIZES, SPEC, in_float64, initial, random_episodes
 from learners import plain_acting
 from reference import assert_close, assert_trees_close, float64_fixture
 from tiers import cases
@@ -82,6 +82,27 @@ def test_update_equals_autodiff(size: str, standardise: bool, float64: None) -> 
         assert_trees_close(after.params, jax.tree.map(jnp.add, before.params, moves), 1e-8)
     mixed = jax.tree.map(lambda old, new: 0.99 * old + 0.01 * new, learner.critic.target, stepped.critic.params)
     assert_trees_close(stepped.critic.target, mixed, 1e-12)
+
+    # What is claimed is what was followed, rewards being in the scale that the learner has.
+    algorithm = ia2c("ia2c", spec, config)
+    assert algorithm.claims is not None and algorithm.claims.kind is None and algorithm.claims.says
+    counted = dataclasses.replace(learner, rewards=stepped.rewards)
+    claim = jax.jit(algorithm.claims.fn)(counted, batch, jnp.uint32(0), jax.random.key(0))
+    followed, valid = np.where(mask, advantage, 0), np.asarray(batch.valid)
+    np.testing.assert_allclose(claim.credit, followed, atol=1e-10)
+    np.testing.assert_allclose(claim.team, followed.mean(axis=-1), atol=1e-10)
+    own = np.asarray(learner.critic.params(inputs))[:, :-1, :, 0]
+    np.testing.assert_allclose(np.asarray(claim.value)[valid], own.mean(axis=-1)[valid], atol=1e-10)
+
+
+def test_before_any_reward_there_is_no_scale() -> None:
+    """An untrained learner's claims are finite: rewards are as they are."""
+    config = dataclasses.replace(CONFIG, standardise_rewards=True)
+    learner, batch = initial(init, jax.random.key(0), SPEC, config), random_episodes()
+    claims = [ia2c("ia2c", SPEC, one).claims for one in (config, CONFIG)]
+    credits = [one.fn(learner, batch, jnp.uint32(0), jax.random.key(0)).credit for one in claims if one is not None]
+    np.testing.assert_allclose(credits[0], credits[1], atol=1e-6)
+    assert np.isfinite(credits[0]).all()
 
 
 def test_a_bandit_gets_the_exact_policy_gradient(float64: None) -> None:

@@ -13,6 +13,7 @@ from seca.algos import iac_mpe
 from seca.algos.iac_mpe import IacMpeConfig
 from seca.envs import registry
 from seca.learning.by_transitions import policies_of
+from seca.policies import of_taken
 from seca.train.iterate import make_iterate
 from seca.train.state import init_state
 
@@ -61,8 +62,19 @@ def test_claims_are_the_advantages_of_the_steps() -> None:
     rows = transitions([episodes])
     probs = policies_of(learner.actors.params, rows)
     expected = iac_mpe.advantages(learner.critics.params, probs, rows, CONFIG)
-    np.testing.assert_allclose(np.asarray(claim.credit)[np.asarray(episodes.valid)], expected, atol=1e-6)
-    assert (np.asarray(claim.credit)[~np.asarray(episodes.valid)] == 0).all()
+    valid, q = np.asarray(episodes.valid), np.asarray(learner.critics.params(rows.obs))
+    np.testing.assert_allclose(np.asarray(claim.credit)[valid], expected, atol=1e-6)
+    assert (np.asarray(claim.credit)[~valid] == 0).all()
+    assert claim.policy is not None
+    np.testing.assert_allclose(np.asarray(claim.policy)[valid], probs, atol=1e-6)
+    value, taken = (
+        (np.asarray(probs) * q).sum(axis=-1).mean(axis=-1),
+        np.asarray(of_taken(jnp.asarray(q), rows.actions)),
+    )
+    np.testing.assert_allclose(np.asarray(claim.value)[valid], value, atol=1e-6)
+    ended = np.asarray(rows.ended)  # There the target is the reward.
+    left = np.asarray(rows.reward) - taken.mean(axis=-1)
+    np.testing.assert_allclose(np.asarray(claim.team)[valid][ended], left[ended], atol=1e-5)
 
 
 @pytest.mark.slow

@@ -82,16 +82,23 @@ def critic_rows(episodes: Episodes, value_of: str) -> jax.Array:
     return jnp.asarray(rows)
 
 
-def judged(old: Learner, episodes: Episodes, config: MappoConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Normalised advantages of the active, targets of the values, and who is active."""
+def valued(old: Learner, episodes: Episodes, config: MappoConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Values in the scale of returns, and their advantages by the definition of GAE; 0 on padding."""
     mean, var = 0.2 / 0.7, 1.3 / 0.7 - (0.2 / 0.7) ** 2
     own = np.asarray(values_of(old.critic.params, critic_rows(episodes, config.value_of))[1]) * np.sqrt(var) + mean
-    advantage, targets = np.zeros(own[:, :-1].shape), np.zeros(own[:, :-1].shape)
+    advantage = np.zeros(own[:, :-1].shape)
     for b, length in enumerate(np.asarray(episodes.length).tolist()):
         for j in range(own.shape[2]):
             ended = bool(np.asarray(episodes.terminated)[b].any())
             found = gae(np.asarray(episodes.reward)[b], ended, length, own[b, :, j], config.gamma, config.gae_lambda)
-            advantage[b, :length, j], targets[b, :length, j] = found, found + own[b, :length, j]
+            advantage[b, :length, j] = found
+    return own[:, :-1], advantage
+
+
+def judged(old: Learner, episodes: Episodes, config: MappoConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Normalised advantages of the active, targets of the values, and who is active."""
+    own, advantage = valued(old, episodes, config)
+    targets = np.where(np.asarray(episodes.valid)[..., None], advantage + own, 0)
     active = np.asarray(episodes.valid)[..., None] & (np.asarray(episodes.avail)[:, :-1].sum(axis=-1) > 1)
     advantage = np.broadcast_to(advantage, active.shape)
     return (advantage - advantage[active].mean()) / (advantage[active].std() + 1e-5), targets, active
@@ -178,6 +185,24 @@ def test_update_equals_the_plain_one(size: str, value_of: Any, epochs: int, floa
     assert_close(found.scale.moments()[0], np.asarray(expected.scale.mean / expected.scale.weight))
     assert_trees_close(found.actor.params, expected.actor.params, 1e-8)
     assert_trees_close(found.critic.params, expected.critic.params, 1e-8)
+
+
+@pytest.mark.parametrize("value_of", cases(["state", "agent", "observation"], "agent"))
+def test_the_claim_is_the_advantage_before_it_is_normalised(value_of: Any, float64: None) -> None:
+    """Of every agent, with a choice or without; the same for all where the value is one."""
+    config = dataclasses.replace(CONFIG, value_of=value_of)
+    learner, batch, algorithm = learner_of(config), battles(1.0), mappo("mappo", SPEC, config)
+    assert algorithm.claims is not None and algorithm.claims.kind is None
+    assert algorithm.claims.says.startswith("no credit") == (value_of == "state")
+    claim = jax.jit(algorithm.claims.fn)(learner, batch, jnp.uint32(0), jax.random.key(0))
+    own, advantage = valued(learner, batch, config)
+    valid, credit = np.asarray(batch.valid), np.asarray(claim.credit)
+    np.testing.assert_allclose(credit, np.broadcast_to(advantage, credit.shape), atol=1e-10)
+    np.testing.assert_allclose(claim.team, advantage.mean(axis=-1), atol=1e-10)
+    np.testing.assert_allclose(np.asarray(claim.value)[valid], own.mean(axis=-1)[valid], atol=1e-10)
+    followed, _, active = judged(learner, batch, config)
+    apart = (credit - credit[active].mean()) / (credit[active].std() + 1e-5)
+    np.testing.assert_allclose(apart[active], followed[active], atol=1e-10)
 
 
 @pytest.mark.every

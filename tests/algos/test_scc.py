@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import SPEC, in_float64, initial, random_episodes
+from batches import SPEC, in_float64, initial, plain_outputs, random_episodes
 from learners import stepping
 from reference import assert_close, assert_trees_close, float64_fixture
 
@@ -187,6 +187,21 @@ def test_update_regresses_each_agent_to_its_share(float64: None) -> None:
     again, replay, _ = update(stepped, replay, one, jax.random.key(1))
     assert_trees_close(again.critic.target, again.critic.params, 0.0)
     assert_trees_close(update(again, replay, one, jax.random.key(2))[0].critic.target, again.critic.target, 0.0)
+
+
+def test_the_claims_value_is_the_critics_of_the_greedy_actions(float64: None) -> None:
+    """Beside its TD error at those taken, whose target where the episode ended is the reward."""
+    algorithm, batch = scc("scc", SPEC, CONFIG), random_episodes()
+    learner: Learner = in_float64(initial(init, jax.random.key(0), SPEC, CONFIG))
+    assert algorithm.claims is not None
+    claim = jax.jit(algorithm.claims.fn)(learner, batch, jnp.uint32(10), jax.random.key(1))
+    features, mask = batch.obs.reshape(*batch.obs.shape[:2], -1)[:, :-1], np.asarray(batch.valid)
+    q = np.where(batch.avail, plain_outputs(learner.actor.params, batch), -np.inf)[:, :-1]
+    joint = (jnp.asarray(q.argmax(axis=-1)), batch.actions[:, :-1])
+    greedy, taken = (learner.critic.params.value(features, jax.nn.one_hot(u, SPEC.n_actions)) for u in joint)
+    np.testing.assert_allclose(np.asarray(claim.value)[mask], np.asarray(greedy)[mask], atol=1e-10)
+    last = np.asarray(batch.terminated)
+    np.testing.assert_allclose(np.asarray(claim.team)[last], np.asarray(batch.reward - taken)[last], atol=1e-10)
 
 
 def test_refusals() -> None:

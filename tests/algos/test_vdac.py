@@ -1,5 +1,6 @@
 """VDAC: one loss for agents and mixer, against plain differentiation of the whole of it."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -98,6 +99,28 @@ def test_one_agent_alone_is_actor_critic(float64: None) -> None:
         jax.jit(jax.grad(a2c))(learner.networks.params), learner.networks.opt
     )
     assert_trees_close(stepped.networks.params, jax.tree.map(jnp.add, learner.networks.params, moves), 1e-8)
+
+
+def test_the_claim_is_everybodys_advantage(float64: None) -> None:
+    """y - V_tot by the networks that acted, of an update that did not begin at the first env step."""
+    config, batch = config_of(), random_episodes(garbage=1.0)
+    learner, algorithm = in_float64(initial(init, jax.random.key(0), SPEC, config)), vdac("vdac", SPEC, config)
+    steps = jnp.uint32(40)
+    learner = dataclasses.replace(learner, env_steps=steps)
+    assert algorithm.claims is not None and algorithm.claims.kind is None
+    claim = jax.jit(algorithm.claims.fn)(learner, batch, steps, jax.random.key(1))
+    acting = plain_acting(learner.networks.params.agent, batch, floored_policy(steps, config.floor))
+    assert acting.value is not None and claim.value is not None and claim.policy is not None
+    team = team_value(learner.networks.params.mixer, batch.state, acting.value)
+    returns = functools.partial(lambda_returns, gamma=config.gamma, lam=config.td_lambda)
+    error = jax.vmap(returns)(batch.reward, batch.terminated, batch.valid, team) - team[:, :-1]
+    mask = np.asarray(batch.valid)
+    credit, expected = np.asarray(claim.credit), np.where(mask, error, 0)
+    np.testing.assert_allclose(credit, np.broadcast_to(expected[..., None], credit.shape), atol=1e-10)
+    np.testing.assert_allclose(np.asarray(claim.value)[mask], np.asarray(team)[:, :-1][mask], atol=1e-10)
+    np.testing.assert_allclose(np.asarray(claim.policy)[mask], np.asarray(acting.probs)[:, :-1][mask], atol=1e-10)
+    _, metrics = jax.jit(functools.partial(algorithm.update, axis=None))(learner, batch, None, jax.random.key(0))
+    np.testing.assert_allclose(metrics["advantage_abs"], np.abs(expected)[mask].mean(), rtol=1e-10)
 
 
 def test_team_value_rises_with_every_value(float64: None) -> None:

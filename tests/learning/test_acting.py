@@ -138,15 +138,18 @@ def test_policies_and_values_of_a_pass(float64: None) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_gain_of_the_taken_action_over_the_policy(share: float, float64: None) -> None:
-    """q(u) - (1 - eps) max q - eps mean q over the available actions, step by step; 0 on padding."""
+    """q(u) - (1 - eps) max q - eps mean q over the available actions, step by step; 0 on padding. And who chose."""
     batch = random_episodes()
     q = jnp.asarray(np.random.default_rng(1).normal(size=(*batch.valid.shape, 3, 4)))
-    found = np.asarray(utility_gain(q, batch, jnp.asarray(share)))
+    found, probs = map(np.asarray, utility_gain(q, batch, jnp.asarray(share)))
     for b, length in enumerate(LENGTHS):
         for t in range(length):
             for i in range(3):
                 values = np.asarray(q[b, t, i])
-                possible = values[np.asarray(batch.avail[b, t, i])]
+                avail = np.asarray(batch.avail[b, t, i])
+                possible = values[avail]
+                best = avail & (values == possible.max())
+                np.testing.assert_allclose(probs[b, t, i], (1 - share) * best + share * avail / avail.sum(), atol=1e-12)
                 expected = values[batch.actions[b, t, i]] - (1 - share) * possible.max() - share * possible.mean()
                 np.testing.assert_allclose(found[b, t, i], expected, atol=1e-12)
         assert (found[b, length:] == 0).all()

@@ -27,6 +27,7 @@ from seca.learning.joint_critic import (
     plain_taken_value,
     regression_targets,
     taken_values,
+    td_error,
     train_mixing_critic,
     working_floats,
 )
@@ -79,6 +80,24 @@ def test_targets_by_their_definition(time_limit: TimeLimit, float64: None) -> No
         expected = naive.td_lambda(reward[:length], ended, length, values[b], 0.9, 0.7)
         np.testing.assert_allclose(found[b, :length], expected, atol=1e-12)
         assert (np.asarray(found[b, length:]) == 0).all()
+
+
+@pytest.mark.slow
+def test_td_errors_are_the_rewards_surprise(float64: None) -> None:
+    """y - f(s, u) of a critic that is not its target: r - f(s, u) where the episode ended, 0 on padding."""
+    batch = random_episodes(garbage=2.0)
+    trained = in_float64(fresh_mixing_critic(jax.random.key(0), SPEC, CONFIG))
+    trained = dataclasses.replace(trained, params=jax.tree.map(lambda x: 1.5 * x, trained.params))
+    found = np.asarray(td_error(trained, batch, pack(batch.valid, CHUNK), CONFIG, CONFIG.td_lambda))
+    both = trained.params, trained.target
+    values, target = (np.asarray(one.weights(batch.state, 3).taken_value(batch.actions)) for one in both)
+    for b, length in enumerate(LENGTHS):
+        reward, ended = np.asarray(batch.reward[b])[:length], bool(batch.terminated[b].any())
+        goal = naive.td_lambda(reward, ended, length, target[b], CONFIG.gamma, CONFIG.td_lambda)
+        np.testing.assert_allclose(found[b, :length], np.asarray(goal) - values[b, :length], atol=1e-12)
+        assert (found[b, length:] == 0).all()
+    last = np.asarray(batch.terminated)
+    np.testing.assert_allclose(found[last], (np.asarray(batch.reward) - values[:, :-1])[last], atol=1e-12)
 
 
 @pytest.mark.slow

@@ -160,6 +160,21 @@ def test_simple_orders_are_permutations(order: Any, float64: None) -> None:
         assert (found == found[:, :1]).all() and len({tuple(row) for row in found[:, 0]}) > 1
 
 
+@pytest.mark.parametrize("chunk", [5, 9, 64])
+def test_the_value_at_policies_and_its_credits_make_the_value_at_actions(chunk: int, float64: None) -> None:
+    """43 rows, which no chunk divides: f(s, pi) + sum_i A_i = f(s, u), both as the critic says them plainly."""
+    episodes = random_episodes(garbage=5.0)
+    rows = int(episodes.valid.sum()) + len(LENGTHS)
+    assert rows == 43 and rows % chunk
+    judged, probs, mask = judge_with(chunk, episodes), probs_of(episodes), np.asarray(episodes.valid)
+    weights = critic_of().weights(episodes.state[:, :-1], SPEC.n_agents)
+    at_policies, at_actions = weights.value(probs[:, :-1]), weights.taken_value(episodes.actions[:, :-1])
+    np.testing.assert_allclose(np.asarray(judged.expected)[mask], np.asarray(at_policies)[mask], atol=1e-10)
+    np.testing.assert_allclose(np.asarray(judged.taken)[mask], np.asarray(at_actions)[mask], atol=1e-10)
+    together = np.asarray(judged.expected + judged.advantage.sum(axis=-1))
+    np.testing.assert_allclose(together[mask], np.asarray(at_actions)[mask], atol=1e-10)
+
+
 def test_chunk_size_does_not_matter(float64: None) -> None:
     episodes = random_episodes()
     small, large = judge_with(3, episodes), judge_with(64, episodes)

@@ -1,5 +1,6 @@
 """Targets, losses and gradients of VDN and QMIX against PyMARL's and PyMARL2's."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import SPEC, in_float64, random_episodes
+from batches import SPEC, in_float64, plain_outputs, random_episodes
 from reference import (
     Numbers,
     actor,
@@ -19,6 +20,7 @@ from reference import (
     monotone_mixer,
 )
 
+from seca.algos.q_learning import QLearningConfig, init, regression
 from seca.learning.acting import n_agent_inputs
 from seca.learning.q_step import (
     Method,
@@ -30,9 +32,12 @@ from seca.learning.q_step import (
     pass_over,
     regress,
     squared_error,
+    valued,
 )
 from seca.nets.agents import RecurrentAgent
 from seca.nets.mixers import SumMixer
+from seca.policies import mode
+from seca.presets import PRESETS
 
 pytestmark = pytest.mark.slow
 
@@ -106,6 +111,33 @@ def test_utilities(numbers: Numbers, float64: None) -> None:
     for prefix, name in (("", "agent_qs_online"), ("target_", "agent_qs_target")):
         passed = pass_over(networks(numbers, "vdn", prefix), episodes(numbers), method_of())
         assert_close(jnp.asarray(passed.agent.outputs), numbers[name], filled)
+
+
+@pytest.mark.parametrize("mixer", ["iql", "vdn", "qmix", "ow-qmix", "qtran"])
+def test_values_and_td_errors_are_those_of_the_regression(mixer: str, float64: None) -> None:
+    """Of the greedy joint action in first steps, where it changes no output, and of the taken ones in all."""
+    config = PRESETS[mixer].config
+    assert isinstance(config, QLearningConfig)
+    online, target = (
+        in_float64(init(jax.random.key(seed), SPEC, dataclasses.replace(config, agent_hidden=8)).networks.params)
+        for seed in (0, 1)
+    )
+    method, returns = regression(config)
+    batch = random_episodes(garbage=5.0)
+    found = jax.jit(lambda batch: regress(online, target, batch, method, returns, None))
+    said = jax.jit(lambda batch: valued(online, target, batch, method, returns))(batch)
+    plain, mask = found(batch), np.asarray(batch.valid)
+    error = np.asarray(plain.goal.y - plain.taken).mean(axis=-1)
+    np.testing.assert_allclose(said.error, np.where(mask, error, 0), atol=1e-10)
+    q = plain_outputs(online.agent, batch)[:, :-1]
+    np.testing.assert_allclose(np.asarray(said.utilities)[mask], np.asarray(q)[mask], atol=1e-10)
+    best = mode(q, batch.avail[:, :-1])
+    first = found(dataclasses.replace(batch, actions=batch.actions.at[:, 0].set(best[:, 0]))).taken.mean(axis=-1)
+    np.testing.assert_allclose(said.greedy[:, 0], first[:, 0], atol=1e-10)
+    if mixer in ("iql", "vdn"):
+        most = np.where(batch.avail[:, :-1], q, -np.inf).max(axis=-1)
+        together = most.sum(axis=-1) if mixer == "vdn" else most.mean(axis=-1)
+        np.testing.assert_allclose(np.asarray(said.greedy)[mask], together[mask], atol=1e-10)
 
 
 def test_target_network_may_choose_for_itself(float64: None) -> None:

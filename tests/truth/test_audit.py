@@ -111,10 +111,12 @@ def test_luck_is_found() -> None:
 
 
 def test_who_has_nothing_to_audit() -> None:
-    silent = forking.run()
-    silent.algorithm = dataclasses.replace(silent.algorithm, claims=None)
-    with pytest.raises(ValueError, match="`run` was trained with table, which judges the team alone"):
-        claims_of(silent)
+    silent, said = forking.run(), forking.algorithm().claims
+    assert said is not None
+    for claims in (None, dataclasses.replace(said, kind=None)):
+        silent.algorithm = dataclasses.replace(silent.algorithm, claims=claims)
+        with pytest.raises(ValueError, match="`run` was trained with table, which judges the team alone"):
+            claims_of(silent)
     with pytest.raises(ValueError, match="`order` is identity but table has no order"):
         claims_of(forking.run(), order=IDENTITY)
     with pytest.raises(ValueError, match="`credits` is swept but table has no order, and no critic"):
