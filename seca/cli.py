@@ -392,6 +392,8 @@ def envs(arguments: list[str]) -> int:
         actions = str(spec.n_actions) if spec.box is None else f"box {spec.n_actions}"
         sizes = f"{spec.n_agents:>7}{actions:>9}{spec.obs_size:>6}{spec.state_size:>7}{spec.episode_limit:>7}"
         print(f"{env_id:<28}{sizes}  {spec.version}")
+    print()
+    print("\n".join(registry.others()))
     return 0
 
 

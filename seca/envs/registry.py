@@ -6,14 +6,15 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from seca.envs import check, matrix, mpe, quadratic
+from seca.envs import check, jaxmarl, matrix, mpe, quadratic
 from seca.envs.base import Env, in_units
 
 
 def make(env_id: str, options: Mapping[str, Any] | None = None) -> Env:
     """The environment `family/name`, with its options.
 
-    Of one's own: `smac:FILE.toml` for a scenario, `python:MODULE.FUNCTION` for whatever `Env` that function returns.
+    Of one's own: `smac:FILE.toml` for a scenario, `python:MODULE.FUNCTION` for whatever `Env` that function returns. Of
+    others: `jaxmarl:NAME`.
     Continuous actions are from -1 to 1 in it, whatever bounds it has itself (`base.in_units`): so policies act.
 
     Raises ValueError in one line that names what is unknown and the choices.
@@ -32,6 +33,8 @@ def _made(env_id: str, options: Mapping[str, Any] | None) -> Env:
         from seca.envs import smac  # Reads its data files: only when asked for.
 
         return smac.make_file(env_id.removeprefix(_FILE), **options)
+    if env_id.startswith(jaxmarl.FAMILY):
+        return _make_jaxmarl(env_id.removeprefix(jaxmarl.FAMILY), options)
     if env_id.startswith("python:"):
         return _make_python(env_id.removeprefix("python:"), options)
     family, _, name = env_id.partition("/")
@@ -69,6 +72,17 @@ def list_envs() -> list[str]:
     return [f"{family}/{name}" for family, (_, names) in _FAMILIES.items() for name in names()]
 
 
+def others() -> list[str]:
+    """Of every other way to name an environment a line: what there is, or what an extra would add."""
+    theirs = jaxmarl.names()
+    told = ", ".join(theirs) if theirs else "JaxMARL's environments, with pip install 'seca[jaxmarl]'"
+    return [
+        f"{jaxmarl.FAMILY}NAME                {told}",
+        f"{_FILE}FILE.toml              a SMAC scenario of your own",
+        "python:MODULE.FUNCTION      an environment of your own",
+    ]
+
+
 def _make_python(path: str, options: dict[str, Any]) -> Env:
     """What a function of somebody's own returns: whatever their code does, it is a ValueError in one line."""
     module, _, name = path.rpartition(".")
@@ -95,6 +109,16 @@ def _make_python(path: str, options: dict[str, Any]) -> Env:
         check.check_env(env)
     except ValueError as error:
         raise ValueError(f"`env` 'python:{path}' does not keep the contract: {error}") from None
+    return env
+
+
+def _make_jaxmarl(name: str, options: dict[str, Any]) -> Env:
+    """An environment of JaxMARL's, or a ValueError in one line, also where it breaks the contract."""
+    env = jaxmarl.make(name, **options)
+    try:
+        check.check_env(env)
+    except ValueError as error:
+        raise ValueError(f"`env` '{jaxmarl.FAMILY}{name}' does not keep the contract: {error}") from None
     return env
 
 

@@ -1,0 +1,268 @@
+"""JaxMARL's environments, compiled into the loop: `jaxmarl:NAME`.
+
+Whatever the library's form is (Rutherford et al. 2023): a dict for each agent, one episode a call, rewards of agents.
+Here they become a batch of teams. The library's own `step` starts a new episode by itself; this asks its `step_env`,
+which does not, so that what is seen at the end is the end.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import importlib
+import importlib.metadata
+import io
+import math
+import warnings
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from seca.envs.base import Env, where_done
+from seca.types import Actions, Box, EnvSpec, PyTree, TimeStep
+
+FAMILY = "jaxmarl:"
+WORLD = "world_state"
+"""The state among the observations, where an environment has one."""
+_SMAX = "SMAX"
+
+TeamReward = Literal["mean", "sum"]
+
+
+@runtime_checkable
+class MultiAgentEnv(Protocol):
+    """As much of JaxMARL's class as is asked for."""
+
+    agents: list[str]
+
+    def reset(self, key: Array) -> tuple[dict[str, Array], PyTree]:
+        """`reset(key) -> (obs, state)`."""
+        ...
+
+    def step_env(
+        self, key: Array, state: PyTree, actions: dict[str, Array]
+    ) -> tuple[dict[str, Array], PyTree, dict[str, Array], dict[str, Array], dict[str, Any]]:
+        """`step_env(key, state, actions) -> (obs, state, rewards, dones, info)`."""
+        ...
+
+    def observation_space(self, agent: str) -> Any:
+        """With a `shape`."""
+        ...
+
+    def action_space(self, agent: str) -> Any:
+        """With an `n`, or with `low`, `high` and `shape`."""
+        ...
+
+
+class State(eqx.Module):
+    """Where episodes stand, batch first."""
+
+    theirs: PyTree
+    shown: TimeStep
+    time: Int[Array, " batch"]
+    luck: Key[Array, " batch"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Adapted:
+    """An environment of theirs, and the sizes that it is padded to."""
+
+    env: MultiAgentEnv
+    spec: EnvSpec
+    team_reward: TeamReward
+    wins: bool
+    """Whether a reward of 1 or more says that the battle is won, as SMAX's does."""
+
+
+def make(name: str, limit: int | None = None, team_reward: str = "mean", **options: Any) -> Env:
+    """The environment of that name.
+
+    Args:
+        name: as JaxMARL registers it.
+        limit: env steps of an episode; by default the library's own `max_steps`.
+        team_reward: `mean` or `sum` over the agents' rewards; the mean of one that all share is that reward.
+        options: for the environment; `scenario` of SMAX by its name.
+
+    Raises:
+        ValueError: JaxMARL is not installed, has no such environment, cannot make it with these options, or makes one
+            that is not served.
+    """
+    library = _library()
+    if name not in library.registered_envs:
+        raise ValueError(f"`env` '{FAMILY}{name}' does not exist; choose from {', '.join(library.registered_envs)}")
+    given = dict(options)
+    try:
+        if isinstance(given.get("scenario"), str) and _SMAX in name:
+            smax = importlib.import_module("jaxmarl.environments.smax")
+            given["scenario"] = smax.map_name_to_scenario(given["scenario"])
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
+            env = library.make(name, **given)
+    except Exception as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise ValueError(f"`env-options` do not fit {FAMILY}{name}: {said}") from None
+    version = importlib.metadata.version("jaxmarl")
+    told = {"limit": limit, "team_reward": team_reward if team_reward != "mean" else None}
+    kept = tuple(sorted((options | {k: v for k, v in told.items() if v is not None}).items()))
+    return adapt(env, f"{FAMILY}{name}", f"jaxmarl-{version}", limit, team_reward, kept, _SMAX in name)
+
+
+def names() -> list[str]:
+    """All that JaxMARL registers; none where it is not installed."""
+    try:
+        return list(_library().registered_envs)
+    except ValueError:
+        return []
+
+
+def _library() -> Any:
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # It tells what it imports.
+            return importlib.import_module("jaxmarl")
+    except ImportError as missing:
+        raise ValueError(f"`env` {FAMILY}... needs jaxmarl: pip install 'seca[jaxmarl]' ({missing})") from None
+
+
+def adapt(
+    env: MultiAgentEnv,
+    env_id: str,
+    version: str,
+    limit: int | None = None,
+    team_reward: str = "mean",
+    options: tuple[tuple[str, Any], ...] = (),
+    wins: bool = False,
+) -> Env:
+    """An environment in JaxMARL's form as one of ours. Raises ValueError where it is not served; see `make`."""
+    longest = getattr(env, "max_steps", None)
+    if limit is None and longest is None:
+        raise ValueError(f"`env-options` limit is missing: {env_id} says of no length when an episode is cut")
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise ValueError(f"`env-options` limit is {limit!r}; it must be a whole number of at least 1")
+    if limit is not None and longest is not None and limit > longest:
+        raise ValueError(f"`env-options` limit is {limit} but {env_id} ends after {longest} env steps")
+    if team_reward not in ("mean", "sum"):
+        raise ValueError(f"`env-options` team_reward is {team_reward!r}; choose mean or sum")
+    agents, shown = list(env.agents), jax.eval_shape(lambda: env.reset(jax.random.key(0)))[0]
+    for agent in agents:
+        if agent not in shown:
+            raise ValueError(f"`env` {env_id} shows no observation of agent {agent}, but {', '.join(shown)}")
+    obs_size = max(_length(env.observation_space(agent)) for agent in agents)
+    n_actions, box = _actions(env_id, [env.action_space(agent) for agent in agents])
+    state_size = math.prod(shown[WORLD].shape) if WORLD in shown else obs_size * len(agents)
+    spec = EnvSpec(
+        id=env_id,
+        version=version,
+        n_agents=len(agents),
+        n_actions=n_actions,
+        obs_size=obs_size,
+        state_size=state_size,
+        episode_limit=int(limit or longest or 0),
+        options=options,
+        ally_features=0 if WORLD in shown else obs_size,
+        box=box,
+    )
+    adapted = Adapted(env, spec, team_reward, wins)  # pyrefly: ignore
+    reset, step = functools.partial(_reset, adapted), functools.partial(_step, adapted)
+    return Env(spec, reset, step)
+
+
+def _length(space: Any) -> int:
+    """Numbers of an observation, whatever its shape."""
+    shape = np.atleast_1d(getattr(space, "shape", ())).tolist()  # Hanabi's is a number.
+    return math.prod(shape) if shape else int(getattr(space, "n", 1))
+
+
+def _actions(env_id: str, spaces: list[Any]) -> tuple[int, Box | None]:
+    """Actions of the agent that has most, or the box that all share."""
+    if all(hasattr(space, "n") for space in spaces):
+        return max(int(space.n) for space in spaces), None
+    shapes = {tuple(getattr(space, "shape", ())) for space in spaces}
+    if any(not hasattr(space, "low") for space in spaces) or len(shapes) > 1 or len(next(iter(shapes))) != 1:
+        kinds = ", ".join(dict.fromkeys(type(space).__name__ for space in spaces))
+        raise ValueError(f"`env` {env_id} has action spaces {kinds}: served are Discrete, or one Box for all agents")
+    size = next(iter(shapes))[0]
+    ends = [
+        {tuple(np.broadcast_to(np.asarray(getattr(space, end), float), size).tolist()) for space in spaces}
+        for end in ("low", "high")
+    ]
+    if any(len(end) > 1 for end in ends) or not np.isfinite([list(next(iter(end))) for end in ends]).all():
+        raise ValueError(f"`env` {env_id} has boxes that differ, or are not bounded: served is one finite Box for all")
+    return size, Box(next(iter(ends[0])), next(iter(ends[1])))
+
+
+def _reset(adapted: Adapted, keys: Key[Array, " batch"]) -> tuple[State, TimeStep]:
+    reset_keys, luck = jax.vmap(jax.random.split, out_axes=1)(keys)
+    obs, theirs = jax.vmap(adapted.env.reset)(reset_keys)
+    batch = keys.shape[0]
+    none, zero = jnp.zeros(batch, bool), jnp.zeros(batch, jnp.float32)
+    info = {"won": none} if adapted.wins else {}
+    shown = _shown(adapted, obs, theirs, zero, none, none, info)
+    return State(theirs, shown, jnp.zeros(batch, jnp.int32), luck), shown
+
+
+def _step(adapted: Adapted, before: State, actions: Actions) -> tuple[State, TimeStep]:
+    """A finished episode stays as it is; an action that an agent does not have counts as its last one."""
+    env, spec = adapted.env, adapted.spec
+    keys = jax.vmap(jax.random.fold_in)(before.luck, before.time)
+    told = {agent: _own(env.action_space(agent), actions[:, i]) for i, agent in enumerate(env.agents)}
+    obs, theirs, rewards, dones, _ = jax.vmap(env.step_env)(keys, before.theirs, told)
+    each = jnp.stack([jnp.asarray(rewards[agent], jnp.float32).reshape(-1) for agent in env.agents], axis=1)
+    reward = each.mean(axis=1) if adapted.team_reward == "mean" else each.sum(axis=1)
+    time = before.time + 1
+    cut = time >= spec.episode_limit
+    over = jnp.asarray(dones["__all__"], bool).reshape(-1)
+    # The library ends an episode at its own limit, too: in that step nobody can tell one end from the other.
+    info = {"won": before.shown.info["won"] | (over & (each.max(axis=1) >= 1.0))} if adapted.wins else {}
+    shown = _shown(adapted, obs, theirs, reward, over & ~cut, cut, info)
+    after = State(theirs, shown, time, before.luck)
+    same = dataclasses.replace(before.shown, reward=jnp.zeros_like(reward))
+    stays = dataclasses.replace(before, shown=same)
+    ours = Env(spec, functools.partial(_reset, adapted), functools.partial(_step, adapted))
+    return where_done(ours, before.shown.done, (stays, same), (after, shown))
+
+
+def _own(space: Any, action: Array) -> Array:
+    """One agent's actions as its space has them."""
+    if hasattr(space, "n"):
+        return jnp.minimum(action, int(space.n) - 1).astype(getattr(space, "dtype", jnp.int32))
+    return action.astype(jnp.float32)
+
+
+def _shown(
+    adapted: Adapted,
+    obs: dict[str, Array],
+    theirs: PyTree,
+    reward: Float[Array, " batch"],
+    terminated: Bool[Array, " batch"],
+    truncated: Bool[Array, " batch"],
+    info: dict[str, Array],
+) -> TimeStep:
+    """What they show, padded: observations with zeros, actions that an agent does not have as not available."""
+    env, spec, batch = adapted.env, adapted.spec, reward.shape[0]
+    flat = {name: jnp.asarray(array, jnp.float32).reshape(batch, -1) for name, array in obs.items()}
+    rows = [jnp.pad(flat[agent], ((0, 0), (0, spec.obs_size - flat[agent].shape[1]))) for agent in env.agents]
+    seen = jnp.stack(rows, axis=1)
+    state = flat[WORLD] if WORLD in flat else seen.reshape(batch, -1)
+    return TimeStep(seen, state, _avail(adapted, theirs, batch), reward, terminated, truncated, info)
+
+
+def _avail(adapted: Adapted, theirs: PyTree, batch: int) -> Bool[Array, "batch agents actions"]:
+    """As the environment says, where it says so; of the actions that an agent has, all, else."""
+    env, spec = adapted.env, adapted.spec
+    if spec.box is not None:
+        return jnp.ones((batch, spec.n_agents, spec.n_actions), bool)
+    has = np.array(
+        [[action < int(env.action_space(agent).n) for action in range(spec.n_actions)] for agent in env.agents]
+    )
+    try:
+        said = jax.vmap(env.get_avail_actions)(theirs)  # pyrefly: ignore
+    except (AttributeError, NotImplementedError):
+        said = None
+    if said is None:
+        return jnp.broadcast_to(has, (batch, *has.shape))
+    rows = [jnp.asarray(said[agent], bool).reshape(batch, -1) for agent in env.agents]
+    padded = jnp.stack([jnp.pad(row, ((0, 0), (0, spec.n_actions - row.shape[1]))) for row in rows], axis=1)
+    # Of whom nothing is allowed something must be: no policy is none at all.
+    return jnp.where(padded.any(axis=-1, keepdims=True), padded & has, has)
