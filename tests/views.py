@@ -43,6 +43,7 @@ def account(picture: Recording | Scene, **changes: Any) -> Account:
         run="run-s0",
         method="seca",
         kind="sequential",
+        telescopes=True,
         says="what its action added",
         play="greedy",
         action_names=tuple(tuple(f"do {action}" for action in range(actions)) for _ in range(agents)),
@@ -66,6 +67,7 @@ NOTHING_MORE: dict[str, Any] = {
     **dict.fromkeys(("truth_by", "orders", "order", "contribution", "signal", "policy", "value", "error")),
     **dict.fromkeys(("truth_step", "truth", "truth_error")),
     "kind": "shared",
+    "telescopes": False,
     "action_names": (),
 }
 """Changes that leave the credit alone."""

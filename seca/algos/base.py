@@ -63,8 +63,8 @@ class Claim(eqx.Module):
     policy: Float[Array, "batch time agents width"] | None = None
     """The policies that chose, as critics are told them: probabilities, or means and variances (`distributions`)."""
     value: Float[Array, "batch time"] | None = None
-    """The return that is expected before anybody's action is known, f(s, pi) or V(s); meaningless on padding. A mean
-    over agents where each has its own."""
+    """The discounted return that is expected before anybody's action is known, f(s, pi) or V(s); of value-based methods
+    that of the greedy joint action. A mean over agents where each has its own; meaningless on padding."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +77,8 @@ class Claims:
     """`fn(learner, episodes, env_steps, key)`, of episodes that its policy played after so many env steps."""
     under: Callable[[Credit | None, Order | None], "Claims"] | None = None
     """`under(credit, order)`: the same of another credit, another order, or both, where the critic can give it."""
+    telescopes: bool = False
+    """Whether the value, and after it the credits added in their order, are the values F_0 .. F_n of one critic."""
     says: str = ""
     """Half a sentence on what the credit is, where its kind does not say it all."""
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from seca.algos.base import Algorithm, Claim, Claims
 from seca.credit.base import Credit
 from seca.credit.named import CREDITS
-from seca.credit.sequential import SWEPT
+from seca.credit.sequential import SWEPT, swept_fast
 from seca.distributions import log_prob_of
 from seca.learning.acting import Acting, act_in, acting_over, initial_carry, n_agent_inputs
 from seca.learning.buffer import Replay
@@ -262,7 +262,7 @@ def claims(spec: EnvSpec, config: SecaConfig, judging: Judging, own: bool = True
         same = (order.name, order.path) == (judging.order.name, judging.order.path)
         return claims(spec, config, Judging(credit, judging.order if same else order), own and same)
 
-    return Claims(judging.credit.kind, fn, under)
+    return Claims(judging.credit.kind, fn, under, telescopes=judging.credit.fast is swept_fast)
 
 
 def measure(

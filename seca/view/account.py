@@ -52,6 +52,8 @@ class Account:
     method: str
     """Its preset."""
     kind: Told
+    telescopes: bool
+    """Whether value and credits, added in their order, are the prefix values F_0 .. F_n of one critic."""
     says: str
     """Half a sentence on what the credit is."""
     play: Literal["greedy", "sampled"]
@@ -146,9 +148,12 @@ def _made_of(arrays: dict[str, np.ndarray], told: dict[str, Any], picture: Recor
         raise ValueError("a truth that is told in part")
     if told["kind"] not in (*KINDS, "shared") or told["play"] not in ("greedy", "sampled"):
         raise ValueError(f"`kind` is {told['kind']!r}, `play` is {told['play']!r}")
-    if told["kind"] == "sequential" and "order" not in arrays:
-        raise ValueError("a sequential credit without its order")
+    if (told["kind"] == "sequential") != ("order" in arrays):
+        raise ValueError("a sequential credit without its order, or an order of another")
+    if told["telescopes"] not in (False, True) or (told["telescopes"] and not {"order", "value"} <= arrays.keys()):
+        raise ValueError("prefix values without an order or a value to begin from")
     recording.check_names("texts", tuple(told[name] for name in _TEXTS))
+    _check_ranges(arrays, picture)
     order, at = arrays.get("order"), arrays.get("truth_step", np.zeros(0))
     if order is not None and (np.sort(order, axis=1) != np.arange(agents)).any():
         raise ValueError("`order` holds what is no order")
@@ -161,10 +166,34 @@ def _made_of(arrays: dict[str, np.ndarray], told: dict[str, Any], picture: Recor
         raise ValueError("`action_names` are not one of each action")
     recording.check_names("action_names", tuple(name for row in names for name in row))
     truth_by, orders = told["truth_by"], told["orders"]
-    read: dict[str, Any] = {name: told[name] for name in (*_TEXTS, "kind", "play")} | {"action_names": names}
-    read["truth_by"] = None if truth_by is None else Truth(**truth_by)
+    read: dict[str, Any] = {name: told[name] for name in (*_TEXTS, "kind", "telescopes", "play")}
+    read |= {"action_names": names, "truth_by": None if truth_by is None else _truth(truth_by)}
     read["orders"] = None if orders is None else _orders(Orders(**orders), agents)
     return Account(**read, **{name: arrays.get(name) for name in _LAYOUT})  # pyrefly: ignore
+
+
+def _check_ranges(arrays: dict[str, np.ndarray], picture: Recording | Scene) -> None:
+    """Raise ValueError for actions that there are not, policies that are none, and errors below zero."""
+    if picture.actions.ndim == 2:
+        if picture.actions.min() < 0 or picture.actions.max() >= picture.avail.shape[2]:
+            raise ValueError(f"`actions` point beyond the {picture.avail.shape[2]} that there are")
+        policy = arrays.get("policy", np.zeros(1))
+        if policy.min() < -_ROUNDING or policy.max() > 1 + _ROUNDING:
+            raise ValueError("`policy` holds what is no probability")
+    if arrays.get("truth_error", np.zeros(1)).min() < 0:
+        raise ValueError("`truth_error` holds an error below 0")
+    if isinstance(picture, Scene) and picture.about.loops_per_step != 1:
+        raise ValueError("a scene has one frame for each step")
+
+
+_ROUNDING = 1e-3
+
+
+def _truth(told: dict[str, Any]) -> Truth:
+    """Of its fields. Raises ValueError or TypeError unless these are a kind and two numbers."""
+    if told.get("kind") not in KINDS or any(type(told.get(name)) is not int for name in ("forks", "seed")):
+        raise ValueError(f"`truth_by` is {told}")
+    return Truth(**told)
 
 
 def _orders(found: Orders, agents: int) -> Orders:

@@ -1,5 +1,6 @@
 """`seca view`: from run folders or recordings to a page."""
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ from seca import files
 from seca.battles.recording import check_free
 from seca.errors import UsageError, refusing
 from seca.runs import folder as folders
-from seca.runs.load import load
+from seca.runs.load import LoadedRun, load
 from seca.view import account, page, testify
 from seca.view.account import Viewed
 from seca.view.testify import Asked
@@ -25,56 +26,78 @@ def view_all(
     """Record an episode of each run, or read recordings, and write their page; the files that were written.
 
     A run's recording and, unless `out` says otherwise, the page go into its folder of recordings; the page of
-    recordings goes beside the first.
+    recordings goes beside the first. An episode that is recorded already is not played again.
 
     Raises UsageError when a run or a recording cannot be read, has no credit, or a file is there already.
     """
     if not 1 <= len(paths) <= page.MOST:
         raise UsageError(f"`runs` are {len(paths)}: give one run or recording, or two to stand side by side")
-    played = [not files.usable("runs", path).is_file() for path in paths]
-    if not any(played) and asked != Asked():
-        default = Asked()
-        name = next(name for name, value in vars(asked).items() if value != getattr(default, name))
+    episodes = [_episode(path, asked) for path in paths]
+    homes = [episode.home for episode in episodes]
+    if len(set(homes)) < len(homes):
+        raise UsageError(f"`runs` names {paths[0]} twice: give two runs, or recordings of two battles")
+    if asked != Asked() and all(episode.run is None for episode in episodes):
+        name = next(name for name, value in vars(asked).items() if value != getattr(Asked(), name))
         raise UsageError(f"`{name}` is {getattr(asked, name)} but `runs` are recordings, played already: leave it out")
-    homes = [_home(path, asked) if run else path.with_suffix("") for path, run in zip(paths, played, strict=True)]
-    page_at = _page_path(homes, out)
+    page_at = _page_path(episodes, out)
     page.check(page_at)
-    kept = [home.with_name(home.name + ".npz") for home in homes]
-    for path, run in zip(kept, played, strict=True):
-        if run:
-            check_free(path, "recording")
-    viewed = [
-        _view_run(path, asked, devices, tell) if run else account.load(path)
-        for path, run in zip(paths, played, strict=True)
-    ]
-    text = page.page(viewed)
-    for one, path, run in zip(viewed, kept, played, strict=True):
-        if run:
-            account.save(one, path)
+    viewed = [_viewed(episode, asked, devices, tell) for episode in episodes]
+    text, written = page.page(viewed), []
+    for one, episode in zip(viewed, episodes, strict=True):
+        if not episode.recording.exists():
+            account.save(one, episode.recording)
+            written.append(episode.recording)
     files.write(page_at, text)
-    return [*(path for path, run in zip(kept, played, strict=True) if run), page_at]
+    return [*written, page_at]
 
 
-def _page_path(homes: Sequence[pathlib.Path], out: pathlib.Path | None) -> pathlib.Path:
+@dataclasses.dataclass(frozen=True)
+class Episode:
+    """An episode that is asked for: one of a run, or one that is recorded."""
+
+    path: pathlib.Path
+    home: pathlib.Path
+    """Its recording, without the ending."""
+    run: LoadedRun | None
+
+    @property
+    def recording(self) -> pathlib.Path:
+        """Its file."""
+        return self.home.with_name(self.home.name + ".npz") if self.run is not None else self.path
+
+
+def _episode(path: pathlib.Path, asked: Asked) -> Episode:
+    if files.usable("runs", path).is_file():
+        return Episode(path, path.with_suffix(""), None)
+    if not path.is_dir():
+        raise UsageError(f"`runs` holds {path}: it is neither a run folder nor a recording")
+    folder, run = folders.existing(path), load(path, asked.checkpoint)
+    how = "-sampled" if asked.sampled else ""
+    truth = f"-truth{asked.truth}x{asked.forks}" if asked.truth else ""
+    at = f"{asked.checkpoint}-{int(run.state.env_steps)}" if isinstance(asked.checkpoint, str) else asked.checkpoint
+    home = folder.recordings / f"view-{at}-seed{asked.seed}-battle{asked.battle}{how}{truth}"
+    return Episode(path, home, run)
+
+
+def _viewed(episode: Episode, asked: Asked, devices: Sequence[jax.Device], tell: testify.Tell | None) -> Viewed:
+    """Recorded already, or played now."""
+    run, name = episode.run, episode.path.resolve().name
+    if run is None:
+        return account.load(episode.path)
+    if episode.recording.exists():
+        known = account.load(episode.recording)
+        if known.picture.about.policy == testify.policy_name(run, name, asked):
+            return known
+        check_free(episode.recording, "recording")
+    orders = testify.orders_of(folders.existing(episode.path))
+    with refusing():
+        return testify.view(run, name, asked, orders, devices, tell)
+
+
+def _page_path(episodes: Sequence[Episode], out: pathlib.Path | None) -> pathlib.Path:
     """Where the page goes: what was said, or beside the first recording."""
     if out is not None:
         return files.usable("out", out)
-    first = homes[0]
-    name = first.name if len(homes) == 1 else f"{first.name}-beside-{homes[1].parent.parent.name}"
-    return first.with_name(f"{name}.html")
-
-
-def _home(path: pathlib.Path, asked: Asked) -> pathlib.Path:
-    """Where the recording of a run's episode goes, without its ending."""
-    folder = folders.existing(path)
-    how = "-sampled" if asked.sampled else ""
-    truth = f"-truth{asked.truth}x{asked.forks}" if asked.truth else ""
-    at = str(asked.checkpoint)
-    return folder.recordings / f"view-{at}-seed{asked.seed}-battle{asked.battle}{how}{truth}"
-
-
-def _view_run(path: pathlib.Path, asked: Asked, devices: Sequence[jax.Device], tell: testify.Tell | None) -> Viewed:
-    run = load(path, asked.checkpoint)
-    orders = testify.orders_of(folders.existing(path))
-    with refusing():
-        return testify.view(run, path.resolve().name, asked, orders, devices, tell)
+    home = episodes[0].home
+    beside = "".join(f"-beside-{episode.path.resolve().stem}" for episode in episodes[1:])
+    return home.with_name(f"{home.name}{beside}.html")

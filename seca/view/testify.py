@@ -12,6 +12,7 @@ import numpy as np
 from seca import numerics
 from seca.algos.base import Claim, Claims
 from seca.battles.play import Before, Played, Policy, of_run, picture_of, play, player
+from seca.battles.recording import MOST_NUMBER
 from seca.credit.base import Kind as CreditKind
 from seca.envs.base import Env
 from seca.envs.check import check_pure
@@ -89,8 +90,7 @@ def view(
     if claims is None:
         raise ValueError(f"`run` was trained with {run.config.preset}, which says nothing of its agents")
     check_forkable(run, asked)
-    steps = int(run.state.env_steps)
-    policy = of_run(run, f"{name}, {kind_name(asked.checkpoint)} checkpoint at {steps:,} env steps", not asked.sampled)
+    policy = of_run(run, policy_name(run, name, asked), not asked.sampled)
     played = play(player(run.env), policy, asked.seed, asked.battle)
     told = _told(run, claims, played, _closing(policy, played))
     account = Account(
@@ -104,6 +104,11 @@ def view(
     if asked.truth:
         account = _with_truth(run, played, account, asked, devices, tell)
     return Viewed(picture_of(run.env, played), account)
+
+
+def policy_name(run: LoadedRun, name: str, asked: Asked) -> str:
+    """How a recording calls the policy."""
+    return f"{name}, {kind_name(asked.checkpoint)} checkpoint at {int(run.state.env_steps):,} env steps"
 
 
 def check_forkable(run: LoadedRun, asked: Asked) -> None:
@@ -154,11 +159,20 @@ def _told(run: LoadedRun, claims: Claims, played: Played, closing: np.ndarray) -
     told: dict[str, Any] = {name: None if x is None else np.asarray(x)[0, :length] for name, x in fields.items()}
     told = {name: x if x is None else x.astype(np.int16 if name == "order" else np.float32) for name, x in told.items()}
     told |= {"kind": claims.kind or "shared", "says": claims.says or SAYS.get(claims.kind or "sequential", "")}
-    told |= dict.fromkeys(("truth_by", "truth_step", "truth", "truth_error"))
+    told |= {"telescopes": claims.telescopes} | dict.fromkeys(("truth_by", "truth_step", "truth", "truth_error"))
     if run.algorithm.forking is not None:  # Credits are tried out where there are any to be tried.
         forks = run.algorithm.forking.options.forks
         told["credit"] = _tried(run, played, told["policy"], told["order"], try_key)
-        told |= {"signal": None, "says": f"{SAYS['sequential']}, tried out by {forks} forks of each step"}
+        told |= {
+            "signal": None,
+            "telescopes": False,
+            "says": f"{SAYS['sequential']}, tried out by {forks} forks of each step",
+        }
+    for name, array in told.items():
+        if isinstance(array, np.ndarray) and not (np.abs(array) <= MOST_NUMBER).all():
+            raise ValueError(
+                f"`run` is of {run.config.preset}, whose `{name}` is not finite here, or over {MOST_NUMBER:g}"
+            )
     return told
 
 
@@ -247,9 +261,15 @@ def _with_truth(
     return dataclasses.replace(account, **found)
 
 
+def _finite(numbers: Any) -> bool:
+    """Whether a line tells a number of each agent."""
+    return isinstance(numbers, list) and all(isinstance(x, int | float) and np.isfinite(x) for x in numbers)
+
+
 def orders_of(folder: RunFolder) -> Orders | None:
     """Who was judged when over the training of a run, or None where its metrics do not tell."""
-    lines = [line for line in folders.read_metrics(folder) if line["kind"] == "train" and "rank_mean" in line]
+    trained = (line for line in folders.read_metrics(folder) if line["kind"] == "train")
+    lines = [line for line in trained if _finite(line.get("rank_mean")) and _finite(line.get("contribution_mean", [0]))]
     if not lines:
         return None
     parts = [part for part in np.array_split(np.arange(len(lines)), min(PARTS, len(lines)))]

@@ -63,8 +63,9 @@ def _text(window: Any, selector: str) -> str:
 
 
 def _shown(number: float) -> str:
-    """As the page prints it; JavaScript has no sign of a zero that is one."""
-    return f"{float(number):.3f}"
+    """As the page prints it; a zero has no sign."""
+    text = f"{float(number):.3f}"
+    return text if float(text) else "0.000"
 
 
 def wait_for_step(window: Any, step: int) -> None:
@@ -119,6 +120,7 @@ def test_it_shows_what_the_arrays_say(browser: Any, method: str, map_name: str, 
         window.keyboard.press("End")
         check_step(window, viewed, last)
         assert window.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert len((tmp_path / "0.html").read_bytes()) < 1_000_000
         if viewed.account.kind == "sequential":
             assert window.locator("svg.stairs [data-rank]").count() >= viewed.account.credit.shape[1]
 
@@ -143,8 +145,16 @@ def test_every_control(browser: Any, tmp_path: pathlib.Path) -> None:
         window.keyboard.press("Space")
         wait_for_step(window, 2)
         window.select_option("#follow", "1")
+        assert window.locator("#follow").input_value() == "1"
+        window.keyboard.press("Home")
+        check_step(window, viewed, 0)
+        window.keyboard.press("Shift+ArrowRight")
+        assert float(window.locator("#scrub").input_value()) == pytest.approx(1 / 8, abs=1e-3)
         window.keyboard.press("ArrowDown")
         assert _text(window, ".agents tr.chosen .pick") == "marine 0"
+        for followed in ("-1", "0"):  # Nobody, then who is chosen.
+            window.keyboard.press("f")
+            assert window.locator("#follow").input_value() == followed
         window.keyboard.press("ArrowDown")
         assert _text(window, ".agents tr.chosen .pick") == "medivac 1"
         window.click('.agents [data-agent="0"] .pick')
@@ -196,7 +206,10 @@ def test_opposite_signs_are_marked(browser: Any, tmp_path: pathlib.Path) -> None
 def test_two_sides_have_one_clock(browser: Any, tmp_path: pathlib.Path) -> None:
     """A longer one goes on where the shorter has ended; notes say what does not compare."""
     long, short = views.scene(steps=6), views.scene(steps=3, drawn=False)
-    shown = [Viewed(long, views.account(long)), Viewed(short, views.account(short, kind="shapley"))]
+    shown = [
+        Viewed(long, views.account(long)),
+        Viewed(short, views.account(short, kind="shapley", order=None, telescopes=False)),
+    ]
     with opened(browser, shown, tmp_path) as window:
         assert window.locator("section.side").count() == 2 and window.locator("canvas.field").count() == 1
         assert "shapley" in _text(window, ".warnings")

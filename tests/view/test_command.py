@@ -1,5 +1,6 @@
 """`seca view`: what is written where, from runs and from recordings; what is refused, and that nothing is lost then."""
 
+import dataclasses
 import pathlib
 
 import jax
@@ -28,23 +29,37 @@ def test_from_a_run_to_its_page(trained: pathlib.Path, capsys: pytest.CaptureFix
     capsys.readouterr()
     assert cli.run(["view", str(trained), "--truth", "3", "--forks", "4", "--battle", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    name = trained / "recordings" / "view-latest-seed0-battle2-truth3x4"
+    [name] = (
+        path.with_suffix("") for path in (trained / "recordings").glob("view-latest-*-seed0-battle2-truth3x4.npz")
+    )
     assert lines == [f"{name}.npz", f"{name}.html"]
     found = account.load(name.with_suffix(".npz"))
     assert found.account.truth_by == account.Truth("sequential", 4, 0)
     assert found.account.orders is not None and found.picture.about.battle == 2
     first = name.with_suffix(".html").read_text()
-    assert cli.run(["view", str(trained), "--truth", "3", "--forks", "4", "--battle", "2"]) == 2
+    asked = ["view", str(trained), "--truth", "3", "--forks", "4", "--battle", "2"]
+    assert cli.run(asked) == 2
     assert "exists already" in capsys.readouterr().err
-    out = trained / "again.html"
+    before, out = name.with_suffix(".npz").stat(), trained / "again.html"
+    assert cli.run([*asked, "--out", str(out)]) == 0 and out.read_text() == first  # Not played again.
+    assert name.with_suffix(".npz").stat() == before and capsys.readouterr().out.splitlines() == [str(out)]
+    out.unlink()
     assert cli.run(["view", f"{name}.npz", "--out", str(out)]) == 0
     assert out.read_text() == first
     both = trained / "both.html"
     capsys.readouterr()
     assert cli.run(["view", str(trained), f"{name}.npz", "--sampled", "--out", str(both)]) == 0
-    sampled = trained / "recordings" / "view-latest-seed0-battle0-sampled.npz"
+    [sampled] = (trained / "recordings").glob("view-latest-*-seed0-battle0-sampled.npz")
     assert capsys.readouterr().out.splitlines() == [str(sampled), str(both)]
     assert both.read_text().count('"play":"sampled"') == 1
+    assert cli.run(["view", str(trained), str(trained), "--out", str(trained / "twice.html")]) == 2
+    assert "twice" in capsys.readouterr().err
+    about = dataclasses.replace(found.picture.about, policy="somebody else's")
+    elsewhere = dataclasses.replace(found.picture, about=about)
+    account.save(dataclasses.replace(found, picture=elsewhere), trained / "x.npz")
+    (trained / "x.npz").replace(name.with_suffix(".npz"))
+    assert cli.run([*asked, "--out", str(trained / "third.html")]) == 2  # Of that name, but of another policy.
+    assert "exists already" in capsys.readouterr().err and not (trained / "third.html").exists()
 
 
 def _asked(paths: list[pathlib.Path], out: pathlib.Path | None = None, **asked: object) -> list[pathlib.Path]:
@@ -62,7 +77,8 @@ def test_refused(tmp_path: pathlib.Path) -> None:
         ([saved], None, {"truth": 3}, "`truth` is 3 but `runs` are recordings, played already: leave it out"),
         ([saved], None, {"sampled": True}, "`sampled` is True but `runs` are recordings"),
         ([plain], None, {}, "it holds no credit; `seca view RUN`"),
-        ([tmp_path / "absent"], None, {}, "absent"),
+        ([tmp_path / "absent"], None, {}, "absent: it is neither a run folder nor a recording"),
+        ([saved, saved], None, {}, "twice"),
         ([tmp_path], None, {}, "not a run folder"),
         ([saved], tmp_path / "x.png", {}, "ends in .html"),
         ([saved], tmp_path / "b.npz" / "x.html", {}, "nothing can be written to"),

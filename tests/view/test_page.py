@@ -85,7 +85,7 @@ def test_its_policy_lets_only_its_own_scripts_run() -> None:
 
 
 def test_two_that_do_not_compare_say_so() -> None:
-    one, other = views.seen(), views.seen(kind="shapley")
+    one, other = views.seen(), views.seen(kind="shapley", order=None, telescopes=False)
     notes = page.notes([one, other])
     assert len(notes) == 1 and "seca's is sequential and seca's is shapley" in notes[0]
     picture = battle(about=views.scene().about)

@@ -14,7 +14,7 @@
  *   arrays: Record<string, Packed>}} SceneTold
  * @typedef {{env_steps: number[], place: number[][], contribution: number[][] | null, agents: Agent[]}} Orders
  * @typedef {{name: string, method: string, env: string, policy: string, seed: number, battle: number, outcome: string,
- *   play: string, kind: string, says: string, truth_says: string | null, agents: Agent[],
+ *   play: string, kind: string, telescopes: boolean, options: string, says: string, truth_says: string | null, agents: Agent[],
  *   action_names: string[][] | null, steps: number, frames_per_step: number, frames_per_second: number,
  *   arrays: Record<string, Packed>, picture: BattleTold | SceneTold | null, orders: Orders | null}} Side
  *
@@ -34,7 +34,8 @@
  * @property {Float64Array} returns Sum of the rewards up to and with each step.
  * @property {(number | null)[]} lost Step in which each agent fell, or from which on it has no choice.
  * @property {Map<number, number>} truthAt Step to row of the truth.
- * @property {number} full Credit that fills a bar.
+ * @property {number} full Credit that fills a cell of the strips.
+ * @property {number} reach Credit that fills a bar.
  */
 
 /** @param {string} id @returns {HTMLElement} */
@@ -82,7 +83,7 @@ function part(root, selector) {
 }
 
 /** @param {number | undefined} value */
-const fixed3 = (value) => value === undefined ? "–" : value.toFixed(3);
+const fixed3 = (value) => value === undefined ? "–" : value.toFixed(3).replace(/^-(0\.0+)$/, "$1");
 /** @param {number | undefined} value */
 const fixed2 = (value) => value === undefined ? "–" : value.toFixed(2);
 /** @param {number} share */
@@ -131,8 +132,15 @@ function prepare(told) {
     returns: summed(arrays.reward),
     lost: told.agents.map((_, agent) => told.picture?.type === "battle"
       ? fell(drawn.health, told.picture.names.length, agent, k) : bound(choice, n, agent)),
-    full: fullOf(arrays),
+    full: fullOf(arrays), reach: reachOf(arrays),
   };
+}
+
+/** What compares by eye has one scale: two sides whose credits are of one kind. @param {Episode[]} episodes */
+function shareScales(episodes) {
+  if (new Set(episodes.map((episode) => episode.told.kind)).size > 1) return;
+  const [full, reach] = [Math.max(...episodes.map((one) => one.full)), Math.max(...episodes.map((one) => one.reach))];
+  for (const episode of episodes) Object.assign(episode, { full, reach });
 }
 
 /** @param {Numbers} avail @param {number} actions */
@@ -190,6 +198,13 @@ function fullOf(arrays) {
   return most <= 1.5 * usual ? most : usual;
 }
 
+/** What fills a bar: as above, but no truth with its whisker goes over the edge.
+ * @param {Record<string, Numbers>} arrays */
+function reachOf(arrays) {
+  const ends = Array.from(arrays.truth ?? [], (value, i) => Math.abs(value) + 3 * arrays.truth_error[i]);
+  return Math.max(fullOf(arrays), ...ends);
+}
+
 /**
  * What was measured of an agent's true credit at a step.
  * @param {Episode} episode @param {number} step @param {number} agent
@@ -201,7 +216,7 @@ function truthOf(episode, step, agent) {
   const { truth, truth_error: errors, credit } = episode.arrays;
   const [value, error, told] = [truth[row * episode.n + agent], errors[row * episode.n + agent],
     credit[step * episode.n + agent]];
-  const sure = Math.abs(value) > 3 * error;
+  const sure = Math.abs(value) > 3 * error && episode.told.kind !== "shared"; // Nobody's credit has no sign.
   return { truth: value, error, opposed: sure && told !== 0 && value !== 0 && Math.sign(told) !== Math.sign(value) };
 }
 

@@ -22,6 +22,7 @@ const darkness = matchMedia("(prefers-color-scheme: dark)");
 const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 const paper = matchMedia("print");
 const episodes = data.sides.map(prepare);
+shareScales(episodes);
 const horizon = Math.max(...episodes.map((episode) => episode.steps));
 const truthSteps = [...new Set(episodes.flatMap((episode) => [...episode.truthAt.keys()]))]
   .sort((one, other) => one - other);
@@ -135,7 +136,7 @@ function nextTruth() {
 
 /** @param {number} by */
 function chooseNext(by) {
-  const n = episodes[0].n;
+  const n = Math.max(...episodes.map((episode) => episode.n));
   choose(-1, state.agent < 0 ? (by > 0 ? 0 : n - 1) : (state.agent + by + n) % n);
 }
 

@@ -14,7 +14,7 @@ function makeFacts(episode) {
   const { value, error, reward } = episode.arrays;
   /** @type {[string, string, string, (step: number) => string][]} */
   const facts = [
-    ["value", "Critic value", "expected return before anybody's action is known", (step) => fixed3(value?.[step])],
+    ["value", "Critic value", "discounted return that the critic expects; docs/view.md says before what is known", (step) => fixed3(value?.[step])],
     ["error", "TD error", "of the critic", (step) => fixed3(error?.[step])],
     ["reward", "Reward", "of this step", (step) => fixed2(reward[step])],
     ["return", "Return", "up to and with this step", (step) => fixed2(episode.returns[step])],
@@ -71,7 +71,7 @@ function makeAgents(episode, choose) {
 
 /** @param {Episode} episode @param {boolean} withTruth */
 function barKey(episode, withTruth) {
-  const text = `Right of the middle line: above zero; left and striped: below. A full bar is ${fixed3(episode.full)}.`;
+  const text = `Right of the middle line: above zero; left and striped: below. A full bar is ${fixed3(episode.reach)}.`;
   const truth = " Diamond: the true credit; its line reaches three standard errors either way. ≠: the true credit is"
     + " surely of the other sign.";
   return make("p", { class: "told" }, text, withTruth ? truth : "");
@@ -98,13 +98,13 @@ function makeRow(episode, agent, choose, withTruth) {
   root.addEventListener("click", () => choose(-1, root.classList.contains("chosen") ? -1 : agent));
   const show = (/** @type {number} */ step, /** @type {number} */ chosen) => {
     const at = step * n + agent, measured = truthOf(episode, step, agent);
-    action.textContent = actionText(episode, step, agent);
+    action.textContent = action.title = actionText(episode, step, agent);
     idle.hidden = episode.choice[at] === 1;
     root.classList.toggle("off", episode.choice[at] === 0);
     root.classList.toggle("chosen", agent === chosen);
     pick.setAttribute("aria-pressed", String(agent === chosen));
     told.textContent = fixed3(credit[at]);
-    setBar(bar, credit[at], episode.full, measured);
+    setBar(bar, credit[at], episode.reach, measured);
     truth.textContent = measured === null ? "–" : fixed3(measured.truth);
     error.textContent = measured === null ? "" : `± ${fixed3(measured.error)}`;
     opposed.hidden = measured?.opposed !== true;

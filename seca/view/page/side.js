@@ -24,7 +24,8 @@ function makeSide(episode, index, horizon, choose) {
   const { told } = episode, id = `side-${index}`;
   const number = make("b", { class: "step-number" }), moment = make("span", { class: "clock-time" });
   const roster = make("p", { class: "roster" });
-  const facts = `${told.method} on ${told.env}; ${told.policy}; ${told.play}; seed ${told.seed}, battle ${told.battle}`;
+  const facts = `${told.method} on ${told.env}${told.options === "" ? "" : ` (${told.options})`}; ${told.policy};`
+    + ` ${told.play}; seed ${told.seed}, battle ${told.battle}`;
   const head = make("div", { class: "side-head" }, make("h2", { id }, told.name),
     make("p", { class: "told" }, `${facts}: `, make("b", { class: "outcome" }, told.outcome)),
     make("p", { class: "moment" }, "Step ", number, ` of 0 to ${episode.steps - 1}`, moment));

@@ -46,8 +46,8 @@ function makeStairs(episode, choose) {
 }
 
 /** @param {Episode} episode @param {number} step @returns {Stair[]} */
-function prefixes({ arrays, n, agents }, step) {
-  let level = arrays.value?.[step] ?? 0;
+function prefixes({ told, arrays, n, agents }, step) {
+  let level = told.telescopes ? arrays.value[step] : 0;
   return Array.from(arrays.order.subarray(step * n, (step + 1) * n), (agent) => {
     const from = level;
     level += arrays.credit[step * n + agent];
@@ -63,11 +63,12 @@ function sorted({ arrays, n, agents }, step) {
 }
 
 /** @param {Episode} episode @param {number} step @param {Stair[]} stairs */
-function stairsInWords({ arrays, n }, step, stairs) {
-  const start = arrays.value === undefined
-    ? "The value is not recorded: from 0, the change of value by each action as it becomes known"
-    : `F₀ = ${fixed3(arrays.value[step])} is the value before anybody's action is known`;
-  return `${start}. In the order of evaluation each action moves it to the next: the length of a bar is the credit.`
+function stairsInWords({ told, arrays, n }, step, stairs) {
+  const start = told.telescopes
+    ? `F₀ = ${fixed3(arrays.value[step])} is the critic's value before anybody's action is known; in the order of`
+      + " evaluation each action moves it to the next"
+    : "Credits one after another, in the order of evaluation, from 0: they are no values of one critic";
+  return `${start}. The length of a bar is the credit.`
     + ` All ${n} together: ${fixed3(stairs[n - 1].to - stairs[0].from)}.`;
 }
 
@@ -88,16 +89,16 @@ function drawStairs(picture, width, stairs, episode, step, chosen, ordered) {
   const ground = makeSvg("path", { class: "start", d: `M${start} ${ordered ? 6 : 0}V${height}` });
   const rows = stairs.map((stair, rank) => stairRow(stair, rank, top + rank * STEP_HIGH, width, across, {
     chosen: stair.agent === chosen, idle: episode.choice[step * episode.n + stair.agent] === 0,
-    joined: ordered && rank + 1 < stairs.length, ordered,
+    joined: ordered && rank + 1 < stairs.length, named: episode.told.telescopes,
   }));
   const first = ordered ? [makeSvg("text", { class: "level", x: width - 2, y: 15, "text-anchor": "end" },
-    `F₀ ${fixed3(stairs[0].from)}`), makeSvg("circle", { class: "origin", cx: start, cy: 11, r: 3.5 })] : [];
+    `${episode.told.telescopes ? "F₀ " : ""}${fixed3(stairs[0].from)}`), makeSvg("circle", { class: "origin", cx: start, cy: 11, r: 3.5 })] : [];
   picture.replaceChildren(stripesOf(picture), ground, ...first, ...rows);
 }
 
 /** @param {Stair} stair @param {number} rank @param {number} y @param {number} width
  * @param {(level: number) => number} across
- * @param {{chosen: boolean, idle: boolean, joined: boolean, ordered: boolean}} how */
+ * @param {{chosen: boolean, idle: boolean, joined: boolean, named: boolean}} how */
 function stairRow(stair, rank, y, width, across, how) {
   const [from, to] = [across(stair.from), across(stair.to)], minus = stair.to < stair.from;
   const row = makeSvg("g", { "data-rank": rank, "data-agent-of": stair.agent,
@@ -109,7 +110,7 @@ function stairRow(stair, rank, y, width, across, how) {
     makeSvg("rect", { class: minus ? "minus" : "plus", x: Math.min(from, to), y: y + 4,
       width: Math.max(1, Math.abs(to - from)), height: STEP_HIGH - 8 }),
     makeSvg("text", { class: "level", x: width - 2, y: y + 15, "text-anchor": "end" },
-      how.ordered ? `F${lowered(rank + 1)} ${stair.value}` : stair.value));
+      how.named ? `F${lowered(rank + 1)} ${stair.value}` : stair.value));
   if (how.joined) row.append(makeSvg("path", { class: "joint", d: `M${to} ${y + 4}V${y + STEP_HIGH + 4}` }));
   return row;
 }
