@@ -2,7 +2,7 @@
 
     python benchmarks/view_page.py PAGE.html ...        needs playwright and chromium; nothing else should run
 
-Of each page: its size, milliseconds until it is loaded (the median of five), and frames a second while it plays for five.
+Of each page: its size, milliseconds until it is loaded (the median of five), and frames a second while it plays.
 """
 
 import pathlib

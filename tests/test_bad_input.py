@@ -14,7 +14,15 @@ import pytest
 from refusals import assert_one_line, assert_refused
 
 from seca.config import RunConfig
-from seca.options import AuditOptions, BenchOptions, EvaluateOptions, PlotOptions, ResumeOptions, WatchOptions
+from seca.options import (
+    AuditOptions,
+    BenchOptions,
+    EvaluateOptions,
+    PlotOptions,
+    ResumeOptions,
+    ViewOptions,
+    WatchOptions,
+)
 from seca.presets import PRESETS
 from seca.train.loop import LoopConfig
 
@@ -151,6 +159,18 @@ INPUTS: list[tuple[list[str], list[str]]] = [
     (["evaluate", "absent", "--seed", "-1"], ["`seed`", "-1"]),
     (["plot"], ["`runs`", "at least one"]),
     (["plot", "absent"], ["`run`", "absent", "no such folder"]),
+    (["view"], ["`runs` are 0", "two to stand side by side"]),
+    (["view", "absent"], ["`runs`", "absent", "neither a run folder nor a recording"]),
+    (["view", "occupied"], ["`run`", "occupied", "not a run folder"]),
+    (["view", "occupied/noise.bin"], ["`recording`", "occupied/noise.bin", "with a recording"]),
+    (["view", "absent", "--truth", "-1"], ["`truth`", "-1"]),
+    (["view", "absent", "--forks", "1"], ["`forks`", "1"]),
+    (["view", "absent", "--battle", "-1"], ["`battle`", "-1"]),
+    (["view", "absent", "--seed", "-1"], ["`seed`", "-1"]),
+    (["view", "absent", "--checkpoint", "1.5"], ["--checkpoint", "1.5", "whole number", "latest"]),
+    (["view", "absent", "--out", ""], ["`out`", "leave it out"]),
+    (["view", "absent", "--sampled", "maybe"], ["maybe"]),
+    (["train", "seca", "--env", "jaxmarl:nope"], ["`env`", "jaxmarl"]),
     (["watch"], ["`policy`", "missing", "random", "heuristic", "run folder"]),
     (["watch", "--policy", "nope", "--env", "smac/3m"], ["`policy`", "nope", "random", "heuristic", "run folder"]),
     (["watch", "--policy", "occupied"], ["`run`", "occupied", "not a run folder"]),
@@ -347,6 +367,7 @@ def test_options_of_algorithms(
         ("audit", AuditOptions),
         ("plot", PlotOptions),
         ("watch", WatchOptions),
+        ("view", ViewOptions),
         ("bench", BenchOptions),
     ],
     ids=str,

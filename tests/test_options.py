@@ -23,6 +23,7 @@ from seca.options import (
     SweepOptions,
     SweepRunOptions,
     SweepStatusOptions,
+    ViewOptions,
     WatchOptions,
 )
 from seca.parsing import parse
@@ -30,7 +31,7 @@ from seca.parsing import parse
 RUN = pathlib.Path("runs/a")
 KINDS = [
     *(ResumeOptions, EvaluateOptions, AuditOptions, PlotOptions, CompareOptions, ReportOptions, BenchOptions),
-    *(WatchOptions, SweepOptions, ReproduceOptions, SweepStatusOptions, SweepRunOptions, NoOptions),
+    *(WatchOptions, ViewOptions, SweepOptions, ReproduceOptions, SweepStatusOptions, SweepRunOptions, NoOptions),
 ]
 
 
@@ -79,6 +80,9 @@ def test_words_become_fields(kind: type, words: list[str], expected: dict[str, A
         (EvaluateOptions, "seed", 0, 2**32 - 1),
         (AuditOptions, "steps", 1, 100_000),
         (AuditOptions, "forks", 2, 1_000_000),
+        (ViewOptions, "battle", 0, 2**31 - 1),
+        (ViewOptions, "truth", 0, 100_000),
+        (ViewOptions, "forks", 2, 1_000_000),
         (WatchOptions, "battle", 0, 2**31 - 1),
     ],
 )
