@@ -6,10 +6,10 @@ import html
 import json
 import pathlib
 import re
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
+import browsing
 import pytest
 from report import scored
 
@@ -365,32 +365,15 @@ def test_a_run_without_times_or_sessions(tmp_path: pathlib.Path) -> None:
 
 @pytest.fixture(name="browser", scope="module")
 def browser_fixture() -> Iterator[Any]:
-    """Debian's Chromium by Playwright; skipped where one of the two is missing."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip, extra dev)")
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("no chromium on this machine (apt-get install chromium)")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path)
-        yield browser
-        browser.close()
+    """Debian's Chromium."""
+    yield from browsing.chromium()
 
 
 @contextlib.contextmanager
 def _opened(browser: Any, report: pathlib.Path, width: int = 1280, scheme: str = "light") -> Iterator[Any]:
-    """The report in a window of its own, which complains of nothing and asks for nothing but the file."""
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    window = context.new_page()
-    problems, requests = [], []
-    window.on("console", lambda message: problems.append(message.text))
-    window.on("pageerror", lambda error: problems.append(str(error)))
-    window.on("request", lambda request: requests.append(request.url))
-    window.goto(report.as_uri())
-    window.wait_for_selector("figure canvas")
-    yield window
-    context.close()
-    assert problems == []
-    assert requests == [report.as_uri()]
+    """The report in a window of its own."""
+    with browsing.opened(browser, report, "figure canvas", width, color_scheme=scheme) as window:
+        yield window
 
 
 COLOURS = """canvas => {

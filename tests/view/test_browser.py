@@ -3,10 +3,10 @@
 import contextlib
 import functools
 import pathlib
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
+import browsing
 import numpy as np
 import pytest
 import views
@@ -22,33 +22,16 @@ MAPS = ("2s3z", "MMM2", "2c_vs_64zg")
 
 @pytest.fixture(name="browser", scope="module")
 def browser_fixture() -> Iterator[Any]:
-    """Debian's Chromium by Playwright; skipped where one of the two is missing."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip, extra browser)")
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("no chromium on this machine (apt-get install chromium)")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path)
-        yield browser
-        browser.close()
+    """Debian's Chromium."""
+    yield from browsing.chromium()
 
 
 @contextlib.contextmanager
 def opened(browser: Any, shown: list[Viewed], folder: pathlib.Path, width: int = 1280, **wants: Any) -> Iterator[Any]:
-    """The page in a window of its own, which complains of nothing and asks for nothing but the file."""
+    """The page of these in a window of its own."""
     file = page.write(shown, folder / f"{len(list(folder.iterdir()))}.html")
-    context = browser.new_context(viewport={"width": width, "height": 900}, **wants)
-    window = context.new_page()
-    problems, requests = [], []
-    window.on("console", lambda message: problems.append(message.text))
-    window.on("pageerror", lambda error: problems.append(str(error)))
-    window.on("request", lambda request: requests.append(request.url))
-    window.goto(file.as_uri())
-    window.wait_for_selector("[data-agent]")
-    yield window
-    context.close()
-    assert problems == []
-    assert requests == [file.as_uri()]
+    with browsing.opened(browser, file, "[data-agent]", width, **wants) as window:
+        yield window
 
 
 @functools.cache
