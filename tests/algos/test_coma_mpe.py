@@ -25,6 +25,7 @@ def one_batch() -> Transitions:
     return jax.tree.map(lambda x: x[3:10], transitions([episodes_of()]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [False, True])
 def test_gradient_steps_are_those_of_one_adam_for_each_agent(shared: bool) -> None:
     """Each with its own loss, its gradient clipped entry by entry; on one network where they share it."""
@@ -140,6 +141,7 @@ def test_any_number_of_devices_learns_the_same() -> None:
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_claims_are_the_advantages_of_the_steps() -> None:
     episodes = random_episodes(garbage=5.0)
     spec = dataclasses.replace(
@@ -170,6 +172,7 @@ def test_claims_are_the_advantages_of_the_steps() -> None:
         np.testing.assert_allclose(claim.team[b, t], episodes.reward[b, t] - q.mean(), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_order_by_contribution() -> None:
     """Integrated gradients of the mean of sum_a pi_i(a) Q_i(a | pi of the others), against a plain loop."""
     config = dataclasses.replace(CONFIG, advantage="sequential", order="gradients")
@@ -209,6 +212,7 @@ def test_order_by_contribution() -> None:
     assert float(jnp.abs(forced[0] - forced[1]).max()) > 0
 
 
+@pytest.mark.slow
 def test_claims_have_each_episodes_order_and_contributions() -> None:
     """Padding counts for nothing."""
     config = dataclasses.replace(CONFIG, advantage="sequential", order="gradients")

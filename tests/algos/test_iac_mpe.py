@@ -20,6 +20,7 @@ from seca.train.state import init_state
 CONFIG = IacMpeConfig(hidden=8, batch=7, critic_epochs=3, target_interval=14, init_std=0.5)
 
 
+@pytest.mark.slow
 def test_targets_and_loss_of_plain_loops() -> None:
     """Each agent's critic sees its own observation alone; the target's value of the only action that it can take."""
     learner = iac_mpe.init(jax.random.key(0), SPEC, CONFIG)

@@ -24,6 +24,7 @@ CONFIG = SqddpgConfig(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [7, 14, 16, 43])
 def test_the_latest_steps_are_kept(size: int) -> None:
     """A ring written 7 at a time, of as many rows, twice as many, some between, and more than there are: 42 of 48."""
@@ -42,6 +43,7 @@ def test_the_latest_steps_are_kept(size: int) -> None:
             np.testing.assert_array_equal(ring[step % size], all_rows[step])
 
 
+@pytest.mark.slow
 def test_steps_not_yet_kept_are_never_drawn() -> None:
     """One update: 7 real rows of 16, the rest zeros, which would make the loss another."""
     learner = sqddpg.init(jax.random.key(0), SPEC, CONFIG)

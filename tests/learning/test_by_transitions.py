@@ -14,6 +14,7 @@ from seca.envs import registry
 from seca.learning import by_transitions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [7, 8, 16, 17])
 def test_every_step_is_learned_from_once_and_in_order(size: int) -> None:
     """16 steps a batch, and updates of fewer that do not divide them, of half, of as many, and of one more."""

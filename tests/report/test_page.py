@@ -89,7 +89,7 @@ def runs_fixture(tmp_path_factory: pytest.TempPathFactory) -> list[pathlib.Path]
     runs.append(_make_run(home / "runs/mappo", [0, 0, 0.25, 0.5], "mappo"))
     runs.append(_make_run(home / "runs/matrix", [0, 0.5, 1], "qmix", env="matrix/climbing", version="m-1", wins=False))
     (runs[0] / "recordings").mkdir()
-    for name in ("battle 0.npz", "battle 0.gif", "notes.txt"):
+    for name in ("battle 0.npz", "battle 0.gif", "battle 0.html", "notes.txt"):
         (runs[0] / "recordings" / name).write_bytes(b"")
     return runs
 
@@ -241,6 +241,7 @@ def test_commands_and_recordings(report: pathlib.Path, runs: list[pathlib.Path],
     text = report.read_text()
     assert f"<code>seca train --config {runs[0]}/config.json --out NEW</code>" in text
     assert 'href="runs/seca-s0/recordings/battle%200.gif"' in text
+    assert 'href="runs/seca-s0/recordings/battle%200.html"' in text
     assert 'href="runs/seca-s0/recordings/battle%200.npz"' in text
     assert "notes.txt" not in text
     spaced = _make_run(tmp_path / "it's here", [0, 1])

@@ -39,6 +39,7 @@ def _of_wins(name: str) -> bool:
     return "win" in name or "won" in name
 
 
+@pytest.mark.slow
 def test_all_but_the_winners_is_the_same(finished_run: pathlib.Path, plain_run: tuple[pathlib.Path, str]) -> None:
     run, printed = plain_run
     with_winners = metric_lines(finished_run)

@@ -91,6 +91,7 @@ def test_it_is_told_of_the_episode_that_training_would_see() -> None:
     assert greedy.account.play == "greedy" and not np.array_equal(greedy.picture.actions, found.picture.actions)
 
 
+@pytest.mark.slow
 def test_truth_is_that_of_enumeration() -> None:
     """On the game of three steps, within its standard errors; of the steps of which the method says most."""
     base = untrained("seca")
