@@ -7,6 +7,7 @@ it up from there. Nothing but paths, names and words travels through Ray.
 
 import contextlib
 import importlib.util
+import io
 import logging
 import os
 import pathlib
@@ -203,7 +204,9 @@ def _connected(where: str) -> Iterator[Any]:
     try:
         yield ray
     finally:
-        ray.shutdown()
+        # In this thread, what its own threads said twice and held back: a page about a lost node, say.
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            ray.shutdown()
 
 
 def needs(devices: int, there: Mapping[str, float], platforms: str) -> dict[str, int]:

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import textwrap
 import time
+import types
 from collections.abc import Iterator
 
 import pytest
@@ -273,6 +274,22 @@ def test_a_cluster_that_is_not_there(tmp_path: pathlib.Path, monkeypatch: pytest
             on_ray.run(folder, plan, None, 0, local.PlainBoard())
         assert time.monotonic() - begun < 15 and "\n" not in str(refused.value)
         assert sorted(folder.path.rglob("*")) == before
+
+
+def test_what_ray_says_in_leaving_is_not_heard(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """Messages that came twice are held back by Ray, and printed by its `shutdown` in the caller's thread."""
+
+    def leave() -> None:
+        print("(raylet) a node was lost\n")
+        print("again", file=sys.stderr)
+
+    stub = types.SimpleNamespace(init=lambda **given: None, shutdown=leave)
+    monkeypatch.setitem(sys.modules, "ray", stub)
+    monkeypatch.setattr(on_ray, "_quiet", lambda: None)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    with on_ray._connected("local"):
+        print("ours")
+    assert capsys.readouterr() == ("ours\n", "")
 
 
 @pytest.mark.parametrize(("missing", "address"), [("ray", None), ("grpc", "ray://127.0.0.1:1")])

@@ -1,0 +1,1 @@
+"""Environments that are Python, not JAX: played by worker processes beside the training loop."""

@@ -1,0 +1,63 @@
+"""What a worker plays: one team in one environment, NumPy in and out."""
+
+import dataclasses
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from seca.types import EnvSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """What an environment shows after `reset` or `step`, padded to the sizes of its spec."""
+
+    obs: Float[np.ndarray, "agents obs"]
+    state: Float[np.ndarray, " state"]
+    avail: Bool[np.ndarray, "agents actions"]
+    """Which actions an agent may choose, at least one of them. Of one that is gone only the first: whoever may choose
+    nothing else counts as dead."""
+    reward: float = 0.0
+    """Team reward of the step that led here; 0 after `reset`."""
+    terminated: bool = False
+    """The episode ended by the rules of the game."""
+    truncated: bool = False
+    """The episode was cut, by the environment itself. Never together with `terminated`."""
+    won: bool = False
+    """Means nothing where nobody can win (`Single.wins`)."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the episode is over, for either reason."""
+        return self.terminated or self.truncated
+
+
+@runtime_checkable
+class Single(Protocol):
+    """One environment, one episode at a time; an adapter for each kind of environment makes one of them.
+
+    Whatever its methods raise is taken for a failure of the environment: the worker is started anew, and the episode is
+    dropped. `seca.envs.hosted.single.Broken` is for what starting anew would not mend.
+    """
+
+    spec: EnvSpec
+    """Sizes, names and the time limit. Where actions are continuous its `box` has their own bounds."""
+    wins: bool
+    """Whether frames say if the episode was won."""
+
+    def reset(self, seed: int) -> Frame:
+        """Begin an episode: the same seed (0 to 2**31 - 1) the same one, as far as the environment has seeds."""
+        ...
+
+    def step(self, actions: Int[np.ndarray, " agents"] | Float[np.ndarray, "agents numbers"]) -> Frame:
+        """One env step of an episode that is not over; actions as the spec has them, within its box."""
+        ...
+
+    def close(self) -> None:
+        """Let go of whatever it holds: games, files, windows."""
+        ...
+
+
+class Broken(Exception):
+    """The environment does not keep its own contract: one line that says what and where. Ends the run."""
