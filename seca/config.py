@@ -23,8 +23,11 @@ FORMAT = 1
 
 EnvOption = bool | int | float | str
 Logger = Literal["tensorboard", "wandb"]
-WATCHING = ("devices", "checkpoint_interval", "snapshot_interval", "loggers")
+WATCHING = ("devices", "workers", "patience", "checkpoint_interval", "snapshot_interval", "loggers")
 """Fields that decide where a run is computed and how it is watched, and none of its numbers."""
+
+
+MOST_WORKERS = 1_024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +57,13 @@ class RunConfig:
     other commands; 0 keeps none."""
     devices: Annotated[int, Range(0, 1_024)] = 0  # A CPU makes as many as it is told to; more would take minutes.
     """Devices to split the runners over; 0 takes all accelerators, or as many CPU cores as divide the runners."""
+    workers: str = "auto"
+    """Processes that play an environment that is Python, each its share of the runners: a number, or `auto` for as many
+    as cores (of StarCraft, for as many as runners); `ray` or `ray://HOST:PORT` plays them on the nodes of a cluster.
+    """
+    patience: Annotated[float, Range(0.1, 86_400.0)] = 60.0
+    """Seconds that an env step of a worker may take before it is started anew, and its episodes are dropped; starting
+    one may take ten times that."""
     loggers: tuple[Logger, ...] = ()
     """Also log to these; each is an optional extra."""
 
@@ -63,6 +73,13 @@ class RunConfig:
         with refusing():
             for part in (self.loop, self.algorithm, self):  # Options of the first two are named without a prefix.
                 check_numbers(part)
+        if self.workers not in ("auto", "ray") and not self.workers.startswith("ray://"):
+            count = self.workers if self.workers.isascii() and self.workers.isdigit() else "0"
+            if not 1 <= int(count[:9]) <= MOST_WORKERS:
+                raise UsageError(
+                    f"`workers` is '{self.workers}': choose a number from 1 to {MOST_WORKERS}, auto, ray or "
+                    "ray://HOST:PORT"
+                )
         runners, minibatches, each = self.loop.runners, self.loop.minibatches, self.loop.update_episodes
         if runners % minibatches:
             raise UsageError(

@@ -154,7 +154,7 @@ def update(
     steps = functools.partial(train, replay, jax.random.split(key, config.updates), config, axis)
     nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(steps, learner.networks)[1])
     networks, found = jax.lax.cond(ready, steps, lambda same: (same, nothing), learner.networks)
-    collected = learner.episodes.sofar + global_sum(jnp.asarray(episodes.valid.shape[0], jnp.int32), axis)
+    collected = learner.episodes.sofar + global_sum(episodes.valid[:, 0].sum(dtype=jnp.int32), axis)
     copy_now = ready & learner.episodes.due(collected, config.target_interval)
     following = Learner(networks.copy_when(copy_now), learner.episodes.after(collected, copy_now))
     return following, {"gradient_steps": networks.steps} | found

@@ -180,7 +180,7 @@ def update(
     With `latest_episodes` the latest take the place of the new ones, and all measures are of them.
     """
     critic, actor = learner.critic, learner.actor
-    collected = learner.episodes.sofar + global_sum(jnp.asarray(episodes.valid.shape[0], jnp.int32), axis)
+    collected = learner.episodes.sofar + global_sum(episodes.valid[:, 0].sum(dtype=jnp.int32), axis)
     if replay is not None and config.off_policy:
         ready = buffers.has(replay, max(config.start_episodes, config.batch_episodes))
         drawn = with_observations(buffers.sample(replay, config.batch_episodes, key, axis))

@@ -230,7 +230,7 @@ def update(
     before = learner.actor, learner.critic
     nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(step, before)[1])
     (actor, critic), found = jax.lax.cond(ready, step, lambda same: (same, nothing), before)
-    collected = learner.episodes.sofar + global_sum(jnp.asarray(episodes.valid.shape[0], jnp.int32), axis)
+    collected = learner.episodes.sofar + global_sum(episodes.valid[:, 0].sum(dtype=jnp.int32), axis)
     copy_now = ready & learner.episodes.due(collected, config.target_interval)
     following = Learner(actor, critic.copy_when(copy_now), learner.episodes.after(collected, copy_now))
     return following, {"gradient_steps": actor.steps + critic.steps} | found

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,27 @@ def keys_replaced(state: PyTree, keys: Key[Array, " batch"]) -> PyTree:
                 )
             leaves[number] = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
     return jax.tree.unflatten(tree, leaves)
+
+
+@runtime_checkable
+class Host(Protocol):
+    """Workers that play outside of JAX."""
+
+    lanes: int
+    """Environments side by side: no more episodes can be begun at once."""
+    restarts: int
+    """How often one was started anew."""
+    said: str
+    """What the last one that failed said."""
+
+    def check(self) -> None:
+        """Raise, in one line, where they cannot go on: RunError, or UsageError where the environment breaks its
+        contract. From then on all episodes are lost at once, as nothing can be raised inside a compiled program."""
+        ...
+
+    def close(self) -> None:
+        """End them."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +74,8 @@ class Env:
     """What plays, where it is SMAC's battles: to be watched, and to find who commands the enemy."""
     drawing: Drawing | None = dataclasses.field(default=None, compare=False, repr=False)
     """What `seca watch` draws of it, where it is not SMAC's."""
+    host: Host | None = dataclasses.field(default=None, compare=False, repr=False)
+    """Who plays, where it is workers outside of JAX: there are so many environments, and it may fail."""
     action_names: tuple[tuple[str, ...], ...] = ()
     """Of each agent, what its actions are called, or the numbers of a continuous one; () where nothing is said."""
 

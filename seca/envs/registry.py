@@ -2,27 +2,39 @@
 
 import importlib
 import inspect
+import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from seca.envs import check, jaxmarl, matrix, mpe, quadratic
 from seca.envs.base import Env, in_units
+from seca.envs.hosted import kinds
+from seca.envs.hosted.lanes import Recipe
+from seca.envs.hosted.pool import Hosting
+from seca.envs.hosted.single import Single
 
 
-def make(env_id: str, options: Mapping[str, Any] | None = None) -> Env:
+def make(env_id: str, options: Mapping[str, Any] | None = None, hosting: Hosting | None = None) -> Env:
     """The environment `family/name`, with its options.
 
-    Of one's own: `smac:FILE.toml` for a scenario, `python:MODULE.FUNCTION` for whatever `Env` that function returns. Of
-    others: `jaxmarl:NAME`.
+    Of one's own: `smac:FILE.toml` for a scenario, `python:MODULE.FUNCTION` for whatever `Env` (or `Single`, which
+    workers play) that function returns. Of others: `jaxmarl:NAME`; and those that are Python, which workers play too,
+    as `hosting` says: `pettingzoo:MODULE.FUNCTION`, `gymnasium:ID`, `pymarl:MODULE.CLASS`, `starcraft:MAP`. Close the
+    `host` of such a one when it is not needed any more; they end with the process at the latest.
     Continuous actions are from -1 to 1 in it, whatever bounds it has itself (`base.in_units`): so policies act.
 
     Raises ValueError in one line that names what is unknown and the choices.
     """
-    return in_units(_made(env_id, options))
+    return in_units(_made(env_id, options, hosting or Hosting(workers=os.cpu_count() or 1)))
 
 
-def _made(env_id: str, options: Mapping[str, Any] | None) -> Env:
+def is_hosted(env_id: str) -> bool:
+    """Whether a name is one of an environment that workers play, as far as names tell."""
+    return env_id.partition(":")[0] in kinds.KINDS and ":" in env_id
+
+
+def _made(env_id: str, options: Mapping[str, Any] | None, hosting: Hosting) -> Env:
     options = dict(options or {})
     for name, value in options.items():
         if isinstance(value, int) and abs(value) > _MOST:
@@ -36,7 +48,10 @@ def _made(env_id: str, options: Mapping[str, Any] | None) -> Env:
     if env_id.startswith(jaxmarl.FAMILY):
         return _make_jaxmarl(env_id.removeprefix(jaxmarl.FAMILY), options)
     if env_id.startswith("python:"):
-        return _make_python(env_id.removeprefix("python:"), options)
+        return _make_python(env_id.removeprefix("python:"), options, hosting)
+    if is_hosted(env_id):
+        kind, _, name = env_id.partition(":")
+        return _make_hosted(Recipe(kind, name, tuple(sorted(options.items()))), hosting)
     family, _, name = env_id.partition("/")
     if family not in _FAMILIES or not name:
         raise ValueError(f"`env` {env_id!r} does not exist; choose from {', '.join(list_envs())}")
@@ -83,7 +98,14 @@ def others() -> list[str]:
     ]
 
 
-def _make_python(path: str, options: dict[str, Any]) -> Env:
+def _make_hosted(recipe: Recipe, hosting: Hosting) -> Env:
+    """An environment that workers play, or a ValueError in one line."""
+    from seca.envs.hosted import looped  # Pools and processes: only when asked for.
+
+    return looped.make(recipe, hosting)
+
+
+def _make_python(path: str, options: dict[str, Any], hosting: Hosting) -> Env:
     """What a function of somebody's own returns: whatever their code does, it is a ValueError in one line."""
     module, _, name = path.rpartition(".")
     try:
@@ -103,8 +125,13 @@ def _make_python(path: str, options: dict[str, Any]) -> Env:
         env = make_env(**options)
     except (Exception, SystemExit) as error:
         raise ValueError(f"`env` 'python:{path}' cannot be made: {check.told(error)}") from None
+    if isinstance(env, Single):
+        env.close()
+        return _make_hosted(Recipe("python", path, tuple(sorted(options.items()))), hosting)
     if not isinstance(env, Env):
-        raise ValueError(f"`env` 'python:{path}' returns {type(env).__name__}; expected seca.envs.base.Env")
+        raise ValueError(
+            f"`env` 'python:{path}' returns {type(env).__name__}; expected seca.envs.base.Env, or a Single"
+        )
     try:
         check.check_env(env)
     except ValueError as error:

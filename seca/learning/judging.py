@@ -152,7 +152,7 @@ def _stages(per_step: Array, episodes: Episodes, options: GradientOrder, axis: s
     contribution = jax.vmap(functools.partial(by_stage, options=options))(per_step, episodes.valid)
     path = jax.vmap(functools.partial(on_path, options=options))(episodes.valid)
     whole = jnp.where(path[..., None], per_step, 0).sum(axis=(0, 1))
-    whole, count = global_sum((whole, jnp.asarray(per_step.shape[0], per_step.dtype)), axis)
+    whole, count = global_sum((whole, episodes.valid[:, 0].sum(dtype=per_step.dtype)), axis)
     return contribution, whole / count
 
 

@@ -17,10 +17,12 @@ from seca.config import RunConfig, decisive, to_dict
 from seca.envs import registry
 from seca.envs.base import Env
 from seca.envs.check import check_pure
+from seca.envs.hosted.pool import Hosting
 from seca.errors import UsageError, refusing
 from seca.presets import build
 from seca.runs import folder as folders
 from seca.runs import opponent as opponents
+from seca.runs import workers
 from seca.runs.folder import RunFolder
 from seca.runs.recorder import Position
 from seca.train import checkpoint
@@ -60,7 +62,8 @@ def build_run(config: RunConfig, opponent: str | None = None, home: RunFolder | 
         raise UsageError(f"`opponent` is '{opponent}' but {config.env} has no enemy: only smac/ environments have")
     options = config.env_options if opponent is None else {**config.env_options, "opponent": opponent}
     with refusing():
-        env = make_env(config.env, options, home, None if home is None or opponent is not None else home.opponent)
+        enemy_home = None if home is None or opponent is not None else home.opponent
+        env = make_env(config.env, options, home, enemy_home, workers.hosting(config))
         algorithm = build(config.preset, env.spec, config.algorithm)
         if algorithm.forking is not None:
             check_pure(env)
@@ -68,12 +71,17 @@ def build_run(config: RunConfig, opponent: str | None = None, home: RunFolder | 
 
 
 def make_env(
-    env: str, options: Mapping[str, Any], home: RunFolder | None = None, enemy_home: RunFolder | None = None
+    env: str,
+    options: Mapping[str, Any],
+    home: RunFolder | None = None,
+    enemy_home: RunFolder | None = None,
+    hosting: Hosting | None = None,
 ) -> Env:
     """The environment of this name with its options, where `opponent` may be the folder of a run.
 
     The version then follows the policy of that run, so that a checkpoint made against what it was before is refused.
-    `home` may hold a copy of the scenario file, and `enemy_home` be one of the opponent's folder.
+    `home` may hold a copy of the scenario file, and `enemy_home` be one of the opponent's folder. `hosting` is for one
+    that workers play.
 
     Raises ValueError in one line when there is no such environment, option or run, or they do not fit.
     """
@@ -84,7 +92,7 @@ def make_env(
     else:
         path = opponents.named_run(env, options)
     if path is None:
-        return registry.make(env, dict(options))
+        return registry.make(env, dict(options), hosting)
     folder = folders.existing(path, "opponent")
     # Whom that run itself was trained against plays no part here: it may be gone, or another by now.
     nobody = opponents.nobody(folders.read_config(folder.config))

@@ -95,6 +95,7 @@ class Recorder:
         self._evaluated_at = max((line["env_steps"] for line in evaluated), default=0)
         self._kept_at = max(checkpoint.snapshots(folder.checkpoints), default=None)
         self._new_best: dict[str, tuple[TrainState, dict[str, Any]]] = {}
+        self._last: TrainState | None = None
 
     def __enter__(self) -> "Recorder":
         return self
@@ -143,6 +144,7 @@ class Recorder:
                 if new:
                     # Without a replay buffer, which the next iteration overwrites and only `latest` goes on from.
                     self._new_best[kind] = (state.without_replay(), self._metadata(state))
+        self._last = state if state.replay is None else None
         self._keep_snapshot(state)
         if self._due() or self._stop or int(state.iteration) == 0:
             self.save(state)
@@ -186,6 +188,13 @@ class Recorder:
         checkpoint.save(self._folder.checkpoints, "latest", state, self._metadata(state))
         self._saved_at, self._saved_iteration = time.monotonic(), int(state.iteration)
         self._save_seconds = self._saved_at - started
+
+    def save_last(self) -> None:
+        """Write what there is when an iteration fails: the state before it, unless its replay buffer went with it."""
+        if self._last is not None:
+            self.save(self._last)
+        else:
+            self.save_best()
 
     def save_best(self) -> None:
         """Write the best policies so far, by win rate and by return, if they are not on disk yet."""

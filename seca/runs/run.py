@@ -209,6 +209,9 @@ def _train(
         except NonFiniteError as error:
             recorder.save_best()
             raise RunError(f"{error}, see {folder.checkpoints}") from None
+        except (RunError, UsageError) as error:  # Of workers that play outside of the loop.
+            recorder.save_last()
+            raise type(error)(f"{error}; {_how_to_resume(folder)}") from None
         recorder.save(state)
     if not stop:
         state = state.without_replay()  # Room for the untrained policy's.

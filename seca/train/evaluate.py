@@ -4,18 +4,22 @@ import functools
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
 
 from seca import numerics
 from seca.algos.base import Algorithm
-from seca.envs.base import Env
+from seca.envs.base import Env, Host
+from seca.errors import RunError
 from seca.train.iterate import AXIS, device_keys
 from seca.train.rollout import Played, play
 from seca.train.state import TrainState, iteration_keys
 from seca.types import PyTree
 
+TRIES = 3
+"""How often an episode is begun that is lost each time."""
 Evaluate = Callable[..., dict[str, np.ndarray]]
 
 
@@ -25,6 +29,8 @@ def make_evaluate(env: Env, algorithm: Algorithm, episodes: int, devices: list[j
     Returns `won` (bool, where the environment says so), `return` and `length`, one entry per episode. Without a key,
     the state's own evaluation key of its iteration is used, which training never touches.
     """
+    if env.host is not None:
+        return _with_workers(env, algorithm, episodes, env.host)
     # Evaluation batches need not divide evenly: use as many devices as do.
     share = max(n for n in range(1, len(devices) + 1) if episodes % n == 0)
     mesh = Mesh(devices[:share], (AXIS,))
@@ -48,6 +54,45 @@ def make_evaluate(env: Env, algorithm: Algorithm, episodes: int, devices: list[j
         played = jax.device_get(compiled(*jax.device_put((params, key), place)))
         won = {} if played.won is None else {"won": np.asarray(played.won)}
         return won | {"return": np.asarray(played.episode_return), "length": np.asarray(played.length)}
+
+    return evaluate
+
+
+def _with_workers(env: Env, algorithm: Algorithm, episodes: int, host: Host) -> Evaluate:
+    """The same where workers play: as many at once as there are environments, those that were lost once more.
+
+    After `TRIES` an episode is given up: then there are fewer. Raises RunError when none is left, or when the workers
+    cannot go on.
+    """
+    at_once = min(host.lanes, episodes)
+
+    @jax.jit
+    def some(params: PyTree, key: Array, which: Int[Array, " at_once"]) -> Played:
+        return play(env, algorithm, params, jax.vmap(functools.partial(jax.random.fold_in, key))(which))
+
+    @numerics.own()
+    def evaluate(state: TrainState, key: PRNGKeyArray | None = None) -> dict[str, np.ndarray]:
+        key = iteration_keys(state)[2] if key is None else key
+        params = algorithm.policy(state.learner)
+        found: dict[int, Played] = {}
+        for _ in range(TRIES):
+            left = [episode for episode in range(episodes) if episode not in found]
+            for first in range(0, len(left), at_once):
+                mine = left[first : first + at_once]
+                which = mine + mine[-1:] * (at_once - len(mine))  # One program for all: the last one is repeated.
+                played = jax.device_get(some(params, key, jnp.asarray(which)))
+                host.check()
+                one = (jax.tree.map(lambda x: x[row], played) for row in range(len(mine)))  # noqa: B023
+                found |= {episode: outcome for episode, outcome in zip(mine, one, strict=True) if not outcome.lost}
+        if not found:
+            raise RunError(
+                f"`env` {env.spec.id}: all {episodes} episodes of an evaluation were lost {TRIES} times, the last time: "
+                f"{host.said}"
+            )
+        rows = [found[episode] for episode in sorted(found)]
+        won = {} if rows[0].won is None else {"won": np.array([row.won for row in rows])}
+        returns, lengths = (np.array([getattr(row, name) for row in rows]) for name in ("episode_return", "length"))
+        return won | {"return": returns, "length": lengths}
 
     return evaluate
 

@@ -20,6 +20,7 @@ from seca.train.forking import credits_of_batch
 from seca.train.minibatches import in_turn
 from seca.train.rollout import collect
 from seca.train.state import TrainState, iteration_keys
+from seca.types import Episodes, PyTree
 
 AXIS = "runners"
 """Name of the device axis over which runners are spread."""
@@ -121,6 +122,7 @@ def _iterate(
     replay = None if replay is None else buffer.add(replay, episodes, axis)
     if algorithm.forking is None:
         update = lambda learner, part, key: algorithm.update(learner, part, replay, key, axis)  # noqa: E731
+        update = update if played.lost is None else functools.partial(_unless_all_lost, update, axis)
         learner, metrics = in_turn(update, state.learner, episodes, minibatches, update_key, axis)
     else:
         forking = algorithm.forking
@@ -132,11 +134,15 @@ def _iterate(
     if replay is not None:
         metrics["buffer_episodes"] = buffer.filled(replay)
     wins = None if played.won is None else played.won.sum()
-    sums = (played.episode_return.sum(), wins, played.length.sum(), jnp.asarray(per_device))
+    count = jnp.asarray(per_device) if played.lost is None else jnp.sum(~played.lost)
+    sums = (played.episode_return.sum(), wins, played.length.sum(), count)
     returns, wins, steps, count = global_sum(sums, axis)
-    outcome = {"return_mean": returns / count, "episode_length_mean": steps / count}
+    some = count if played.lost is None else jnp.maximum(count, 1)
+    outcome = {"return_mean": returns / some, "episode_length_mean": steps / some}
     if wins is not None:
-        outcome["win_rate"] = wins / count
+        outcome["win_rate"] = wins / some
+    if played.lost is not None:
+        outcome["episodes_lost"] = global_sum(played.lost.sum(), axis)
     following = TrainState(
         learner=learner,
         replay=replay,
@@ -146,3 +152,17 @@ def _iterate(
         env_steps=state.env_steps + steps.astype(state.env_steps.dtype),
     )
     return following, outcome | metrics
+
+
+def _unless_all_lost(
+    update: Callable[..., tuple[PyTree, dict[str, Array]]],
+    axis: str | None,
+    learner: PyTree,
+    part: Episodes,
+    key: Array,
+) -> tuple[PyTree, dict[str, Array]]:
+    """An update, or none where no episode is left to learn from: then all measures are 0."""
+    shapes = jax.eval_shape(update, learner, part, key)[1]
+    nothing = lambda: (learner, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))  # noqa: E731
+    left = global_sum(part.valid.sum(), axis)
+    return jax.lax.cond(left > 0, lambda: update(learner, part, key), nothing)

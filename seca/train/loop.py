@@ -80,7 +80,8 @@ def train(
 
     `compiling` is what `start_compiling` gave, if it was called already.
 
-    Raises `NonFiniteError` when a loss or a gradient norm is not finite; nothing is handed to the sinks then.
+    Raises `NonFiniteError` when a loss or a gradient norm is not finite, and what `Host.check` raises; nothing is
+    handed to the sinks then.
     """
     state = spread(state, devices)
     evaluate = make_evaluate(env, algorithm, config.eval_episodes, devices)
@@ -96,6 +97,8 @@ def train(
         started = clock()
         steps_before = int(state.env_steps)
         new_state, metrics = iterate(state)
+        if env.host is not None:
+            env.host.check()
         line = training_line(new_state, jax.device_get(metrics), clock() - started, steps_before)
         state = new_state
         sinks.metrics(line)

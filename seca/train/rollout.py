@@ -1,5 +1,6 @@
 """Play whole episodes with a batch of runners; stop when the last of them ends."""
 
+import dataclasses
 import functools
 
 import equinox as eqx
@@ -19,6 +20,9 @@ class Played(eqx.Module):
     """None where the environment does not say."""
     episode_return: Float[Array, " batch"]
     length: Int[Array, " batch"]
+    lost: Bool[Array, " batch"] | None = None
+    """Where the environment failed on the way: of such an episode nothing counts, and all else here is 0. None where
+    none can fail."""
 
 
 class Playing(eqx.Module):
@@ -51,14 +55,27 @@ def collect(
     # The row after the last step: final observations and an action sampled there.
     acted = _act(algorithm, params, playing, env_steps, False)
     episodes = _write_row(playing.episodes, playing, acted)
-    return episodes, playing.played
+    played = _kept(playing.played)
+    if played.lost is not None:
+        episodes = dataclasses.replace(episodes, valid=episodes.valid & ~played.lost[:, None])
+    return episodes, played
 
 
 def play(env: Env, algorithm: Algorithm, params: PyTree, keys: Key[Array, " batch"]) -> Played:
     """One whole greedy episode per key; keeps outcomes only."""
     playing = started(env, algorithm, keys)
     step = functools.partial(stepped, env, algorithm, params, jnp.zeros((), jnp.uint32), True)
-    return jax.lax.while_loop(functools.partial(unfinished, env), step, playing).played
+    return _kept(jax.lax.while_loop(functools.partial(unfinished, env), step, playing).played)
+
+
+def _kept(played: Played) -> Played:
+    """Without what was seen of episodes that were lost."""
+    if played.lost is None:
+        return played
+    outcome = dataclasses.replace(played, lost=None)
+    return dataclasses.replace(
+        jax.tree.map(lambda x: jnp.where(played.lost, jnp.zeros_like(x), x), outcome), lost=played.lost
+    )
 
 
 def started(env: Env, algorithm: Algorithm, keys: Key[Array, " batch"]) -> Playing:
@@ -67,7 +84,8 @@ def started(env: Env, algorithm: Algorithm, keys: Key[Array, " batch"]) -> Playi
     env_state, time_step = env.reset(reset_keys)
     batch = keys.shape[0]
     won = jnp.zeros(batch, bool) if "won" in time_step.info else None
-    nothing = Played(won, jnp.zeros_like(time_step.reward), jnp.zeros(batch, jnp.int32))
+    lost = jnp.zeros(batch, bool) if "lost" in time_step.info else None
+    nothing = Played(won, jnp.zeros_like(time_step.reward), jnp.zeros(batch, jnp.int32), lost)
     carry = algorithm.initial_carry(batch)
     return Playing(jnp.zeros((), jnp.int32), env_state, time_step, carry, act_keys, nothing, None)
 
@@ -120,6 +138,7 @@ def stepped(
         won=None if before.won is None else jnp.where(alive, following.info["won"], before.won),
         episode_return=before.episode_return + jnp.where(alive, following.reward, 0),
         length=before.length + alive,
+        lost=None if before.lost is None else before.lost | following.info["lost"],
     )
     return Playing(playing.t + 1, env_state, following, acted.carry, playing.act_keys, played, episodes)
 

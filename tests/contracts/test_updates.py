@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
-from batches import BOXED, SPEC, in_float64, initial, random_episodes
+from batches import BOXED, LENGTHS, SPEC, in_float64, initial, random_episodes
 from batches import updated as update_of
 from jax.sharding import Mesh, PartitionSpec
 from reference import assert_trees_close, float64_fixture
@@ -58,6 +58,17 @@ def updated(name: str, garbage: float = 0.0):
 def test_padding_changes_nothing(name: str, float64: None) -> None:
     found, expected = (updated(name, garbage) for garbage in (3.0, 0.0))
     assert_trees_close(found, expected, 1e-12)
+
+
+@pytest.mark.parametrize("name", cases([*METHODS, *CONTINUOUS], "seca", "mappo"))
+def test_an_episode_that_was_lost_counts_for_nothing(name: str, float64: None) -> None:
+    """Of which no step is valid, since its environment failed: as if it had not been begun."""
+    lengths, learner = (*LENGTHS, 6), in_float64(initial(algorithm(name).init, jax.random.key(0)))
+    batch = random_episodes(lengths=lengths, spec=spec_of(name))
+    lost = dataclasses.replace(batch, valid=batch.valid.at[-1].set(False))
+    without = jax.tree.map(lambda x: x[:-1], batch)
+    key = jax.random.key(1)
+    assert_trees_close(compiled(name)(learner, lost, key), compiled(name)(learner, without, key), 1e-9)
 
 
 @pytest.mark.parametrize("name", cases([*METHODS, *CONTINUOUS], "seca", "seca in a box"))

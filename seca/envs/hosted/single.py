@@ -1,12 +1,31 @@
-"""What a worker plays: one team in one environment, NumPy in and out."""
+"""What a worker plays: one team in one environment, NumPy in and out.
+
+Nothing that a worker imports imports JAX, unless its environment does: it starts in a fraction of a second and takes a
+fifth of the memory.
+"""
 
 import dataclasses
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from seca.types import EnvSpec
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """What there is to know of an environment: `seca.types.EnvSpec`, field for field, without JAX."""
+
+    id: str
+    version: str
+    n_agents: int
+    n_actions: int
+    obs_size: int
+    state_size: int
+    episode_limit: int
+    options: tuple[tuple[str, Any], ...] = ()
+    ally_features: int = 0
+    box: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """Low and high end of each number of an action, where actions are continuous."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +60,7 @@ class Single(Protocol):
     dropped. `seca.envs.hosted.single.Broken` is for what starting anew would not mend.
     """
 
-    spec: EnvSpec
+    spec: Spec
     """Sizes, names and the time limit. Where actions are continuous its `box` has their own bounds."""
     wins: bool
     """Whether frames say if the episode was won."""
@@ -59,5 +78,5 @@ class Single(Protocol):
         ...
 
 
-class Broken(Exception):
+class Broken(Exception):  # noqa: N818
     """The environment does not keep its own contract: one line that says what and where. Ends the run."""
