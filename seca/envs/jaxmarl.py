@@ -149,7 +149,7 @@ def adapt(
         if agent not in shown:
             raise ValueError(f"`env` {env_id} shows no observation of agent {agent}, but {', '.join(shown)}")
     obs_size = max(_length(env.observation_space(agent)) for agent in agents)
-    n_actions, box = _actions(env_id, [env.action_space(agent) for agent in agents])
+    n_actions, box = action_sizes(env_id, [env.action_space(agent) for agent in agents])
     state_size = math.prod(shown[WORLD].shape) if WORLD in shown else obs_size * len(agents)
     spec = EnvSpec(
         id=env_id,
@@ -174,7 +174,7 @@ def _length(space: Any) -> int:
     return math.prod(shape) if shape else int(getattr(space, "n", 1))
 
 
-def _actions(env_id: str, spaces: list[Any]) -> tuple[int, Box | None]:
+def action_sizes(env_id: str, spaces: list[Any]) -> tuple[int, Box | None]:
     """Actions of the agent that has most, or the box that all share."""
     if all(hasattr(space, "n") for space in spaces):
         return max(int(space.n) for space in spaces), None
