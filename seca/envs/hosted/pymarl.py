@@ -22,13 +22,16 @@ _CONTINUING = "continuing_episode"
 _SIZES = ("n_agents", "n_actions", "obs_shape", "state_shape", "episode_limit")
 
 
-def make(path: str, limit: int | None = None, team_reward: str = "mean", **options: Any) -> Single:
+def make(
+    path: str, limit: int | None = None, team_reward: str = "mean", wins: bool | None = None, **options: Any
+) -> Single:
     """The environment that a class, or a function, returns.
 
     Args:
         path: `MODULE.CLASS`, as Python imports it.
         limit: env steps of an episode; by default the environment's own `episode_limit`, which is the most.
         team_reward: `mean` or `sum`, where rewards are a list of one for each agent.
+        wins: whether `info["battle_won"]` says who won; by default whether `get_stats` counts won battles.
         options: for the class. `seed`, where it takes one and none is given, comes from the run;
             `continuing_episode` is on unless it is given, where it takes that.
 
@@ -39,7 +42,7 @@ def make(path: str, limit: int | None = None, team_reward: str = "mean", **optio
     found = given.imported(env_id, path)
     if not callable(found):
         raise ValueError(f"`env` '{env_id}' is {type(found).__name__}; expected a class: pymarl:MODULE.CLASS")
-    return Told(found, env_id, given.version_of(path), limit, team_reward, options)
+    return Told(found, env_id, given.version_of(path), limit, team_reward, options, wins)
 
 
 class Told:
@@ -62,6 +65,7 @@ class Told:
         limit: int | None = None,
         team_reward: str = "mean",
         options: Mapping[str, Any] | None = None,
+        wins: bool | None = None,
         longer_obs: int = 0,
     ) -> None:
         """Makes the environment and asks for its sizes; plays nothing. Raises ValueError: see `make`.
@@ -76,7 +80,9 @@ class Told:
         self._says_cut = bool(self._options.get(_CONTINUING, False))
         self._env = given.made(env_id, build, self._options | ({} if self._seeded else {"seed": 0}))
         sizes = self._sizes()
-        self.wins = _can_win(self._env)
+        if wins not in (None, True, False):
+            raise ValueError(f"`env-options` wins is {wins!r}; choose True or False")
+        self.wins = _can_win(self._env) if wins is None else wins
         self.spec = EnvSpec(
             id=env_id,
             version=version,
@@ -85,7 +91,7 @@ class Told:
             obs_size=sizes["obs_shape"] + longer_obs,
             state_size=sizes["state_shape"],
             episode_limit=given.limit_of(env_id, limit, [sizes["episode_limit"]]),
-            options=given.kept(options or {}, limit=limit, team_reward=team_reward),
+            options=given.kept(options or {}, limit=limit, team_reward=team_reward, wins=wins),
         )
         self._counts = [self.spec.n_actions] * self.spec.n_agents
         self._own_limit, self._time = sizes["episode_limit"], 0
