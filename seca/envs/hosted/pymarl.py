@@ -22,9 +22,7 @@ _CONTINUING = "continuing_episode"
 _SIZES = ("n_agents", "n_actions", "obs_shape", "state_shape", "episode_limit")
 
 
-def make(
-    path: str, limit: int | None = None, team_reward: str = "mean", wins: bool | None = None, **options: Any
-) -> Single:
+def make(path: str, limit: int | None = None, team_reward: str = "mean", wins: Any = None, **options: Any) -> Single:
     """The environment that a class, or a function, returns.
 
     Args:
@@ -65,7 +63,7 @@ class Told:
         limit: int | None = None,
         team_reward: str = "mean",
         options: Mapping[str, Any] | None = None,
-        wins: bool | None = None,
+        wins: Any = None,
         longer_obs: int = 0,
     ) -> None:
         """Makes the environment and asks for its sizes; plays nothing. Raises ValueError: see `make`.

@@ -15,7 +15,6 @@ from typing import Any
 
 from seca.envs.check import told
 from seca.envs.hosted import pymarl
-from seca.envs.hosted.single import Single
 
 FAMILY = "starcraft:"
 GET_PACKAGE = "pip install git+https://github.com/oxwhirl/smac.git"
@@ -40,7 +39,7 @@ class Found:
     """Of the game, as spec.version has it: `starcraft-4.10-Base75689`."""
 
 
-def make(map_name: str, limit: int | None = None, game_version: str | None = None, **options: Any) -> Single:
+def make(map_name: str, limit: int | None = None, game_version: str | None = None, **options: Any) -> pymarl.Told:
     """Battles on a map of SMAC, in the game. No game is started before the first `reset`.
 
     Args:
@@ -100,6 +99,8 @@ def _package() -> pathlib.Path:
     for place in places:
         if (place / "env" / "starcraft2").is_dir() or (place / "env" / "__init__.py").is_file():
             return place
+    if found.origin is None:  # Some folder of that name in Python's path: no package at all.
+        raise ValueError(f"`env` {FAMILY}... needs SMAC: {GET_PACKAGE}")
     raise ValueError(
         f"`env` {FAMILY}... needs SMAC of the University of Oxford, and the package smac in {places[0]} is another of "
         f"that name (PyPI's optimiser): pip uninstall smac, then {GET_PACKAGE}"

@@ -14,7 +14,7 @@ def test_imports() -> None:
     assert given.imported("k:x", "functools") is functools
     assert given.imported("k:x", "os.path").__name__ == "posixpath"
     for path in ("nowhere.at.all", "functools.nothing", "", "."):
-        with pytest.raises(ValueError, match=f"`env` 'k:x' cannot be imported .* PYTHONPATH") as caught:
+        with pytest.raises(ValueError, match="`env` 'k:x' cannot be imported .* PYTHONPATH") as caught:
             given.imported("k:x", path)
         assert "\n" not in str(caught.value)
 

@@ -279,7 +279,7 @@ def test_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pettingzoo.make(name).spec.id == f"pettingzoo:{name}"
     env = pettingzoo.make(f"{name}.other", limit=2, max_cycles=4)
     assert env.spec.options == (("limit", 2), ("max_cycles", 4)) and env.spec.version == name
-    for path, options, words in (
+    refused: list[tuple[str, dict[str, Any], str]] = [
         (f"{name}.number", {}, "is int; expected a function that returns an environment"),
         (f"{name}.other", {"cycles": 3}, "`env-options` do not fit pettingzoo:a_module_of_walks.other"),
         (f"{name}.other", {"limit": 4}, "`env-options` limit is 4 but .* ends after 3 env steps"),
@@ -287,7 +287,8 @@ def test_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         (f"{name}.nothing", {}, "cannot be imported"),
         ("functools", {}, "is a module without parallel_env: write pettingzoo:MODULE.FUNCTION"),
         ("builtins.dict", {}, "is dict, which has no `possible_agents`"),
-    ):
+    ]
+    for path, options, words in refused:
         with pytest.raises(ValueError, match=words) as caught:
             pettingzoo.make(path, **options)
         assert "\n" not in str(caught.value)
