@@ -119,6 +119,7 @@ def test_who_has_left_is_dead_and_is_sent_nothing() -> None:
     frame = env.step(act(1, 0, 1))
     assert not frame.done and not frame.obs[0].any() and frame.avail[0].tolist() == [True, False, False]
     assert frame.reward == (3 + 0 + 1) / 3  # It was in the game when the step began.
+    env._env.changes["rewards"] = {"far": 99.0}  # For who has left, as some environments go on to do.
     frame = env.step(act(2, 1, 1))
     assert env._env.sent[-1] == {"near": 2, "masked": 1} and frame.reward == (1 + 2) / 2
 

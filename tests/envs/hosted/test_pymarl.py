@@ -215,6 +215,22 @@ def test_steps_of_another_form() -> None:
         env.step(act(1, 1, 1))
 
 
+def test_a_game_that_was_lost_is_no_end() -> None:
+    """SMAC starts another one and says that it ended, with an empty info; who counts no wins may mean just that."""
+
+    class Lost(Hunt):
+        def step(self, actions: Any) -> Any:
+            return 0, True, {}
+
+    env = adapted(build=Lost)
+    env.reset(0)
+    with pytest.raises(RuntimeError, match="the game was lost and started anew in step 1: an end with an empty info"):
+        env.step(act(1, 1, 1))
+    env = adapted(build=Lost, counts=False)
+    env.reset(0)
+    assert env.step(act(1, 1, 1)).terminated
+
+
 def test_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     made = types.ModuleType("a_module_of_hunts")
     made.__dict__.update(Hunt=Hunt, number=3)
