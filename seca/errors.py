@@ -1,5 +1,6 @@
 """What the command line answers in one line instead of a traceback."""
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,3 +23,10 @@ def refusing() -> Iterator[None]:
         yield
     except ValueError as error:
         raise UsageError(" ".join(str(error).split())) from error
+
+
+def told(error: BaseException) -> str:
+    """What went wrong in somebody's own code, and where, in one line."""
+    words = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{words} ({frames[-1].filename}:{frames[-1].lineno})" if frames else words

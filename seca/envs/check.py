@@ -1,6 +1,5 @@
 """Whether an environment does what its spec says, found out without running it."""
 
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from seca import numerics
 from seca.envs.base import Env, action_shapes
+from seca.errors import told
 from seca.types import Box, EnvSpec, PyTree, TimeStep
 
 Shapes = dict[str, tuple[tuple[int, ...], Any]]
@@ -59,13 +59,6 @@ def check_pure(env: Env) -> None:
             "cannot be forked"
         )
     jax.eval_shape(env.reseed, state, keys)
-
-
-def told(error: BaseException) -> str:
-    """What went wrong in somebody's own code, and where, in one line."""
-    words = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{words} ({frames[-1].filename}:{frames[-1].lineno})" if frames else words
 
 
 def _check_spec(spec: EnvSpec) -> None:

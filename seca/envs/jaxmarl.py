@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from seca.envs.base import Env, where_done
+from seca.envs.hosted.spaces import action_sizes
 from seca.types import Actions, Box, EnvSpec, PyTree, TimeStep
 
 FAMILY = "jaxmarl:"
@@ -149,7 +150,7 @@ def adapt(
         if agent not in shown:
             raise ValueError(f"`env` {env_id} shows no observation of agent {agent}, but {', '.join(shown)}")
     obs_size = max(_length(env.observation_space(agent)) for agent in agents)
-    n_actions, box = _actions(env_id, [env.action_space(agent) for agent in agents])
+    n_actions, ends = action_sizes(env_id, [env.action_space(agent) for agent in agents])
     state_size = math.prod(shown[WORLD].shape) if WORLD in shown else obs_size * len(agents)
     spec = EnvSpec(
         id=env_id,
@@ -161,7 +162,7 @@ def adapt(
         episode_limit=int(limit or longest or 0),
         options=options,
         ally_features=0 if WORLD in shown else obs_size,
-        box=box,
+        box=None if ends is None else Box(*ends),
     )
     adapted = Adapted(env, spec, team_reward, wins)  # pyrefly: ignore
     reset, step = functools.partial(_reset, adapted), functools.partial(_step, adapted)
@@ -172,24 +173,6 @@ def _length(space: Any) -> int:
     """Numbers of an observation, whatever its shape."""
     shape = np.atleast_1d(getattr(space, "shape", ())).tolist()  # Hanabi's is a number.
     return math.prod(shape) if shape else int(getattr(space, "n", 1))
-
-
-def _actions(env_id: str, spaces: list[Any]) -> tuple[int, Box | None]:
-    """Actions of the agent that has most, or the box that all share."""
-    if all(hasattr(space, "n") for space in spaces):
-        return max(int(space.n) for space in spaces), None
-    shapes = {tuple(getattr(space, "shape", ())) for space in spaces}
-    if any(not hasattr(space, "low") for space in spaces) or len(shapes) > 1 or len(next(iter(shapes))) != 1:
-        kinds = ", ".join(dict.fromkeys(type(space).__name__ for space in spaces))
-        raise ValueError(f"`env` {env_id} has action spaces {kinds}: served are Discrete, or one Box for all agents")
-    size = next(iter(shapes))[0]
-    ends = [
-        {tuple(np.broadcast_to(np.asarray(getattr(space, end), float), size).tolist()) for space in spaces}
-        for end in ("low", "high")
-    ]
-    if any(len(end) > 1 for end in ends) or not np.isfinite([list(next(iter(end))) for end in ends]).all():
-        raise ValueError(f"`env` {env_id} has boxes that differ, or are not bounded: served is one finite Box for all")
-    return size, Box(next(iter(ends[0])), next(iter(ends[1])))
 
 
 def _reset(adapted: Adapted, keys: Key[Array, " batch"]) -> tuple[State, TimeStep]:

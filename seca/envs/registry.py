@@ -93,6 +93,7 @@ def others() -> list[str]:
     told = ", ".join(theirs) if theirs else "JaxMARL's environments, with pip install 'seca[jaxmarl]'"
     return [
         f"{jaxmarl.FAMILY}NAME                {told}",
+        *kinds.offers(),
         f"{_FILE}FILE.toml              a SMAC scenario of your own",
         "python:MODULE.FUNCTION      an environment of your own",
     ]

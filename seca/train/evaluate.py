@@ -86,8 +86,8 @@ def _with_workers(env: Env, algorithm: Algorithm, episodes: int, host: Host) -> 
                 found |= {episode: outcome for episode, outcome in zip(mine, one, strict=True) if not outcome.lost}
         if not found:
             raise RunError(
-                f"`env` {env.spec.id}: all {episodes} episodes of an evaluation were lost {TRIES} times, the last time: "
-                f"{host.said}"
+                f"`env` {env.spec.id}: all {episodes} episodes of an evaluation were lost {TRIES} times, the last "
+                f"time: {host.said}"
             )
         rows = [found[episode] for episode in sorted(found)]
         won = {} if rows[0].won is None else {"won": np.array([row.won for row in rows])}

@@ -60,9 +60,14 @@ def test_padding_changes_nothing(name: str, float64: None) -> None:
     assert_trees_close(found, expected, 1e-12)
 
 
-@pytest.mark.parametrize("name", cases([*METHODS, *CONTINUOUS], "seca", "mappo"))
+@pytest.mark.parametrize(
+    "name", cases([name for name in [*METHODS, *CONTINUOUS] if name not in ("scc", "riit")], "seca", "mappo")
+)
 def test_an_episode_that_was_lost_counts_for_nothing(name: str, float64: None) -> None:
-    """Of which no step is valid, since its environment failed: as if it had not been begun."""
+    """Of which no step is valid, since its environment failed: as if it had not been begun.
+
+    `scc` and `riit` have it in their buffers, and so draw others.
+    """
     lengths, learner = (*LENGTHS, 6), in_float64(initial(algorithm(name).init, jax.random.key(0)))
     batch = random_episodes(lengths=lengths, spec=spec_of(name))
     lost = dataclasses.replace(batch, valid=batch.valid.at[-1].set(False))

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from seca.envs.hosted import arrays as blocks
 from seca.envs.hosted.single import Broken, Frame, Single
+from seca.errors import told
 
 Asked = Literal["reset", "step"]
 
@@ -79,10 +79,3 @@ class Lanes:
         if env is not None:
             with contextlib.suppress(Exception, SystemExit):  # It failed already, or nobody asks any more.
                 env.close()
-
-
-def told(error: BaseException) -> str:
-    """What went wrong in somebody's own code, and where, in one line."""
-    words = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{words} ({frames[-1].filename}:{frames[-1].lineno})" if frames else words

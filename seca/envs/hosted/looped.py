@@ -96,5 +96,12 @@ def _plain(result: Any) -> Any:
 
 def _time_step(pool: Pool, shown: dict[str, Array]) -> TimeStep:
     info = {LOST: shown["lost"]} | ({"won": shown["won"]} if pool.wins else {})
-    names = ("obs", "state", "avail", "reward", "terminated", "truncated")
-    return TimeStep(*(shown[name] for name in names), info)
+    return TimeStep(
+        obs=shown["obs"],
+        state=shown["state"],
+        avail=shown["avail"],
+        reward=shown["reward"],
+        terminated=shown["terminated"],
+        truncated=shown["truncated"],
+        info=info,
+    )

@@ -66,14 +66,16 @@ class Shown:
         """Before anything is shown: no agent has more than its first action."""
         avail = np.zeros((batch, spec.n_agents, spec.n_actions), bool)
         avail[..., 0] = True
-        no = [np.zeros(batch, bool) for _ in range(4)]
         return Shown(
-            np.zeros((batch, spec.n_agents, spec.obs_size), np.float32),
-            np.zeros((batch, spec.state_size), np.float32),
-            avail,
-            np.zeros(batch, np.float32),
-            *no,
-            np.zeros(batch, np.int32),
+            obs=np.zeros((batch, spec.n_agents, spec.obs_size), np.float32),
+            state=np.zeros((batch, spec.state_size), np.float32),
+            avail=avail,
+            reward=np.zeros(batch, np.float32),
+            terminated=np.zeros(batch, bool),
+            truncated=np.zeros(batch, bool),
+            won=np.zeros(batch, bool),
+            lost=np.zeros(batch, bool),
+            time=np.zeros(batch, np.int32),
         )
 
 

@@ -16,8 +16,9 @@ from typing import Any
 
 from seca.envs.hosted import arrays as blocks
 from seca.envs.hosted import kinds
-from seca.envs.hosted.lanes import Lanes, Recipe, told
+from seca.envs.hosted.lanes import Lanes, Recipe
 from seca.envs.hosted.single import Broken, Single
+from seca.errors import told
 
 
 def main() -> None:

@@ -1,0 +1,33 @@
+"""A worker of this machine: what it says of its environment comes back as it was."""
+
+import time
+
+import pytest
+from hosted_games import count
+
+from seca.envs.hosted.lanes import Recipe
+from seca.envs.hosted.processes import Lost, Process, Worker, spec_of
+from seca.envs.hosted.worker import described
+
+
+def test_a_spec_comes_back_as_it_was() -> None:
+    for env in (count(), count(continuous=True)):
+        assert spec_of(described(env)["spec"]) == env.spec
+
+
+def test_a_process_is_asked_and_ended() -> None:
+    process = Process(Recipe("python", "hosted_games.count", (("at", 0), ("then", "hang"), ("every", 2))))
+    assert isinstance(process, Worker)
+    spec, wins = process.describe(30.0)
+    assert spec == count().spec and wins
+    process.make_room(spec, 3, 30.0)
+    process.arrays["seeds"][:] = [1, 3, 4]
+    process.ask("reset", [0, 1])
+    assert process.answer(time.monotonic() + 30).lost == {}
+    assert process.arrays["obs"][:, 0, 2].tolist() == [1, 3, 0]
+    process.ask("reset", [2])
+    with pytest.raises(Lost, match="no answer in time"):
+        process.answer(time.monotonic() + 0.3)
+    began = time.monotonic()
+    process.close()
+    assert time.monotonic() - began < 10 and process._process.returncode is not None
