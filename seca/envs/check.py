@@ -1,5 +1,6 @@
 """Whether an environment does what its spec says, found out without running it."""
 
+import re
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,10 @@ from seca.envs.base import Env, action_shapes
 from seca.types import Box, EnvSpec, PyTree, TimeStep
 
 Shapes = dict[str, tuple[tuple[int, ...], Any]]
+
+
+class ContractError(ValueError):
+    """An environment that could be made does not do what its spec says; `str` is one line."""
 
 
 @numerics.own()
@@ -62,7 +67,13 @@ def check_pure(env: Env) -> None:
 
 
 def told(error: BaseException) -> str:
-    """What went wrong in somebody's own code, and where, in one line."""
+    """What went wrong in somebody's own code, and where, in one line.
+
+    Of what JAX called back on the host it is what was raised there, whose traceback JAX hands on as text.
+    """
+    if "Traceback (most recent call last)" in str(error):
+        places = re.findall(r'File "(.+)", line (\d+)', str(error))
+        return " ".join(str(error).splitlines()[-1].split())[:300] + "".join(f" ({a}:{b})" for a, b in places[-1:])
     words = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     frames = traceback.extract_tb(error.__traceback__)
     return f"{words} ({frames[-1].filename}:{frames[-1].lineno})" if frames else words
@@ -140,7 +151,11 @@ def _check_array(name: str, array: Any, shape: tuple[int, ...], dtype: Any, batc
     if not isinstance(array, jax.ShapeDtypeStruct):
         raise ValueError(f"{name} is {type(array).__name__}; it must be {_words(wanted)} for a batch of {batch}")
     if (array.shape, array.dtype) != (wanted.shape, wanted.dtype):
-        raise ValueError(f"{name} is {_words(array)}; by the spec it must be {_words(wanted)} for a batch of {batch}")
+        each = name.startswith("`reward`") and array.ndim == 2 and array.shape[0] == batch
+        advice = ": one for the team, such as the mean over its agents" if each else ""
+        raise ValueError(
+            f"{name} is {_words(array)}; by the spec it must be {_words(wanted)} for a batch of {batch}{advice}"
+        )
 
 
 def _check_same(name: str, before: PyTree, after: PyTree) -> None:

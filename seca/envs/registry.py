@@ -17,7 +17,8 @@ def make(env_id: str, options: Mapping[str, Any] | None = None) -> Env:
     others: `jaxmarl:NAME`.
     Continuous actions are from -1 to 1 in it, whatever bounds it has itself (`base.in_units`): so policies act.
 
-    Raises ValueError in one line that names what is unknown and the choices.
+    Raises ValueError in one line that names what is unknown and the choices, `check.ContractError` where there is an
+    environment that breaks the contract.
     """
     return in_units(_made(env_id, options))
 
@@ -34,7 +35,7 @@ def _made(env_id: str, options: Mapping[str, Any] | None) -> Env:
 
         return smac.make_file(env_id.removeprefix(_FILE), **options)
     if env_id.startswith(jaxmarl.FAMILY):
-        return _make_jaxmarl(env_id.removeprefix(jaxmarl.FAMILY), options)
+        return _checked(env_id, jaxmarl.make(env_id.removeprefix(jaxmarl.FAMILY), **options))
     if env_id.startswith("python:"):
         return _make_python(env_id.removeprefix("python:"), options)
     family, _, name = env_id.partition("/")
@@ -105,20 +106,15 @@ def _make_python(path: str, options: dict[str, Any]) -> Env:
         raise ValueError(f"`env` 'python:{path}' cannot be made: {check.told(error)}") from None
     if not isinstance(env, Env):
         raise ValueError(f"`env` 'python:{path}' returns {type(env).__name__}; expected seca.envs.base.Env")
+    return _checked(f"python:{path}", env)
+
+
+def _checked(env_id: str, env: Env) -> Env:
+    """The environment. Raises `check.ContractError` where it breaks the contract."""
     try:
         check.check_env(env)
     except ValueError as error:
-        raise ValueError(f"`env` 'python:{path}' does not keep the contract: {error}") from None
-    return env
-
-
-def _make_jaxmarl(name: str, options: dict[str, Any]) -> Env:
-    """An environment of JaxMARL's, or a ValueError in one line, also where it breaks the contract."""
-    env = jaxmarl.make(name, **options)
-    try:
-        check.check_env(env)
-    except ValueError as error:
-        raise ValueError(f"`env` '{jaxmarl.FAMILY}{name}' does not keep the contract: {error}") from None
+        raise check.ContractError(f"`env` '{env_id}' does not keep the contract: {error}") from None
     return env
 
 
