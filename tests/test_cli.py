@@ -37,7 +37,12 @@ def test_algos_and_envs_list_everything(capsys: pytest.CaptureFixture[str]) -> N
     lines = printed(capsys, "envs").splitlines()
     envs, others = lines[1 : lines.index("")], lines[lines.index("") + 1 :]
     assert [line.split()[0] for line in envs] == registry.list_envs()
-    assert [line.split()[0] for line in others] == ["jaxmarl:NAME", "smac:FILE.toml", "python:MODULE.FUNCTION"]
+    assert [line.split()[0] for line in others] == [
+        "jaxmarl:NAME",
+        "jumanji:NAME",
+        "smac:FILE.toml",
+        "python:MODULE.FUNCTION",
+    ]
     row = next(line.split() for line in envs if line.startswith("smac/2s3z"))
     assert row[1:6] == ["5", "11", "80", "120", "120"]
 

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from seca.envs import check, jaxmarl, matrix, mpe, quadratic
+from seca.envs import check, jaxmarl, jumanji, matrix, mpe, quadratic
 from seca.envs.base import Env, in_units
 
 
@@ -14,7 +14,7 @@ def make(env_id: str, options: Mapping[str, Any] | None = None) -> Env:
     """The environment `family/name`, with its options.
 
     Of one's own: `smac:FILE.toml` for a scenario, `python:MODULE.FUNCTION` for whatever `Env` that function returns. Of
-    others: `jaxmarl:NAME`.
+    others: `jaxmarl:NAME`, `jumanji:NAME`.
     Continuous actions are from -1 to 1 in it, whatever bounds it has itself (`base.in_units`): so policies act.
 
     Raises ValueError in one line that names what is unknown and the choices, `check.ContractError` where there is an
@@ -36,6 +36,8 @@ def _made(env_id: str, options: Mapping[str, Any] | None) -> Env:
         return smac.make_file(env_id.removeprefix(_FILE), **options)
     if env_id.startswith(jaxmarl.FAMILY):
         return _checked(env_id, jaxmarl.make(env_id.removeprefix(jaxmarl.FAMILY), **options))
+    if env_id.startswith(jumanji.FAMILY):
+        return _checked(env_id, jumanji.make(env_id.removeprefix(jumanji.FAMILY), **options))
     if env_id.startswith("python:"):
         return _make_python(env_id.removeprefix("python:"), options)
     family, _, name = env_id.partition("/")
@@ -77,8 +79,10 @@ def others() -> list[str]:
     """Of every other way to name an environment a line: what there is, or what an extra would add."""
     theirs = jaxmarl.names()
     told = ", ".join(theirs) if theirs else "JaxMARL's environments, with pip install 'seca[jaxmarl]'"
+    boards = ", ".join(jumanji.names()) or f"Jumanji's games of teams, with {jumanji.INSTALL}"
     return [
         f"{jaxmarl.FAMILY}NAME                {told}",
+        f"{jumanji.FAMILY}NAME                {boards}",
         f"{_FILE}FILE.toml              a SMAC scenario of your own",
         "python:MODULE.FUNCTION      an environment of your own",
     ]
