@@ -60,10 +60,11 @@ def test_what_is_found_of_an_environment(
     told = printed(capsys, "check-env", "matrix/peak", "--runners", 20, "--seconds", 0)
     assert told.startswith("matrix/peak (matrix-1): 2 agents") and told.endswith("nothing found\n")
     (tmp_path / "two_games.py").write_text(
-        "import dataclasses\n"
+        "import dataclasses, jax\n"
         "from seca.envs import matrix\n"
         "ENV = matrix.make('peak')\n"
-        "def endless(): return dataclasses.replace(ENV, step=lambda state, _: (state, ENV.reset(state[0])[1]))\n"
+        "def stay(state, _): return ENV.reset(jax.random.split(jax.random.key(0), len(state[0])))\n"
+        "def endless(): return dataclasses.replace(ENV, step=stay)\n"
         "def narrow(): return dataclasses.replace(ENV, spec=dataclasses.replace(ENV.spec, obs_size=2))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -145,7 +146,8 @@ class Player:
             empty = jax.tree.map(lambda *rows: np.stack(rows), *shown)
         fields = ("obs", "state", "avail", "reward", "terminated", "truncated", "info")
         told_actions = np.stack(actions) if actions else np.zeros((0, batch))
-        return Played(*(getattr(empty, field) for field in fields), told_actions, broken)
+        arrays: dict[str, Any] = {field: getattr(empty, field) for field in fields}
+        return Played(**arrays, actions=told_actions, broken=broken)
 
 
 @functools.partial(jax.jit, static_argnums=0)

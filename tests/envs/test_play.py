@@ -73,7 +73,10 @@ def test_what_breaks_leaves_the_rows_until_then(where: str, rows: int) -> None:
     def raises(*_: Any) -> Any:
         raise KeyError("no such unit")
 
-    broken = dataclasses.replace(env, **({"step": raises} if where == "step" else {"reset": Once(env.reset)}))
+    if where == "step":
+        broken = dataclasses.replace(env, step=raises)
+    else:
+        broken = dataclasses.replace(env, reset=Once(env.reset))
     player = play.Player(broken)
     seen = player.play(KEYS[:5], KEYS[5:], play.legal(env.spec), 6)
     assert len(seen.obs) == rows and seen.obs.shape[1:] == (5, 2, 3)

@@ -16,8 +16,8 @@ from seca.envs.trial import Report
 from seca.types import Box
 
 
-def examined(env: Env, **options: Any) -> Report:
-    return trial.examine(env, **{"runners": 7, "seconds": 0.0, **options})
+def examined(env: Env, runners: int = 7, steps: int = 2000, seconds: float = 0.0) -> Report:
+    return trial.examine(env, runners, 0, steps, seconds)
 
 
 def names(report: Report, notes: bool = False) -> set[str]:
