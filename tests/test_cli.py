@@ -74,7 +74,7 @@ def test_what_is_found_of_an_environment(
         report = json.loads(capsys.readouterr().out)
         assert {line["name"] for line in report["findings"]} >= found, report
     assert (
-        "`obs` of `reset` is float32[3, 2, 1]; by the spec it must be float32[3, 2, 2]" in report["findings"][0]["line"]
+        "`obs` of `reset` is float32[4, 2, 1]; by the spec it must be float32[4, 2, 2]" in report["findings"][0]["line"]
     )
 
 
