@@ -19,6 +19,7 @@ from seca.errors import RunError, UsageError
 from seca.options import (
     AuditOptions,
     BenchOptions,
+    CheckEnvOptions,
     CompareOptions,
     EvaluateOptions,
     NoOptions,
@@ -397,6 +398,40 @@ def envs(arguments: list[str]) -> int:
     return 0
 
 
+def check_env(arguments: list[str]) -> int:
+    """Try out an environment."""
+    options = parse(CheckEnvOptions, "check-env", arguments)
+    from seca.errors import refusing
+    from seca.host import machine
+
+    machine.configure(1, 1)
+    from seca.envs import registry, trial
+    from seca.envs.check import ContractError
+    from seca.envs.hosted.pool import Hosting
+    from seca.presets import PRESETS
+
+    if options.preset is not None:
+        _bench_presets([options.preset], PRESETS)
+    sizes = options.runners, options.seed, options.steps, options.seconds
+    try:
+        with refusing():
+            env = registry.make(options.env, options.env_options, Hosting(options.runners, machine.cpu_cores()))
+        report = trial.examine(env, *sizes)
+    except UsageError as error:
+        if not isinstance(error.__cause__, ContractError):
+            raise
+        report = trial.refused(options.env, str(error))
+    if options.preset is not None and report.spec is not None:
+        from seca.runs import bench as benches
+
+        measured = benches.bench_training(
+            options.env, options.preset, options.runners, options.seconds, env_options=options.env_options
+        )
+        report = trial.with_training(report, options.preset, measured["env_steps_per_s"])
+    print(json.dumps(report.as_json()) if options.json else trial.text(report))
+    return 1 if report.failures else 0
+
+
 def algos(arguments: list[str]) -> int:
     """List presets, group by group."""
     parse(NoOptions, "algos", arguments)
@@ -502,6 +537,7 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "sweep": ("FILE.toml : methods x environments x seeds, side by side; status FOLDER shows how far", sweep),
     "reproduce": ("fig2|fig4a|fig4b|fig4c|fig5|fig6 : a figure of the paper, runs and all", reproduce),
     "envs": ("list environments", envs),
+    "check-env": ("ENV : play an environment at random, and say what is wrong with it", check_env),
     "algos": ("list presets", algos),
     "bench": ("[simulator|train] : measure speed on this machine", bench),
     "doctor": ("check versions, devices, cache and extras", doctor),

@@ -145,6 +145,31 @@ class BenchOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class CheckEnvOptions:
+    """Play an environment at random, and say what is wrong with it: `seca check-env ENV`.
+
+    Exit code 1 where something is. What is looked for: docs/environments.md.
+    """
+
+    env: Positional[Annotated[str, arg(metavar="ENV")]]
+    """Environment, as for `seca train --env`."""
+    env_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Options of the environment, as in `--env-options key=value key=value`."""
+    runners: Annotated[int, Range(3, 2**20)] = 32
+    """Episodes to play side by side."""
+    steps: Count = 2_000
+    """Env steps of an episode to play at most."""
+    seed: Seed = 0
+    """Seed of episodes and actions."""
+    seconds: Annotated[float, Range(0, 86_400)] = 1.0
+    """How long to measure speed, beyond compiling; 0 leaves it out."""
+    preset: str | None = None
+    """Train with it, too, for as long, and say which share of its time the environment takes; see `seca algos`."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object instead of text."""
+
+
+@dataclasses.dataclass(frozen=True)
 class WatchOptions:
     """Record an episode and draw it: `seca watch --env ENV --policy random`, or `seca watch --policy RUN`.
 

@@ -17,6 +17,7 @@ from seca.config import RunConfig
 from seca.options import (
     AuditOptions,
     BenchOptions,
+    CheckEnvOptions,
     EvaluateOptions,
     PlotOptions,
     ResumeOptions,
@@ -201,6 +202,17 @@ INPUTS: list[tuple[list[str], list[str]]] = [
     (["bench", "train", "--preset"], ["`preset`", "empty", "seca", "all"]),
     (["bench", "train", "--env", "nope", "--preset", "all"], ["`env`", "nope", "smac/2s3z"]),
     (["bench", "--env", "nope"], ["`env`", "nope", "smac/2s3z"]),
+    (["check-env"], ["ENV", "required"]),
+    (["check-env", ""], ["`check-env`", "''"]),
+    (["check-env", "nope"], ["`env`", "nope", "smac/2s3z"]),
+    (["check-env", "python:nowhere.make"], ["`env`", "python:nowhere.make", "cannot be imported"]),
+    (["check-env", "matrix/peak", "--env-options", "speed=3"], ["`env-options`", "speed"]),
+    (["check-env", "matrix/peak", "--runners", "2"], ["`runners`", "2", "from 3 to"]),
+    (["check-env", "matrix/peak", "--steps", "0"], ["`steps`", "0", "from 1"]),
+    (["check-env", "matrix/peak", "--seed", "-1"], ["`seed`", "-1"]),
+    (["check-env", "matrix/peak", "--seconds", "-1"], ["`seconds`", "-1"]),
+    (["check-env", "matrix/peak", "--preset", "nope"], ["`preset`", "nope", "seca"]),
+    (["check-env", "matrix/peak", "--json=3"], ["3"]),
     (["envs", "smac"], ["smac"]),
     (["algos", "--all"], ["--all"]),
     (["doctor", "now"], ["now"]),
@@ -369,13 +381,15 @@ def test_options_of_algorithms(
         ("watch", WatchOptions),
         ("view", ViewOptions),
         ("bench", BenchOptions),
+        ("check-env", CheckEnvOptions),
     ],
     ids=str,
 )
 def test_every_option_has_a_bad_value(command: str, options: type) -> None:
     """Those of algorithms have one by their making; what is given without a name, each command has."""
     given = {word.partition("=")[0] for arguments, _ in INPUTS if arguments[0] == command for word in arguments[1:]}
-    unnamed = {"run", "runs", "recording", "what", "preset", "loop", "algorithm"} if command != "bench" else {"what"}
+    unnamed = {"run", "runs", "recording", "what", "preset", "loop", "algorithm"}
+    unnamed = {"bench": {"what"}, "check-env": {"env"}}.get(command, unnamed)
     named = {field.name for field in dataclasses.fields(options)} - unnamed
     assert {f"--{name}".replace("_", "-") for name in named} - given == set()
 

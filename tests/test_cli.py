@@ -37,7 +37,12 @@ def test_algos_and_envs_list_everything(capsys: pytest.CaptureFixture[str]) -> N
     lines = printed(capsys, "envs").splitlines()
     envs, others = lines[1 : lines.index("")], lines[lines.index("") + 1 :]
     assert [line.split()[0] for line in envs] == registry.list_envs()
-    assert [line.split()[0] for line in others] == ["jaxmarl:NAME", "smac:FILE.toml", "python:MODULE.FUNCTION"]
+    assert [line.split()[0] for line in others] == [
+        "jaxmarl:NAME",
+        "jumanji:NAME",
+        "smac:FILE.toml",
+        "python:MODULE.FUNCTION",
+    ]
     row = next(line.split() for line in envs if line.startswith("smac/2s3z"))
     assert row[1:6] == ["5", "11", "80", "120", "120"]
 
@@ -46,6 +51,37 @@ def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     report = printed(capsys, "doctor")
     for fragment in ("seca", "jaxlib", "devices", "cpu", "cache", "tensorboard", "wandb"):
         assert fragment in report
+
+
+def test_what_is_found_of_an_environment(
+    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 0 where nothing is found, 1 where something is, also where it cannot be played at all."""
+    told = printed(capsys, "check-env", "matrix/peak", "--runners", 20, "--seconds", 0)
+    assert told.startswith("matrix/peak (matrix-1): 2 agents") and told.endswith("nothing found\n")
+    (tmp_path / "two_games.py").write_text(
+        "import dataclasses, jax\n"
+        "from seca.envs import matrix\n"
+        "ENV = matrix.make('peak')\n"
+        "def stay(state, _): return ENV.reset(jax.random.split(jax.random.key(0), len(state[0])))\n"
+        "def endless(): return dataclasses.replace(ENV, step=stay)\n"
+        "def narrow(): return dataclasses.replace(ENV, spec=dataclasses.replace(ENV.spec, obs_size=2))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, found in (("endless", {"limit-not-kept", "no-reward", "actions-do-nothing"}), ("narrow", {"contract"})):
+        asked = ["check-env", f"python:two_games.{name}", "--runners", "5", "--seconds", "0", "--json"]
+        assert cli.run(asked) == 1
+        report = json.loads(capsys.readouterr().out)
+        assert {line["name"] for line in report["findings"]} >= found, report
+    assert (
+        "`obs` of `reset` is float32[4, 2, 1]; by the spec it must be float32[4, 2, 2]" in report["findings"][0]["line"]
+    )
+
+
+@pytest.mark.slow
+def test_an_environment_beside_training(capsys: pytest.CaptureFixture[str]) -> None:
+    told = printed(capsys, "check-env", "matrix/additive", "--runners", 4, "--seconds", 0.01, "--preset", "ia2c")
+    assert re.search(r"training: [\d,]+ env steps/s with ia2c, the environment \d+% of its time\n", told)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from seca.errors import UsageError
 from seca.options import (
     AuditOptions,
     BenchOptions,
+    CheckEnvOptions,
     CompareOptions,
     EvaluateOptions,
     NoOptions,
@@ -31,7 +32,8 @@ from seca.parsing import parse
 RUN = pathlib.Path("runs/a")
 KINDS = [
     *(ResumeOptions, EvaluateOptions, AuditOptions, PlotOptions, CompareOptions, ReportOptions, BenchOptions),
-    *(WatchOptions, ViewOptions, SweepOptions, ReproduceOptions, SweepStatusOptions, SweepRunOptions, NoOptions),
+    *(CheckEnvOptions, WatchOptions, ViewOptions, SweepOptions, ReproduceOptions),
+    *(SweepStatusOptions, SweepRunOptions, NoOptions),
 ]
 
 
@@ -60,6 +62,12 @@ KINDS = [
         (PlotOptions, ["runs/a", "b"], {"runs": (RUN, pathlib.Path("b")), "out": pathlib.Path("curves")}),
         (BenchOptions, [], {"what": "all", "env": "smac/2s3z", "preset": ("seca",), "batch": 32, "seconds": 10.0}),
         (BenchOptions, ["train", "--preset", "qmix", "vdn"], {"what": "train", "preset": ("qmix", "vdn")}),
+        (CheckEnvOptions, ["matrix/peak"], {"env": "matrix/peak", "env_options": {}, "runners": 32, "steps": 2000}),
+        (
+            CheckEnvOptions,
+            ["a:b", "--env-options", "limit=9", "--seed", "3", "--seconds", "0", "--preset", "qmix", "--json"],
+            {"env_options": {"limit": 9}, "seed": 3, "seconds": 0.0, "preset": "qmix", "json": True},
+        ),
         (WatchOptions, [], {"recording": None, "policy": None, "env_options": {}, "battle": 0, "fps": 20, "every": 2}),
         (
             WatchOptions,
@@ -84,11 +92,12 @@ def test_words_become_fields(kind: type, words: list[str], expected: dict[str, A
         (ViewOptions, "truth", 0, 100_000),
         (ViewOptions, "forks", 2, 1_000_000),
         (WatchOptions, "battle", 0, 2**31 - 1),
+        (CheckEnvOptions, "runners", 3, 2**20),
     ],
 )
 def test_the_least_and_the_most(kind: type, field: str, least: int, most: int) -> None:
     """Both are taken, and one beyond either is refused by name."""
-    run = ["runs/a"] if kind is not WatchOptions else []
+    run = [] if kind is WatchOptions else ["runs/a"]
     for value in (least, most):
         assert getattr(parse(kind, "command", [*run, f"--{field}", str(value)]), field) == value
     for value in (least - 1, most + 1):

@@ -15,6 +15,10 @@ from seca.types import Box, EnvSpec, PyTree, TimeStep
 Shapes = dict[str, tuple[tuple[int, ...], Any]]
 
 
+class ContractError(ValueError):
+    """An environment that could be made does not do what its spec says; `str` is one line."""
+
+
 @numerics.own()
 def check_env(env: Env) -> None:
     """Raise ValueError, in one line, unless `reset` and `step` of an environment return what its spec promises.
@@ -133,7 +137,11 @@ def _check_array(name: str, array: Any, shape: tuple[int, ...], dtype: Any, batc
     if not isinstance(array, jax.ShapeDtypeStruct):
         raise ValueError(f"{name} is {type(array).__name__}; it must be {_words(wanted)} for a batch of {batch}")
     if (array.shape, array.dtype) != (wanted.shape, wanted.dtype):
-        raise ValueError(f"{name} is {_words(array)}; by the spec it must be {_words(wanted)} for a batch of {batch}")
+        each = name.startswith("`reward`") and array.ndim == 2 and array.shape[0] == batch
+        advice = ": one for the team, such as the mean over its agents" if each else ""
+        raise ValueError(
+            f"{name} is {_words(array)}; by the spec it must be {_words(wanted)} for a batch of {batch}{advice}"
+        )
 
 
 def _check_same(name: str, before: PyTree, after: PyTree) -> None:

@@ -7,24 +7,25 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from seca.envs import check, jaxmarl, matrix, mpe, quadratic
+from seca.envs import check, jaxmarl, jumanji, matrix, mpe, quadratic
 from seca.envs.base import Env, in_units
 from seca.envs.hosted import kinds
 from seca.envs.hosted.lanes import Recipe
 from seca.envs.hosted.pool import Hosting
-from seca.envs.hosted.single import Single
+from seca.envs.hosted.single import Broken, Single
 
 
 def make(env_id: str, options: Mapping[str, Any] | None = None, hosting: Hosting | None = None) -> Env:
     """The environment `family/name`, with its options.
 
     Of one's own: `smac:FILE.toml` for a scenario, `python:MODULE.FUNCTION` for whatever `Env` (or `Single`, which
-    workers play) that function returns. Of others: `jaxmarl:NAME`; and those that are Python, which workers play too,
-    as `hosting` says: `pettingzoo:MODULE.FUNCTION`, `gymnasium:ID`, `pymarl:MODULE.CLASS`, `starcraft:MAP`. Close the
-    `host` of such a one when it is not needed any more; they end with the process at the latest.
+    workers play) that function returns. Of others: `jaxmarl:NAME`, `jumanji:NAME`; and those that are Python, which workers play too,
+    as `hosting` says: `pettingzoo:MODULE.FUNCTION`, `gymnasium:ID`, `pymarl:MODULE.CLASS`, `starcraft:MAP`. Close its
+    `host` when such a one is not needed any more; with the process they end at the latest.
     Continuous actions are from -1 to 1 in it, whatever bounds it has itself (`base.in_units`): so policies act.
 
-    Raises ValueError in one line that names what is unknown and the choices.
+    Raises ValueError in one line that names what is unknown and the choices, `check.ContractError` where there is an
+    environment that breaks the contract.
     """
     return in_units(_made(env_id, options, hosting or Hosting(workers=os.cpu_count() or 1)))
 
@@ -46,7 +47,9 @@ def _made(env_id: str, options: Mapping[str, Any] | None, hosting: Hosting) -> E
 
         return smac.make_file(env_id.removeprefix(_FILE), **options)
     if env_id.startswith(jaxmarl.FAMILY):
-        return _make_jaxmarl(env_id.removeprefix(jaxmarl.FAMILY), options)
+        return _checked(env_id, jaxmarl.make(env_id.removeprefix(jaxmarl.FAMILY), **options))
+    if env_id.startswith(jumanji.FAMILY):
+        return _checked(env_id, jumanji.make(env_id.removeprefix(jumanji.FAMILY), **options))
     if env_id.startswith("python:"):
         return _make_python(env_id.removeprefix("python:"), options, hosting)
     if is_hosted(env_id):
@@ -91,9 +94,11 @@ def others() -> list[str]:
     """Of every other way to name an environment a line: what there is, or what an extra would add."""
     theirs = jaxmarl.names()
     told = ", ".join(theirs) if theirs else "JaxMARL's environments, with pip install 'seca[jaxmarl]'"
+    boards = ", ".join(jumanji.names()) or f"Jumanji's games of teams, with {jumanji.INSTALL}"
     return [
         f"{jaxmarl.FAMILY}NAME                {told}",
         *kinds.offers(),
+        f"{jumanji.FAMILY}NAME                {boards}",
         f"{_FILE}FILE.toml              a SMAC scenario of your own",
         "python:MODULE.FUNCTION      an environment of your own",
     ]
@@ -103,7 +108,10 @@ def _make_hosted(recipe: Recipe, hosting: Hosting) -> Env:
     """An environment that workers play, or a ValueError in one line."""
     from seca.envs.hosted import looped  # Pools and processes: only when asked for.
 
-    return looped.make(recipe, hosting)
+    try:
+        return looped.make(recipe, hosting)
+    except Broken as error:
+        raise check.ContractError(f"`env` '{recipe.kind}:{recipe.name}' does not keep its contract: {error}") from None
 
 
 def _make_python(path: str, options: dict[str, Any], hosting: Hosting) -> Env:
@@ -133,20 +141,15 @@ def _make_python(path: str, options: dict[str, Any], hosting: Hosting) -> Env:
         raise ValueError(
             f"`env` 'python:{path}' returns {type(env).__name__}; expected seca.envs.base.Env, or a Single"
         )
+    return _checked(f"python:{path}", env)
+
+
+def _checked(env_id: str, env: Env) -> Env:
+    """The environment. Raises `check.ContractError` where it breaks the contract."""
     try:
         check.check_env(env)
     except ValueError as error:
-        raise ValueError(f"`env` 'python:{path}' does not keep the contract: {error}") from None
-    return env
-
-
-def _make_jaxmarl(name: str, options: dict[str, Any]) -> Env:
-    """An environment of JaxMARL's, or a ValueError in one line, also where it breaks the contract."""
-    env = jaxmarl.make(name, **options)
-    try:
-        check.check_env(env)
-    except ValueError as error:
-        raise ValueError(f"`env` '{jaxmarl.FAMILY}{name}' does not keep the contract: {error}") from None
+        raise check.ContractError(f"`env` '{env_id}' does not keep the contract: {error}") from None
     return env
 
 

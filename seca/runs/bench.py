@@ -6,7 +6,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -52,7 +52,14 @@ def bench_simulator(env_id: str, batch: int, seconds: float) -> dict[str, Any]:
     return result
 
 
-def bench_training(env_id: str, preset: str, runners: int, seconds: float, minibatches: int = 1) -> dict[str, Any]:
+def bench_training(
+    env_id: str,
+    preset: str,
+    runners: int,
+    seconds: float,
+    minibatches: int = 1,
+    env_options: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Env steps per second of training, everything included: acting, simulating, credit, order, updates, metrics.
 
     The median over at least 30 iterations after warm-up, and over as many as fit into `seconds`. Peak memory is the
@@ -60,9 +67,8 @@ def bench_training(env_id: str, preset: str, runners: int, seconds: float, minib
     included, and the method's own only in a process of its own. The estimate, of arrays alone, is the one by which
     training beyond free memory is refused, over all devices.
     """
-    config = dataclasses.replace(
-        from_preset(preset), env=env_id, loop=LoopConfig(runners=runners, minibatches=minibatches)
-    )
+    loop = LoopConfig(runners=runners, minibatches=minibatches)
+    config = dataclasses.replace(from_preset(preset), env=env_id, env_options=dict(env_options or {}), loop=loop)
     prepared = prepare(config)
     built, devices = prepared.built, prepared.devices
     iterate = make_iterate(built.env, built.algorithm, runners, devices, minibatches)

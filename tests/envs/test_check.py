@@ -86,3 +86,27 @@ def test_what_cannot_be_forked_is_named() -> None:
     )
     with pytest.raises(ValueError, match=r"holds keys of shape \[7\], not one for each .* `reseed` to be forked"):
         check.check_pure(several)
+
+
+def test_what_went_wrong_on_the_host_in_one_line() -> None:
+    def dies() -> None:
+        raise OSError("the game\nhas died")
+
+    with pytest.raises(Exception, match="has died") as raised:
+        jax.block_until_ready(jax.jit(lambda: jax.experimental.io_callback(dies, None))())
+        jax.effects_barrier()
+    told = check.told(raised.value)
+    assert told.startswith("has died (") and "test_check.py:" in told
+
+
+def test_a_reward_for_each_agent_is_told_what_it_should_be() -> None:
+    env = registry.make("matrix/focus-fire")
+
+    def step(state, actions):
+        after, shown = env.step(state, actions)
+        return after, eqx.tree_at(lambda told: told.reward, shown, jnp.stack([shown.reward] * 2, axis=1))
+
+    with pytest.raises(
+        ValueError, match=r"`reward` of `step` is float32\[3, 2\]; .* one for the team, such as the mean"
+    ):
+        check.check_env(dataclasses.replace(env, step=step))

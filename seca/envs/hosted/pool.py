@@ -107,6 +107,7 @@ class Pool:
 
     Raises:
         ValueError: the environment cannot be made, or its process fails, in one line.
+        Broken: what it shows at once does not fit what it says of itself.
     """
 
     def __init__(self, recipe: Recipe, hosting: Hosting) -> None:

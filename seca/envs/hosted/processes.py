@@ -19,7 +19,7 @@ import numpy as np
 from seca.envs.hosted import arrays as blocks
 from seca.envs.hosted import worker
 from seca.envs.hosted.lanes import Asked, Recipe, Reply
-from seca.envs.hosted.single import Spec
+from seca.envs.hosted.single import Broken, Spec
 
 
 class Lost(Exception):  # noqa: N818
@@ -34,8 +34,10 @@ class Worker(Protocol):
     """What its environments show, and what they are told (`arrays.layout`), once there is room for them."""
 
     def describe(self, seconds: float) -> tuple[Spec, bool]:
-        """The environment's spec, and whether it says who won. Raises ValueError where it cannot be made by anyone,
-        and Lost."""
+        """The environment's spec, and whether it says who won.
+
+        Raises ValueError where it cannot be made by anyone, Broken where it shows what it should not, and Lost.
+        """
         ...
 
     def make_room(self, spec: Spec, lanes: int, seconds: float) -> None:
@@ -88,6 +90,8 @@ class Process:
         said = self._read(time.monotonic() + seconds)
         if "refused" in said:
             raise ValueError(said["refused"])
+        if "broken" in said:
+            raise Broken(said["broken"])
         if "failed" in said:
             raise Lost(said["failed"])
         return spec_of(said["spec"]), bool(said["wins"])

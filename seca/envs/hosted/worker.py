@@ -35,8 +35,11 @@ def main() -> None:
         recipe = Recipe(first["kind"], first["name"], tuple((name, value) for name, value in first["options"]))
         try:
             env = kinds.make(recipe)
-        except (ValueError, Broken) as error:
+        except ValueError as error:
             say(refused=" ".join(str(error).split()))
+            return
+        except Broken as error:
+            say(broken=str(error))
             return
         except (Exception, SystemExit) as error:
             say(failed=told(error))
