@@ -19,9 +19,9 @@ def make(env_id: str, options: Mapping[str, Any] | None = None, hosting: Hosting
     """The environment `family/name`, with its options.
 
     Of one's own: `smac:FILE.toml` for a scenario, `python:MODULE.FUNCTION` for whatever `Env` (or `Single`, which
-    workers play) that function returns. Of others: `jaxmarl:NAME`, `jumanji:NAME`; and those that are Python, which workers play too,
-    as `hosting` says: `pettingzoo:MODULE.FUNCTION`, `gymnasium:ID`, `pymarl:MODULE.CLASS`, `starcraft:MAP`. Close its
-    `host` when such a one is not needed any more; with the process they end at the latest.
+    workers play) that function returns. Of others: `jaxmarl:NAME`, `jumanji:NAME`; and those that are Python, which
+    workers play too, as `hosting` says: `pettingzoo:MODULE.FUNCTION`, `gymnasium:ID`, `pymarl:MODULE.CLASS`,
+    `starcraft:MAP`. Close its `host` when such a one is not needed any more; with the process they end at the latest.
     Continuous actions are from -1 to 1 in it, whatever bounds it has itself (`base.in_units`): so policies act.
 
     Raises ValueError in one line that names what is unknown and the choices, `check.ContractError` where there is an
