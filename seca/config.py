@@ -13,7 +13,7 @@ from tyro.conf import AvoidSubcommands, Suppress, arg
 
 from seca import files
 from seca.errors import UsageError, refusing
-from seca.learning.options import check_numbers
+from seca.learning.options import Adaptation, check_numbers
 from seca.presets import PRESETS, AlgorithmConfig, reference_of
 from seca.ranges import NonNegative, Range, Seed
 from seca.train.loop import LoopConfig
@@ -46,6 +46,8 @@ class RunConfig:
     """How long to train and how often to look."""
     algorithm: Annotated[AvoidSubcommands[AlgorithmConfig], arg(name="")] = PRESETS["seca"].config
     """Options of the algorithm; the preset's unless given."""
+    adaptation: Annotated[Adaptation, arg(name="")] = Adaptation()
+    """How the algorithm is fitted to environments that it was not made for."""
     checkpoint_interval: NonNegative = 60.0
     """Seconds between checkpoints, stretched only where saving would take over 2 % of the time; 0 saves after every
     iteration whatever it takes."""
@@ -63,6 +65,7 @@ class RunConfig:
         with refusing():
             for part in (self.loop, self.algorithm, self):  # Options of the first two are named without a prefix.
                 check_numbers(part)
+            self.adaptation.check()
         runners, minibatches, each = self.loop.runners, self.loop.minibatches, self.loop.update_episodes
         if runners % minibatches:
             raise UsageError(
@@ -229,6 +232,6 @@ def decisive(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict):
             flat |= decisive(value, f"{prefix}{name}.")
         else:
-            flat[prefix + name] = value
+            flat[prefix + name] = list(value) if isinstance(value, tuple) else value  # As JSON gives them back.
     free = ("loop.steps", "loop.episodes", *WATCHING)
     return {name: value for name, value in flat.items() if name not in free}

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from seca import numerics
 from seca.algos import seca
+from seca.algos.adapted import normalised
 from seca.algos.base import Algorithm
 from seca.algos.coma import ComaConfig, coma
 from seca.algos.coma_mpe import ComaMpeConfig, coma_mpe
@@ -38,6 +39,7 @@ from seca.algos.seca_fork import SecaForkConfig, seca_fork
 from seca.algos.sqddpg import SqddpgConfig, sqddpg
 from seca.algos.vdac import VdacConfig, vdac
 from seca.envs.base import unit_box
+from seca.learning.options import Adaptation
 from seca.order.base import GradientOrder
 from seca.policies import FloorConfig
 from seca.types import EnvSpec
@@ -99,8 +101,8 @@ def continuous(name: str) -> bool:
 
 
 @numerics.own()
-def build(name: str, spec: EnvSpec, config: AlgorithmConfig) -> Algorithm:
-    """The algorithm of a preset, for one environment. Raises ValueError when the two do not fit."""
+def build(name: str, spec: EnvSpec, config: AlgorithmConfig, adaptation: Adaptation = Adaptation()) -> Algorithm:
+    """The algorithm of a preset, fitted to one environment. Raises ValueError when the two do not fit."""
     if spec.box is not None and not continuous(name):
         others = ", ".join(other for other in PRESETS if continuous(other) and "-" not in other)
         raise ValueError(
@@ -112,7 +114,9 @@ def build(name: str, spec: EnvSpec, config: AlgorithmConfig) -> Algorithm:
             f"`spec.box` of {spec.id} is not from -1 to 1, as policies act: take the environment by seca.make, or "
             "seca.envs.base.in_units of it"
         )
-    return PRESETS[name].make(name, spec, config)
+    adaptation.check()
+    algorithm = PRESETS[name].make(name, spec, config)
+    return normalised(algorithm, spec, config.gamma, adaptation.normalise)
 
 
 _SECA = "Zang et al. 2023 (AAMAS)"

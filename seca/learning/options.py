@@ -2,7 +2,7 @@
 
 import dataclasses
 import typing
-from typing import Any
+from typing import Any, Literal
 
 from seca.ranges import Count, Positive, found_in, words_in
 
@@ -21,6 +21,24 @@ class ActorCriticOptions:
     """Width of the actor's layers and of its recurrent state."""
     critic_hidden: Count = 128
     """Width of the critic's hidden layers."""
+
+
+Part = Literal["obs", "state", "reward"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Adaptation:
+    """How a method is fitted to environments that it was not made for; by default as its authors ran it."""
+
+    normalise: tuple[Part, ...] = ()
+    """What learners see in running units: observations and states centred, over their deviations; rewards over the
+    deviation of their discounted sum. Saved with the run, and only read in evaluation."""
+
+    def check(self) -> None:
+        """Raise ValueError where something is named twice."""
+        twice = [part for part in self.normalise if self.normalise.count(part) > 1]
+        if twice:
+            raise ValueError(f"`normalise` holds {twice[0]} twice: name each of obs, state, reward once or not at all")
 
 
 def check_numbers(config: Any, prefix: str = "") -> None:
