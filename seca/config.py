@@ -13,7 +13,7 @@ from tyro.conf import AvoidSubcommands, Suppress, arg
 
 from seca import files
 from seca.errors import UsageError, refusing
-from seca.learning.options import Adaptation, check_numbers
+from seca.learning.options import UNADAPTED, Adaptation, check_numbers
 from seca.presets import PRESETS, AlgorithmConfig, reference_of
 from seca.ranges import NonNegative, Range, Seed
 from seca.train.loop import LoopConfig
@@ -46,7 +46,7 @@ class RunConfig:
     """How long to train and how often to look."""
     algorithm: Annotated[AvoidSubcommands[AlgorithmConfig], arg(name="")] = PRESETS["seca"].config
     """Options of the algorithm; the preset's unless given."""
-    adaptation: Annotated[Adaptation, arg(name="")] = Adaptation()
+    adaptation: Annotated[Adaptation, arg(name="")] = UNADAPTED
     """How the algorithm is fitted to environments that it was not made for."""
     checkpoint_interval: NonNegative = 60.0
     """Seconds between checkpoints, stretched only where saving would take over 2 % of the time; 0 saves after every

@@ -1,7 +1,8 @@
 """The environment contract: batched, pure, and never resetting by itself."""
 
 import dataclasses
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Hashable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -84,6 +85,17 @@ def action_shapes(spec: EnvSpec, batch: int) -> jax.ShapeDtypeStruct:
     if spec.box is None:
         return jax.ShapeDtypeStruct((batch, spec.n_agents), jnp.int32)
     return jax.ShapeDtypeStruct((batch, spec.n_agents, spec.n_actions), jnp.float32)
+
+
+def types_of(kinds: Sequence[Hashable]) -> tuple[int, ...]:
+    """`EnvSpec.agent_types` of what kind each agent is: numbers in the order in which kinds come; () of one kind."""
+    numbers = {kind: number for number, kind in enumerate(dict.fromkeys(kinds))}
+    return tuple(numbers[kind] for kind in kinds) if len(numbers) > 1 else ()
+
+
+def kind_of(name: str) -> str:
+    """What an agent is called without its number: `adversary` of `adversary_0`."""
+    return re.sub(r"_\d+$", "", name)
 
 
 def where_done(

@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from seca.envs.base import Env
+from seca.envs.base import Env, types_of
 from seca.smac import actions, custom, scenario, scripts, simulator
 from seca.smac.opponent import Opponent
 from seca.types import EnvSpec
@@ -62,6 +62,7 @@ def from_scenario(battlefield: scenario.Scenario, options: scenario.Options, opp
         state_size=state_size,
         episode_limit=battlefield.limit,
         options=options.changed(),
+        agent_types=types_of(battlefield.unit_names[: battlefield.n_agents]),
         ally_features=0 if options.obs_instead_of_state else features,
     )
     return Env(

@@ -19,7 +19,7 @@ from seca import files
 from seca.config import RunConfig, decisive
 from seca.envs import registry
 from seca.errors import RunError, UsageError
-from seca.learning.options import Adaptation
+from seca.learning.options import UNADAPTED
 from seca.presets import PRESETS
 from seca.runs import folder as folders
 
@@ -162,7 +162,7 @@ def label(config: RunConfig) -> str:
         decisive(dataclasses.asdict(algorithm) | dataclasses.asdict(adaptation))
         for algorithm, adaptation in (
             (config.algorithm, config.adaptation),
-            (PRESETS[config.preset].config, Adaptation()),
+            (PRESETS[config.preset].config, UNADAPTED),
         )
     )
     changed = [f"{name}={ours[name]}" for name in ours if ours[name] != theirs[name]]

@@ -18,7 +18,7 @@ from seca.envs import registry
 from seca.envs.base import Env
 from seca.envs.check import check_pure
 from seca.errors import UsageError, refusing
-from seca.learning.options import Adaptation
+from seca.learning.options import UNADAPTED
 from seca.presets import build
 from seca.runs import folder as folders
 from seca.runs import opponent as opponents
@@ -254,7 +254,7 @@ def _position(path: pathlib.Path, metadata: dict[str, Any]) -> Position:
         raise checkpoint.CheckpointError(f"checkpoint {path} is damaged: its metadata's {error}") from None
 
 
-UNSAID = {"loop.minibatches": 1} | decisive({"adaptation": dataclasses.asdict(Adaptation())})
+UNSAID = {"loop.minibatches": 1} | decisive({"adaptation": dataclasses.asdict(UNADAPTED)})
 """What options were, in whose time there were none."""
 
 

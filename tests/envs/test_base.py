@@ -8,10 +8,19 @@ import numpy as np
 import pytest
 
 from seca.envs import matrix, registry
-from seca.envs.base import action_shapes, in_units, keys_replaced, where_done
+from seca.envs.base import action_shapes, in_units, keys_replaced, kind_of, types_of, where_done
 from seca.types import Box
 
 KEYS = jax.random.split(jax.random.key(0), 4)
+
+
+def test_types_are_numbered_as_they_come() -> None:
+    """Of whatever kinds; where all are of one there are none. Names count without the number at their end."""
+    assert types_of(["b", "a", "b", ("c", 1)]) == (0, 1, 0, 2)
+    assert types_of(["a", "a"]) == types_of([]) == ()
+    assert [kind_of(name) for name in ("adversary_0", "agent_12", "tall", "agent_1_b", "7")] == [
+        "adversary", "agent", "tall", "agent_1_b", "7",
+    ]  # fmt: skip
 
 
 def test_resetting_is_the_callers_choice() -> None:

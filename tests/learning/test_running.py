@@ -70,7 +70,7 @@ def test_moments_are_those_of_single_steps() -> None:
 
 
 def test_what_is_shown() -> None:
-    """(x - mean) / deviation of all valid steps so far, all agents and features, cut off at ten; actions as they are."""
+    """(x - mean) / deviation of all valid steps so far, cut off at ten; actions as they are."""
     found, every = counted(), batches()
     valid = np.concatenate([np.asarray(x.valid) for x in every])
     obs = np.concatenate([np.asarray(x.obs) for x in every])[:, :-1]
