@@ -66,8 +66,8 @@ class Stretch(eqx.Module):
     """1 where the step is real and the agent has a choice."""
     valid: Bool[Array, "*batch time"]
     """Whether the step is real."""
-    judged: Bool[Array, "*batch time columns"]
-    """Which values count: in one column where all of a step do or none."""
+    judged: Bool[Array, "*batch time columns"] | None = None
+    """Which values count, in one column where all of a step do or none; None where those of real steps do."""
 
 
 class Counts(eqx.Module):
@@ -124,10 +124,11 @@ def terms(networks: Networks, part: Stretch, scale: ReturnScale, counts: Counts,
     goal, value = (part.returns - mean) / deviation, values[..., 0]
     near = part.old_value + jnp.clip(value - part.old_value, -loss.clip, loss.clip)
     error = jnp.maximum(huber(goal - value, loss.huber_delta), huber(goal - near, loss.huber_delta))
+    judged = part.valid[..., None] if part.judged is None else part.judged
     return Terms(
         jnp.where(part.active > 0, gain, 0).sum(axis=(-2, -1)) / counts.choices,
         jnp.where(part.active > 0, policy.entropy(), 0).sum(axis=(-2, -1)) / counts.choices,
-        jnp.where(part.judged, error, 0).sum(axis=(-2, -1)) / counts.values,
+        jnp.where(judged, error, 0).sum(axis=(-2, -1)) / counts.values,
     )
 
 

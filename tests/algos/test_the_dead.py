@@ -17,13 +17,14 @@ from tiers import cases
 
 from seca.algos import coma, mappo
 from seca.algos.base import Algorithm
+from seca.algos.the_dead import with_the_dead
 from seca.distributions import dead
 from seca.learning import buffer
 from seca.learning.acting import acting_over
 from seca.learning.agent_critic import seen_in
-from seca.learning.counted import agent_steps, per_step
+from seca.learning.counted import agent_steps
 from seca.learning.options import Adaptation, Dead
-from seca.learning.ppo import ReturnScale, huber
+from seca.learning.ppo import ReturnScale
 from seca.learning.trained import clipped_rmsprop
 from seca.policies import of_taken
 from seca.presets import PRESETS, build, compared
@@ -96,14 +97,11 @@ def test_who_is_dead() -> None:
     assert not dead(shown.avail, False).any()
 
 
-def test_agents_in_a_step() -> None:
-    episodes = whole()
-    alive = living(episodes)
-    there = np.asarray(episodes.valid)[..., None] & np.asarray(alive)
-    assert per_step(episodes, None) == 3 and agent_steps(episodes).shape[-1] == 1
-    found = per_step(counting(episodes, alive), None)
-    assert float(found) == pytest.approx(there.sum() / np.asarray(episodes.valid).sum()) and float(found) < 3
-    np.testing.assert_array_equal(agent_steps(counting(episodes, alive)), there)
+def test_none_leaves_an_algorithm_as_it_is() -> None:
+    plain = made("ia2c")
+    assert with_the_dead(plain, SPEC, "none") is plain
+    masked = with_the_dead(plain, SPEC, "mask-loss")
+    assert masked.init is plain.init and masked.memory(4) == plain.memory(4)
 
 
 @pytest.mark.slow
@@ -176,8 +174,9 @@ def test_ippos_values_are_not_asked_of_the_dead(float64: None) -> None:
     mean, deviation = after.scale.moments()
     old_mean, old_deviation = scale.moments()
     values = (np.asarray(judged.own) - float(old_mean)) / float(old_deviation)
-    errors = huber((targets - float(mean)) / float(deviation) - values, config.huber_delta)
-    np.testing.assert_allclose(terms.value, np.asarray(errors)[there].mean(), rtol=1e-9)
+    away = np.abs((targets - float(mean)) / float(deviation) - values)
+    errors = np.where(away <= config.huber_delta, away**2 / 2, config.huber_delta * (away - config.huber_delta / 2))
+    np.testing.assert_allclose(terms.value, errors[there].mean(), rtol=1e-9)
     by_state = [
         jax.jit(functools.partial(made("mappo").update, axis=None))(
             in_float64(initial(made("mappo").init, jax.random.key(0))), counting(whole(), counted), None,
