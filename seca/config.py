@@ -13,7 +13,7 @@ from tyro.conf import AvoidSubcommands, Suppress, arg
 
 from seca import files
 from seca.errors import UsageError, refusing
-from seca.learning.options import check_numbers
+from seca.learning.options import UNADAPTED, Adaptation, check_numbers
 from seca.presets import PRESETS, AlgorithmConfig, reference_of
 from seca.ranges import NonNegative, Range, Seed
 from seca.train.loop import LoopConfig
@@ -49,6 +49,8 @@ class RunConfig:
     """How long to train and how often to look."""
     algorithm: Annotated[AvoidSubcommands[AlgorithmConfig], arg(name="")] = PRESETS["seca"].config
     """Options of the algorithm; the preset's unless given."""
+    adaptation: Annotated[Adaptation, arg(name="")] = UNADAPTED
+    """How the algorithm is fitted to environments that it was not made for."""
     checkpoint_interval: NonNegative = 60.0
     """Seconds between checkpoints, stretched only where saving would take over 2 % of the time; 0 saves after every
     iteration whatever it takes."""
@@ -73,6 +75,7 @@ class RunConfig:
         with refusing():
             for part in (self.loop, self.algorithm, self):  # Options of the first two are named without a prefix.
                 check_numbers(part)
+            self.adaptation.check()
         if self.workers not in ("auto", "ray") and not self.workers.startswith("ray://"):
             count = self.workers if self.workers.isascii() and self.workers.isdigit() else "0"
             if not 1 <= int(count[:9]) <= MOST_WORKERS:
@@ -246,6 +249,6 @@ def decisive(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict):
             flat |= decisive(value, f"{prefix}{name}.")
         else:
-            flat[prefix + name] = value
+            flat[prefix + name] = list(value) if isinstance(value, tuple) else value  # As JSON gives them back.
     free = ("loop.steps", "loop.episodes", *WATCHING)
     return {name: value for name, value in flat.items() if name not in free}

@@ -148,6 +148,13 @@ def has_choice(avail: Bool[Array, "*rows agents actions"], actions: Actions) -> 
     return avail.any(axis=-1) if is_continuous(actions) else avail.sum(axis=-1) > 1
 
 
+def dead(avail: Bool[Array, "*rows agents actions"], continuous: bool) -> Bool[Array, "*rows agents"]:
+    """Who is dead, or has left: may choose nothing but the first action, SMAC's no-op; or nothing continuous."""
+    if continuous:
+        return ~avail.any(axis=-1)
+    return avail[..., 0] & ~avail[..., 1:].any(axis=-1)
+
+
 def log_prob_of(
     encoding: Float[Array, "*rows agents actions"], actions: Actions, where: Bool[Array, "..."]
 ) -> Float[Array, "*rows agents"]:

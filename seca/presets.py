@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from seca import numerics
 from seca.algos import seca
+from seca.algos.adapted import normalised
 from seca.algos.base import Algorithm
 from seca.algos.coma import ComaConfig, coma
 from seca.algos.coma_mpe import ComaMpeConfig, coma_mpe
@@ -36,8 +37,11 @@ from seca.algos.scc import SccConfig, scc
 from seca.algos.seca import SecaConfig
 from seca.algos.seca_fork import SecaForkConfig, seca_fork
 from seca.algos.sqddpg import SqddpgConfig, sqddpg
+from seca.algos.the_dead import with_the_dead
 from seca.algos.vdac import VdacConfig, vdac
 from seca.envs.base import unit_box
+from seca.learning.by_transitions import TransitionOptions
+from seca.learning.options import UNADAPTED, Adaptation, Dead, Share
 from seca.order.base import GradientOrder
 from seca.policies import FloorConfig
 from seca.types import EnvSpec
@@ -99,8 +103,8 @@ def continuous(name: str) -> bool:
 
 
 @numerics.own()
-def build(name: str, spec: EnvSpec, config: AlgorithmConfig) -> Algorithm:
-    """The algorithm of a preset, for one environment. Raises ValueError when the two do not fit."""
+def build(name: str, spec: EnvSpec, config: AlgorithmConfig, adaptation: Adaptation = UNADAPTED) -> Algorithm:
+    """The algorithm of a preset, fitted to one environment. Raises ValueError when the two do not fit."""
     if spec.box is not None and not continuous(name):
         others = ", ".join(other for other in PRESETS if continuous(other) and "-" not in other)
         raise ValueError(
@@ -112,7 +116,41 @@ def build(name: str, spec: EnvSpec, config: AlgorithmConfig) -> Algorithm:
             f"`spec.box` of {spec.id} is not from -1 to 1, as policies act: take the environment by seca.make, or "
             "seca.envs.base.in_units of it"
         )
-    return PRESETS[name].make(name, spec, config)
+    adaptation.check()
+    config = _with_networks(name, config, adaptation.share)
+    spec = dataclasses.replace(spec, networks=networks(spec, adaptation.share))
+    _check_dead(name, config, adaptation.dead)
+    algorithm = with_the_dead(PRESETS[name].make(name, spec, config), spec, adaptation.dead)
+    return normalised(algorithm, spec, config.gamma, adaptation.normalise)
+
+
+def networks(spec: EnvSpec, share: Share) -> tuple[int, ...]:
+    """Of each agent the number of its network; () where all share one."""
+    return {"all": (), "type": spec.agent_types, "none": tuple(range(spec.n_agents))}[share]
+
+
+def _with_networks(name: str, config: AlgorithmConfig, share: Share) -> AlgorithmConfig:
+    """The options, where those of a method say by themselves who shares: the methods of the particle toys."""
+    if not isinstance(config, TransitionOptions) or share == "all":
+        return config
+    if share == "type":
+        raise ValueError(f"`share` is type but {name} has one network for all or for each: choose all or none")
+    return dataclasses.replace(config, shared=False)
+
+
+def _check_dead(name: str, config: AlgorithmConfig, mode: Dead) -> None:
+    """Raise ValueError where there is no loss of single agents to be masked."""
+    if mode != "mask-loss":
+        return
+    if isinstance(config, QLearningConfig) and not isinstance(config.mixing, NoMixing):
+        raise ValueError(
+            f"`dead` is mask-loss but {name} has one loss for the whole team and none of single agents: choose none or "
+            "mask-obs, or preset iql"
+        )
+    if isinstance(config, TransitionOptions):
+        raise ValueError(
+            f"`dead` is mask-loss but {name}, of the particle toys, counts all agents alike: choose none or mask-obs"
+        )
 
 
 _SECA = "Zang et al. 2023 (AAMAS)"

@@ -54,6 +54,11 @@ class EnvSpec(eqx.Module):
     """Options that differ from their defaults, sorted by name; part of what makes two runs comparable."""
     ally_features: int = 0
     """Where the state begins with so many features of each agent, agent after agent; 0 where it has no such order."""
+    agent_types: tuple[int, ...] = ()
+    """Of each agent the number of its type, counted from 0 as they come; () where all are of one."""
+    networks: tuple[int, ...] = ()
+    """Of each agent the number of the network by which it acts; () where all share one. Environments leave it empty:
+    `presets.build` says it to the learner."""
     box: Box | None = None
     """Bounds of the actions where they are continuous; None where they are discrete. Learners act in a box from -1 to
     1: `envs.base.in_units` makes one of any."""
@@ -108,6 +113,8 @@ class Episodes(eqx.Module):
     """Small integers where they are stored, else int32; float32 where they are continuous."""
     record: PyTree = None
     """What the acting algorithm chose to keep of each row (arrays `[batch, time+1, ...]`), or None."""
+    counted: Bool[Array, "batch time agents"] | None = None
+    """Whose steps count in the losses of single agents; None where all do."""
 
     @property
     def length(self) -> Int[Array, " batch"]:

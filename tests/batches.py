@@ -113,7 +113,12 @@ def widened(episodes: Episodes, extra: int) -> Episodes:
         return jnp.pad(array, ((0, 0), (0, extra)) + ((0, 0),) * (array.ndim - 2))
 
     return dataclasses.replace(
-        episodes, **{f.name: pad(getattr(episodes, f.name)) for f in dataclasses.fields(episodes) if f.name != "record"}
+        episodes,
+        **{
+            f.name: pad(getattr(episodes, f.name))
+            for f in dataclasses.fields(episodes)
+            if f.name not in ("record", "counted")
+        },
     )
 
 

@@ -104,6 +104,12 @@ INPUTS: list[tuple[list[str], list[str]]] = [
     ([*TRAIN, "--credit", "monte_carlo", "--credit-samples", "1e9"], ["`credit_samples`", "1000000000", "from 1 to"]),
     (["train", "qmix", "--env", "smac/3m", "--updates", "0"], ["`updates`", "0", "from 1 to 10000"]),
     ([*TRAIN, "--loggers", "mlflow"], ["--loggers", "mlflow", "tensorboard", "wandb"]),
+    ([*TRAIN, "--normalise", "rewards"], ["--normalise", "rewards", "obs", "state", "reward"]),
+    ([*TRAIN, "--share", "some"], ["--share", "some", "all", "type", "none"]),
+    (["train", "coma-mpe", "--env", "mpe/predator-prey", "--share", "type"], ["`share` is type", "coma-mpe", "all or"]),
+    ([*TRAIN, "--dead", "mask"], ["--dead", "mask", "none", "mask-obs", "mask-loss"]),
+    (["train", "qmix", "--env", "matrix/peak", "--dead", "mask-loss"], ["`dead`", "mask-loss", "qmix", "mask-obs"]),
+    ([*TRAIN, "--normalise", "obs", "obs"], ["`normalise`", "obs twice", "state"]),
     ([*TRAIN, "--frobnicate", "3"], ["--frobnicate", "3"]),
     ([*TRAIN, "stray"], ["stray"]),
     (["train", "indadv", "--env", "smac/3m", "--setting", "reference"], ["`setting`", "reference", "seca algos"]),
@@ -388,7 +394,7 @@ def test_options_of_algorithms(
 def test_every_option_has_a_bad_value(command: str, options: type) -> None:
     """Those of algorithms have one by their making; what is given without a name, each command has."""
     given = {word.partition("=")[0] for arguments, _ in INPUTS if arguments[0] == command for word in arguments[1:]}
-    unnamed = {"run", "runs", "recording", "what", "preset", "loop", "algorithm"}
+    unnamed = {"run", "runs", "recording", "what", "preset", "loop", "algorithm", "adaptation"}
     unnamed = {"bench": {"what"}, "check-env": {"env"}}.get(command, unnamed)
     named = {field.name for field in dataclasses.fields(options)} - unnamed
     assert {f"--{name}".replace("_", "-") for name in named} - given == set()

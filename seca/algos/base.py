@@ -127,6 +127,9 @@ class Algorithm:
     """What it says of its agents, None where it says nothing."""
     forking: Forking | None = None
     """How its credits are tried out, None where it needs no more than the episodes."""
+    begin: Callable[[PyTree, Episodes, str | None], PyTree] | None = None
+    """`begin(learner, episodes, axis)`: the learner once a batch has been played, before its updates. None where it
+    takes no note of whole batches."""
     told: Callable[[PyTree, Array], PyTree] = told
     """`told(carry, actions) -> carry`: the carry after acting, had others than the chosen actions been taken."""
 

@@ -11,9 +11,10 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from seca.algos.base import Algorithm, Claim, Claims
 from seca.distributions import floored_policy
-from seca.learning.acting import act, acting_over, initial_carry, n_agent_inputs
+from seca.learning.acting import act, acting_over, fresh_agent, initial_carry
 from seca.learning.agent_critic import Seen, outputs_of, rows_at_once, seen_in, squared_errors, targets_of
 from seca.learning.buffer import Replay
+from seca.learning.counted import per_step
 from seca.learning.devices import global_max, global_sum
 from seca.learning.measures import count_steps, measure_actor, measure_advantage, measure_critic
 from seca.learning.memory import training_bytes, visited
@@ -21,7 +22,6 @@ from seca.learning.options import ActorCriticOptions, check_numbers
 from seca.learning.policy_gradient import PolicyLoss, actor_gradient
 from seca.learning.rows import Packed, pack
 from seca.learning.trained import Trained, clipped_rmsprop, fresh, norm
-from seca.nets.agents import RecurrentAgent
 from seca.nets.mixers import Deep
 from seca.policies import FloorConfig, of_taken
 from seca.ranges import Count
@@ -110,7 +110,7 @@ def n_critic_inputs(spec: EnvSpec) -> int:
 def init(key: PRNGKeyArray, spec: EnvSpec, config: ComaConfig) -> Learner:
     """Fresh networks; the target is a copy of the critic."""
     actor_key, critic_key = jax.random.split(key)
-    actor = RecurrentAgent.init(actor_key, n_agent_inputs(spec), config.actor_hidden, spec.n_actions)
+    actor = fresh_agent(actor_key, spec, config.actor_hidden, spec.n_actions)
     hidden = config.critic_hidden
     critic = Deep.init(critic_key, (n_critic_inputs(spec), hidden, hidden, spec.n_actions))
     return Learner(
@@ -128,6 +128,7 @@ def step_through_time(
     valid: Bool[Array, "batch time"],
     optimiser: optax.GradientTransformation,
     axis: str | None,
+    counted: Bool[Array, "batch time agents"] | None = None,
 ) -> Stepped:
     """One gradient step of the critic for each time step of the batch, from the last to the first.
 
@@ -140,17 +141,19 @@ def step_through_time(
         valid: real steps.
         optimiser: clipping included.
         axis: mapped axis of devices, or None.
+        counted: agents whose steps count; None where all do.
     """
     batch, time, n_agents = targets.shape
+    told = valid[..., None] if counted is None else valid[..., None] & counted
     n_actions = seen.last_action.shape[-1]
     longest = global_max(valid.sum(axis=1).max(), axis)
 
     def step(number: Int[Array, ""], sofar: Stepped) -> Stepped:
         t = longest - 1 - number
-        row = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, t, 1, keepdims=False), (seen, targets, valid))
+        row = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, t, 1, keepdims=False), (seen, targets, told))
         (squared, outputs), gradient = jax.value_and_grad(_squared_error, has_aux=True)(sofar.critic.params, *row)
-        gradient, squared, count = global_sum((gradient, squared, row[2].sum() * n_agents), axis)
-        count = count.astype(targets.dtype)
+        gradient, squared, count = global_sum((gradient, squared, row[2].sum() * (n_agents // told.shape[2])), axis)
+        count = (count if counted is None else jnp.maximum(count, 1)).astype(targets.dtype)
         gradient = jax.tree.map(lambda g: g / count, gradient)
         return Stepped(
             critic=sofar.critic.step(gradient, optimiser),
@@ -168,7 +171,7 @@ def step_through_time(
 def _squared_error(critic: Deep, seen: Seen, targets: Array, counts: Array) -> tuple[Array, Array]:
     """Summed over the episodes that reach one time, not yet divided, so that devices add up; and all values."""
     losses, outputs = squared_errors(critic_inputs, of_taken, critic, (), seen, targets)
-    return jnp.where(counts[:, None], losses, 0).sum(), outputs
+    return jnp.where(counts, losses, 0).sum(), outputs
 
 
 def baselines(
@@ -213,7 +216,7 @@ def update(
     packed = pack(valid, rows_at_once(taken.shape[2], learner.critic.params.layers[0].weight.shape[1]))
     targets = targets_by(learner.critic.target, episodes, seen, packed, config)
     optimiser = clipped_rmsprop(config.critic_lr, config.clip_norm)
-    stepped = step_through_time(learner.critic, seen, targets, valid, optimiser, axis)
+    stepped = step_through_time(learner.critic, seen, targets, valid, optimiser, axis, episodes.counted)
 
     policy = floored_policy(learner.env_steps, config.floor)
     acting = acting_over(learner.actor.params, episodes, policy)
@@ -230,7 +233,7 @@ def update(
         jnp.where(copy_now, critic.steps, learner.copied_at),
         learner.env_steps + steps,
     )
-    loss = stepped.squared / (count_steps(episodes, axis) * taken.shape[2])
+    loss = stepped.squared / (count_steps(episodes, axis) * per_step(episodes, axis))
     mean_norm = stepped.norms.sum() / (critic.steps - learner.critic.steps).astype(targets.dtype)
     metrics = {"gradient_steps": critic.steps + actor.steps}
     metrics |= measure_critic(episodes, of_taken(stepped.q, taken), targets, loss, mean_norm, axis)

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from seca.algos.base import Algorithm, Claim, Claims
-from seca.learning.acting import act_in, acting_over, initial_carry, n_agent_inputs
+from seca.learning.acting import act_in, acting_over, fresh_agent, initial_carry
 from seca.learning.agent_critic import Seen, outputs_of, regress_all, rows_at_once, seen_in, targets_of
 from seca.learning.buffer import Replay
+from seca.learning.counted import per_step
 from seca.learning.devices import global_sum
 from seca.learning.measures import count_steps, measure_actor, measure_advantage, measure_critic
 from seca.learning.memory import training_bytes, visited
@@ -19,7 +20,6 @@ from seca.learning.options import ActorCriticOptions, check_numbers
 from seca.learning.policy_gradient import FOLLOWED_BY_EACH, PolicyLoss, actor_gradient
 from seca.learning.rows import Packed, pack
 from seca.learning.trained import Trained, clipped_adam, fresh, norm
-from seca.nets.agents import RecurrentAgent
 from seca.nets.mixers import Deep
 from seca.ranges import Count, Fraction, NonNegative
 from seca.returns import Targets, n_step
@@ -91,7 +91,7 @@ def critic_inputs(seen: Seen) -> Float[Array, "*rows agents inputs"]:
 def init(key: PRNGKeyArray, spec: EnvSpec, config: Ia2cConfig) -> Learner:
     """Fresh networks; the target is a copy of the critic."""
     actor_key, critic_key = jax.random.split(key)
-    actor = RecurrentAgent.init(actor_key, n_agent_inputs(spec), config.actor_hidden, spec.action_width)
+    actor = fresh_agent(actor_key, spec, config.actor_hidden, spec.action_width)
     critic = Deep.init(critic_key, (spec.obs_size + spec.n_agents, config.critic_hidden, config.critic_hidden, 1))
     zero = jnp.zeros((), jnp.float32)
     return Learner(
@@ -150,7 +150,9 @@ def update(
     actor, critic, seen = learner.actor, learner.critic, seen_in(episodes)
     packed = pack(episodes.valid, rows_at_once(episodes.actions.shape[2], critic.params.layers[0].weight.shape[1]))
     targets = targets_by(critic.target, episodes, seen, packed, config)
-    found = regress_all(critic.params, critic_inputs, seen, targets, packed, count, axis)
+    if episodes.counted is not None:
+        count = count * per_step(episodes, axis)
+    found = regress_all(critic.params, critic_inputs, seen, targets, packed, count, axis, counted=episodes.counted)
     own = found.outputs[..., 0]
     advantage = jnp.where(episodes.valid[..., None], targets - own, 0)
     acting = acting_over(actor.params, episodes)

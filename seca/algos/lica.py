@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from seca.algos.base import Algorithm, Claim, Claims
 from seca.distributions import centre, encoded, is_continuous
-from seca.learning.acting import act_in, acting_over, initial_carry, n_agent_inputs
+from seca.learning.acting import act_in, acting_over, fresh_agent, initial_carry
 from seca.learning.buffer import Replay
 from seca.learning.climbing import ALONG_SLOPE, along_slope, climb, climbing_gradient
 from seca.learning.joint_critic import (
@@ -30,7 +30,6 @@ from seca.learning.options import check_numbers
 from seca.learning.policy_gradient import EntropyForm
 from seca.learning.rows import pack
 from seca.learning.trained import Trained, clipped_adam, fresh
-from seca.nets.agents import RecurrentAgent
 from seca.nets.critics import MixingCritic
 from seca.ranges import Count, NonNegative, Positive
 from seca.sizes import sizes
@@ -85,7 +84,7 @@ def lica(name: str, spec: EnvSpec, config: LicaConfig) -> Algorithm:
 def init(key: PRNGKeyArray, spec: EnvSpec, config: LicaConfig) -> Learner:
     """Fresh networks; the target is a copy of the critic."""
     actor_key, critic_key = jax.random.split(key)
-    actor = RecurrentAgent.init(actor_key, n_agent_inputs(spec), config.actor_hidden, spec.action_width)
+    actor = fresh_agent(actor_key, spec, config.actor_hidden, spec.action_width)
     optimiser = clipped_adam(config.actor_lr, config.clip_norm)
     return Learner(fresh(actor, optimiser), fresh_mixing_critic(critic_key, spec, config))
 

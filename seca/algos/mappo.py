@@ -15,6 +15,7 @@ from seca.distributions import has_choice, log_prob_of
 from seca.learning.acting import Acting, act_in, acting_over, initial_carry, n_agent_inputs
 from seca.learning.agent_critic import targets_of
 from seca.learning.buffer import Replay
+from seca.learning.counted import agent_steps
 from seca.learning.devices import global_sum
 from seca.learning.measures import measure_actor, measure_advantage, measure_critic
 from seca.learning.memory import training_bytes
@@ -33,6 +34,7 @@ from seca.learning.ppo import (
 )
 from seca.learning.trained import Trained, clipped_adam, fresh, norm
 from seca.nets.agents import NormalisedAgent, agent_inputs
+from seca.nets.several import several
 from seca.ranges import Count, Fraction, NonNegative, Positive, Range
 from seca.returns import Targets, lambda_returns
 from seca.sizes import sizes
@@ -84,6 +86,7 @@ def mappo(name: str, spec: EnvSpec, config: MappoConfig) -> Algorithm:
     """
     check_numbers(config)
     bind = {"spec": spec, "config": config}
+    says = FOLLOWED_BY_ALL if config.value_of == "state" else FOLLOWED_BY_EACH
     return Algorithm(
         name=name,
         init=functools.partial(init, **bind),
@@ -92,11 +95,7 @@ def mappo(name: str, spec: EnvSpec, config: MappoConfig) -> Algorithm:
         act=act_in(spec),
         update=functools.partial(update, config=config),
         memory=functools.partial(memory, **bind),
-        claims=Claims(
-            None,
-            functools.partial(claim, config=config),
-            says=FOLLOWED_BY_ALL if config.value_of == "state" else FOLLOWED_BY_EACH,
-        ),
+        claims=Claims(None, functools.partial(claim, config=config), says=says),
     )
 
 
@@ -129,7 +128,9 @@ def optimiser(lr: float, limit: float) -> optax.GradientTransformation:
 def init(key: PRNGKeyArray, spec: EnvSpec, config: MappoConfig) -> Learner:
     """Fresh networks."""
     actor_key, critic_key = jax.random.split(key)
-    actor = NormalisedAgent.init(actor_key, n_agent_inputs(spec), config.actor_hidden, spec.action_width, 0.01)
+    make = functools.partial(NormalisedAgent.init, hidden=config.actor_hidden, head_gain=0.01)
+    make = functools.partial(make, n_inputs=n_agent_inputs(spec), n_outputs=spec.action_width)
+    actor = several(make, actor_key, spec.networks)
     critic = NormalisedAgent.init(critic_key, n_value_inputs(spec, config), config.critic_hidden, 1, 1.0)
     zero = jnp.zeros((), jnp.float32)
     return Learner(
@@ -200,9 +201,10 @@ def judge(
     """Advantages A = GAE(lambda) by the old networks, and the batch cut into stretches."""
     valid, n_agents = episodes.valid, episodes.actions.shape[2]
     features = value_inputs(episodes, config)
+    judged = valid[..., None] if config.value_of == "state" else agent_steps(episodes)
     found = valued(critic, scale, features, episodes, config)
     values, targets = found.values, found.targets
-    choice = valid[..., None] & has_choice(episodes.avail[:, :-1], episodes.actions[:, :-1])
+    choice = agent_steps(episodes) & has_choice(episodes.avail[:, :-1], episodes.actions[:, :-1])
     active = choice.astype(values.dtype)
     advantage = jnp.broadcast_to(targets - found.own, (*valid.shape, n_agents))
     advantage = normalised(jnp.where(choice, advantage, 0), active, axis)
@@ -213,10 +215,12 @@ def judge(
         "returns": targets,
         "active": active,
         "valid": valid,
+        "judged": judged,
     }
-    choices, steps = global_sum((active.sum(), valid.sum()), axis)
-    counts = Counts(jnp.maximum(choices, 1), steps.astype(values.dtype) * targets.shape[-1])
-    sums = global_sum((targets.sum(), (targets**2).sum()), axis)
+    choices, number = global_sum((active.sum(), judged.sum()), axis)
+    number = jnp.maximum(number, 1).astype(values.dtype) * (targets.shape[-1] // judged.shape[-1])
+    counts, told = Counts(jnp.maximum(choices, 1), number), jnp.where(judged, targets, 0)
+    sums = global_sum((told.sum(), (told**2).sum()), axis)
     return Judged(
         stretches=stretches(episodes, (acting.hidden, found.hidden), per_step, features, config.stretch),
         counts=counts,

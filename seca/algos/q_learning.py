@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray
 from seca.algos.base import Algorithm, Claim, Claims
 from seca.algos.mixing import MonotoneMixing, NamedMixing
 from seca.learning import buffer as buffers
-from seca.learning.acting import act_on_values, initial_carry, n_agent_inputs, utility_gain
+from seca.learning.acting import act_on_values, fresh_agent, initial_carry, utility_gain
 from seca.learning.buffer import Replay, ReplayOptions
 from seca.learning.devices import global_sum
 from seca.learning.measures import count_steps
@@ -22,7 +22,6 @@ from seca.learning.memory import training_bytes
 from seca.learning.options import check_numbers
 from seca.learning.q_step import Method, Mixers, Networks, Regressed, Returns, regress, valued
 from seca.learning.trained import Copied, Trained, clipped_adam, clipped_rmsprop, fresh, never_copied, norm
-from seca.nets.agents import RecurrentAgent
 from seca.policies import Exploration
 from seca.ranges import Count, Fraction, Positive, Range
 from seca.returns import LambdaTargets
@@ -119,9 +118,7 @@ def optimiser(config: QLearningConfig) -> optax.GradientTransformation:
 def init(key: PRNGKeyArray, spec: EnvSpec, config: QLearningConfig, make_mixer: MakeMixer | None = None) -> Learner:
     """Fresh networks, and targets that are copies of them."""
     agent_key, central_key, mixer_key = jax.random.split(key, 3)
-    make_agent = functools.partial(
-        RecurrentAgent.init, n_inputs=n_agent_inputs(spec), hidden=config.agent_hidden, n_actions=spec.n_actions
-    )
+    make_agent = functools.partial(fresh_agent, spec=spec, hidden=config.agent_hidden, outputs=spec.n_actions)
     central = make_agent(central_key) if config.mixing.has_central else None
     networks = Networks(make_agent(agent_key), _mixers(mixer_key, spec, config, make_mixer), central)
     return Learner(fresh(networks, optimiser(config), target=True), never_copied())

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from seca.algos.base import Algorithm, Claim, Claims
 from seca.learning import buffer as buffers
-from seca.learning.acting import act_in, acting_over, initial_carry, n_agent_inputs
+from seca.learning.acting import act_in, acting_over, fresh_agent, initial_carry
 from seca.learning.buffer import Buffer, Replay, ReplayOptions
 from seca.learning.climbing import ALONG_SLOPE, along_slope, climb, climbing_gradient
 from seca.learning.devices import global_sum
@@ -22,7 +22,6 @@ from seca.learning.options import ActorCriticOptions, check_numbers
 from seca.learning.policy_gradient import EntropyForm
 from seca.learning.rows import pack
 from seca.learning.trained import Copied, Trained, clipped_adam, fresh, never_copied
-from seca.nets.agents import RecurrentAgent
 from seca.nets.critics import UtilityCritic
 from seca.ranges import Count, Fraction, NonNegative, Positive
 from seca.returns import LambdaTargets
@@ -120,7 +119,7 @@ def init(key: PRNGKeyArray, spec: EnvSpec, config: RiitConfig) -> Learner:
     """Fresh networks; the target is a copy of the critic."""
     actor_key, critic_key = jax.random.split(key)
     n, a = spec.n_agents, spec.n_actions
-    actor = RecurrentAgent.init(actor_key, n_agent_inputs(spec), config.actor_hidden, a)
+    actor = fresh_agent(actor_key, spec, config.actor_hidden, a)
     critic = UtilityCritic.init(critic_key, n, a, spec.obs_size, spec.state_size, config.critic_hidden, config.embed)
     return Learner(
         actor=fresh(actor, adam(config.actor_lr, config)),

@@ -14,8 +14,9 @@ from seca.algos.base import Algorithm, Claim, Claims
 from seca.credit.base import Mixed
 from seca.credit.shapley import check_pairs, shapley_fast
 from seca.learning import buffer as buffers
-from seca.learning.acting import act_on_values, initial_carry, n_agent_inputs, unroll, utility_gain
+from seca.learning.acting import act_on_values, fresh_agent, initial_carry, unroll, utility_gain
 from seca.learning.buffer import Replay, ReplayOptions
+from seca.learning.counted import per_step
 from seca.learning.devices import episode_keys, global_sum, step_keys
 from seca.learning.joint_critic import fit, regression_targets, taken_values, td_error
 from seca.learning.measures import count_steps, mean_over_steps, measure_critic
@@ -24,13 +25,12 @@ from seca.learning.options import ActorCriticOptions, check_numbers
 from seca.learning.rows import Packed, map_rows, pack, to_rows, unpack
 from seca.learning.through_time import through_time
 from seca.learning.trained import Copied, Trained, clip_each, fresh, never_copied, norm
-from seca.nets.agents import RecurrentAgent
 from seca.nets.critics import CoalitionCritic
 from seca.policies import Exploration, mode, of_taken
 from seca.ranges import Count, Positive, Range
 from seca.returns import Targets
 from seca.sizes import sizes
-from seca.types import EnvSpec, Episodes
+from seca.types import EnvSpec, Episodes, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +115,7 @@ def init(key: PRNGKeyArray, spec: EnvSpec, config: SccConfig) -> Learner:
     """Fresh networks; the target is a copy of the critic."""
     actor_key, critic_key = jax.random.split(key)
     n, a = spec.n_agents, spec.n_actions
-    actor = RecurrentAgent.init(actor_key, n_agent_inputs(spec), config.actor_hidden, a)
+    actor = fresh_agent(actor_key, spec, config.actor_hidden, a)
     critic = CoalitionCritic.init(critic_key, n, a, spec.obs_size, config.critic_hidden, config.joint_width)
     actor_rule, critic_rule = make_optimisers(config)
     return Learner(fresh(actor, actor_rule), fresh(critic, critic_rule, target=True), never_copied())
@@ -200,10 +200,11 @@ def _shares(
     return jax.vmap(functools.partial(by_absence, critic))(features, taken)
 
 
-def to_credit(outputs: Float[Array, "*rows actions"], told: tuple[Array, Array]) -> tuple[Array, Array]:
-    """(Q_i(tau_i, u_i) - phi_i)^2, of actions and credits; a loss for `through_time`."""
-    actions, share = told
+def to_credit(outputs: Float[Array, "*rows actions"], told: tuple[Array, Array, PyTree]) -> tuple[Array, Array]:
+    """(Q_i(tau_i, u_i) - phi_i)^2, of actions, credits and whose steps count; a loss for `through_time`."""
+    actions, share, counted = told
     loss = (of_taken(outputs, actions) - share) ** 2
+    loss = loss if counted is None else jnp.where(counted, loss, 0)
     return loss, loss
 
 
@@ -253,10 +254,10 @@ def train(
     critic, regressed = fit(critic, targets, batch, packed, critic_rule, count, axis, value)
     keys = episode_keys(key, batch.valid.shape[0], axis)
     share = credits_of(critic.params, batch, pack(batch.valid, sizes().coalition_rows), keys, config)
-    told = drawn.actions, to_rows(share)
+    told = drawn.actions, to_rows(share), to_rows(drawn.counted)
     swept = through_time(actor.params, drawn, unroll(actor.params, drawn).hidden, told, to_credit)
     gradient, loss = global_sum((swept.gradient, swept.loss), axis)
-    gradient, loss = jax.tree.map(lambda x: x / (count * share.shape[-1]), (gradient, loss))
+    gradient, loss = jax.tree.map(lambda x: x / (count * per_step(drawn, axis)), (gradient, loss))
     metrics = measure_critic(batch, regressed.taken, targets, regressed.loss, regressed.gradient_norm, axis)
     metrics |= {
         "actor_loss": loss,

@@ -14,7 +14,7 @@ from seca.credit.base import Credit
 from seca.credit.named import CREDITS
 from seca.credit.sequential import SWEPT, swept_fast
 from seca.distributions import log_prob_of
-from seca.learning.acting import Acting, act_in, acting_over, initial_carry, n_agent_inputs
+from seca.learning.acting import Acting, act_in, acting_over, fresh_agent, initial_carry
 from seca.learning.buffer import Replay
 from seca.learning.devices import episode_keys
 from seca.learning.joint_critic import (
@@ -50,7 +50,6 @@ from seca.learning.policy_gradient import (
 )
 from seca.learning.rows import pack
 from seca.learning.trained import Trained, clipped_adam, fresh
-from seca.nets.agents import RecurrentAgent
 from seca.order.base import GradientOrder, Order
 from seca.order.gradients import BY_GRADIENTS
 from seca.order.named import ORDERS
@@ -148,7 +147,7 @@ def named(name: str, spec: EnvSpec, config: SecaConfig) -> Algorithm:
 def init(key: PRNGKeyArray, spec: EnvSpec, config: SecaConfig, order: Order) -> Learner:
     """Fresh networks; the target is a copy of the critic."""
     actor_key, critic_key, order_key, _ = jax.random.split(key, 4)
-    actor = RecurrentAgent.init(actor_key, n_agent_inputs(spec), config.actor_hidden, spec.action_width)
+    actor = fresh_agent(actor_key, spec, config.actor_hidden, spec.action_width)
     return Learner(
         actor=fresh(actor, clipped_adam(config.actor_lr, config.clip_norm)),
         critic=fresh_mixing_critic(critic_key, spec, config),

@@ -11,8 +11,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from seca.algos.base import Algorithm, Claim, Claims
 from seca.distributions import Distribution, floored_policy
-from seca.learning.acting import act, acting_over, initial_carry, n_agent_inputs
+from seca.learning.acting import act, acting_over, fresh_agent, initial_carry
 from seca.learning.buffer import Replay
+from seca.learning.counted import per_step
 from seca.learning.devices import global_sum
 from seca.learning.measures import count_steps, mean_over_steps, measure_actor, measure_advantage, measure_critic
 from seca.learning.memory import training_bytes, visited
@@ -27,7 +28,6 @@ from seca.learning.policy_gradient import (
 )
 from seca.learning.rows import map_rows, pack, sum_value_and_grad, to_rows, unpack
 from seca.learning.trained import Trained, clipped_rmsprop, fresh, norm
-from seca.nets.agents import RecurrentAgent
 from seca.nets.mixers import Choice, MonotoneMixer, SumMixer
 from seca.policies import FloorConfig, of_taken
 from seca.ranges import Count, NonNegative, Positive
@@ -63,7 +63,7 @@ class VdacConfig(LambdaTargets):
 class Networks(eqx.Module):
     """All that is trained, by one optimiser."""
 
-    agent: RecurrentAgent
+    agent: PyTree
     """Its head has one output more than there are actions: V_i."""
     mixer: MonotoneMixer | SumMixer
 
@@ -124,7 +124,7 @@ def vdac(name: str, spec: EnvSpec, config: VdacConfig) -> Algorithm:
 def init(key: PRNGKeyArray, spec: EnvSpec, config: VdacConfig) -> Learner:
     """Fresh networks."""
     agent_key, mixer_key = jax.random.split(key)
-    agent = RecurrentAgent.init(agent_key, n_agent_inputs(spec), config.actor_hidden, spec.n_actions + 1)
+    agent = fresh_agent(agent_key, spec, config.actor_hidden, spec.n_actions + 1)
     monotone = config.mixing == "monotone"
     make = functools.partial(MonotoneMixer.init, mixer_key, spec.n_agents, spec.state_size)
     networks = Networks(agent, make(config.embed, config.width) if monotone else SumMixer())
@@ -197,9 +197,11 @@ def update(
     assert acting.value is not None  # The head has an output for it.
     found = valued(networks.mixer, episodes, acting.value, config, axis)
     advantage = jnp.broadcast_to(found.error[..., None], (*found.error.shape, n_agents))
+    if episodes.counted is not None:
+        advantage = jnp.where(episodes.counted, advantage, 0)
     # The policy loss is a mean over agents too, the value loss is one for all of them.
-    signal = Signal(advantage, n_agents * config.value_coef * found.slope)
-    loss = PolicyLoss(both_heads, config.entropy_coef, policy=policy)
+    signal = Signal(advantage, per_step(episodes, axis) * config.value_coef * found.slope)
+    loss = PolicyLoss(both_heads, config.entropy_coef, policy=policy, team_too=True)
     slope = actor_gradient(networks.agent, loss, episodes, acting, signal, axis)
     gradient = Networks(slope.gradient, jax.tree.map(lambda g: config.value_coef * g, found.gradient))
     trained = learner.networks.step(gradient, clipped_rmsprop(config.lr, config.clip_norm))
@@ -223,7 +225,8 @@ def _in_value(
 ) -> ActorGradient:
     """The gradient with its losses as they are: the linear part that was differentiated is not the error's value."""
     taken = of_taken(probs[:, :-1], episodes.actions[:, :-1])
-    policy = -mean_over_steps(jnp.log(jnp.where(taken > 0, taken, 1)) * advantage, episodes, axis).mean()
+    of_each = mean_over_steps(jnp.log(jnp.where(taken > 0, taken, 1)) * advantage, episodes, axis)
+    policy = -of_each.mean() * (of_each.shape[0] / per_step(episodes, axis))
     loss = policy + config.value_coef * found.loss - config.entropy_coef * slope.entropy
     return dataclasses.replace(slope, loss=loss, policy_part=policy)
 

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from seca.envs.agents import kind_of, types_of
 from seca.envs.base import Env, where_done
 from seca.envs.hosted.spaces import action_sizes
 from seca.types import Actions, Box, EnvSpec, PyTree, TimeStep
@@ -162,6 +163,7 @@ def adapt(
         episode_limit=int(limit or longest or 0),
         options=options,
         ally_features=0 if WORLD in shown else obs_size,
+        agent_types=types_of([_kind(env, agent) for agent in agents]),
         box=None if ends is None else Box(*ends),
     )
     adapted = Adapted(env, spec, team_reward, wins)  # pyrefly: ignore
@@ -173,6 +175,12 @@ def _length(space: Any) -> int:
     """Numbers of an observation, whatever its shape."""
     shape = np.atleast_1d(getattr(space, "shape", ())).tolist()  # Hanabi's is a number.
     return math.prod(shape) if shape else int(getattr(space, "n", 1))
+
+
+def _kind(env: MultiAgentEnv, agent: str) -> tuple[str, int, int]:
+    """What tells an agent from those of other types: its name without a number, and what it sees and may do."""
+    choices = getattr(env.action_space(agent), "n", 0)  # Boxes are alike for all.
+    return kind_of(agent), _length(env.observation_space(agent)), int(choices)
 
 
 def _reset(adapted: Adapted, keys: Key[Array, " batch"]) -> tuple[State, TimeStep]:

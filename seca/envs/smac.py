@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
+from seca.envs.agents import types_of
 from seca.envs.base import Env
 from seca.smac import actions, custom, scenario, scripts, simulator
 from seca.smac.opponent import Opponent
@@ -62,6 +63,7 @@ def from_scenario(battlefield: scenario.Scenario, options: scenario.Options, opp
         state_size=state_size,
         episode_limit=battlefield.limit,
         options=options.changed(),
+        agent_types=types_of(battlefield.unit_names[: battlefield.n_agents]),
         ally_features=0 if options.obs_instead_of_state else features,
     )
     return Env(

@@ -1,4 +1,4 @@
-"""Acting with a recurrent network that all agents share, and unrolling it again over given episodes."""
+"""Acting with recurrent networks, one for all agents or several, and unrolling them again over given episodes."""
 
 import functools
 from collections.abc import Callable
@@ -6,10 +6,11 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from seca.distributions import Distribution, PolicyFn, encoded, is_continuous, policy_for, policy_of
-from seca.nets.agents import AnyAgent, RecurrentAgent, agent_inputs
+from seca.nets.agents import RecurrentAgent, agent_inputs
+from seca.nets.several import SharedOrOwn, own, several
 from seca.policies import Exploration, epsilon_greedy, epsilon_greedy_probs, mode, of_taken
 from seca.types import Acted, Actions, EnvSpec, Episodes, TimeStep
 
@@ -45,6 +46,12 @@ def n_agent_inputs(spec: EnvSpec) -> int:
     return spec.obs_size + spec.action_width + spec.n_agents
 
 
+def fresh_agent(key: PRNGKeyArray, spec: EnvSpec, hidden: int, outputs: int) -> SharedOrOwn:
+    """A fresh network that reads `agent_inputs`, or one for each of `spec.networks`."""
+    make = functools.partial(RecurrentAgent.init, n_inputs=n_agent_inputs(spec), hidden=hidden, n_actions=outputs)
+    return several(make, key, spec.networks)
+
+
 def initial_carry(batch: int, spec: EnvSpec, hidden: int) -> Carry:
     """Zeros."""
     return Carry(
@@ -64,7 +71,7 @@ def act_in(spec: EnvSpec) -> Callable[..., Acted]:
 
 
 def act(
-    params: AnyAgent,
+    params: SharedOrOwn,
     carry: Carry,
     time_step: TimeStep,
     keys: Key[Array, " batch"],
@@ -90,7 +97,7 @@ def act(
 
 
 def act_on_values(
-    params: RecurrentAgent,
+    params: SharedOrOwn,
     carry: Carry,
     time_step: TimeStep,
     keys: Key[Array, " batch"],
@@ -138,11 +145,12 @@ def last_actions(episodes: Episodes) -> Float[Array, "batch time1 agents actions
     return jnp.concatenate([jnp.zeros_like(taken[:, :1]), taken], axis=1)
 
 
-def unroll(agent: AnyAgent, episodes: Episodes) -> Unrolled:
+def unroll(agent: SharedOrOwn, episodes: Episodes) -> Unrolled:
     """Hidden states and outputs from zeros at t = 0 up to row L of the longest episode."""
+    agent = own(agent)
     batch, n_rows, n_agents, _ = episodes.obs.shape
     previous = last_actions(episodes)
-    hidden = jnp.zeros((batch, n_agents, agent.cell.weight_hh.shape[1]), agent.cell.weight_hh.dtype)
+    hidden = jnp.zeros((batch, n_agents, agent.cell.weight_hh.shape[-1]), agent.cell.weight_hh.dtype)
     room = lambda size: jnp.zeros((n_rows, batch, n_agents, size), hidden.dtype)  # noqa: E731
 
     def step(t: Int[Array, ""], carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
@@ -150,12 +158,12 @@ def unroll(agent: AnyAgent, episodes: Episodes) -> Unrolled:
         after, output = agent(agent_inputs(episodes.obs[:, t], previous[:, t]), before)
         return after, states.at[t].set(before), outputs.at[t].set(output)
 
-    carry = (hidden, room(hidden.shape[-1]), room(agent.head.bias.shape[0]))
+    carry = (hidden, room(hidden.shape[-1]), room(agent.head.bias.shape[-1]))
     _, states, outputs = jax.lax.fori_loop(0, episodes.length.max() + 1, step, carry)
     return Unrolled(jnp.moveaxis(states, 0, 1), jnp.moveaxis(outputs, 0, 1))
 
 
-def acting_over(agent: AnyAgent, episodes: Episodes, policy: PolicyFn | None = None) -> Acting:
+def acting_over(agent: SharedOrOwn, episodes: Episodes, policy: PolicyFn | None = None) -> Acting:
     """Hidden states and policies of an actor: as acting recorded them, else unrolled again over the episodes.
 
     The policy's form is that which such actions have by themselves, unless one is given.

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 from seca.learning.acting import last_actions
 from seca.learning.rows import Packed, map_rows, sum_value_and_grad, to_rows, unpack
@@ -94,16 +95,29 @@ def regress_all(
     count: Float[Array, ""],
     axis: str | None,
     readout: Readout = first_output,
+    counted: Bool[Array, "batch time agents"] | None = None,
 ) -> AgentRegression:
     """Mean squared error over all valid steps and agents of a batch, all devices, and its gradient.
 
-    `count` is the number of steps of all devices.
+    `count` is the number of steps of all devices, or, where not all agents' are `counted`, of those.
     """
     error = functools.partial(squared_errors, inputs, readout)
-    found = sum_value_and_grad(error, packed, critic, (), seen, to_rows(targets), axis=axis)
-    count = count * targets.shape[-1]
+    if counted is None:
+        count = count * targets.shape[-1]
+        found = sum_value_and_grad(error, packed, critic, (), seen, to_rows(targets), axis=axis)
+    else:
+        error = functools.partial(_counted_errors, error)
+        rows = seen, to_rows(targets), to_rows(counted)
+        found = sum_value_and_grad(error, packed, critic, (), *rows, axis=axis)
     gradient = jax.tree.map(lambda g: g / count.astype(g.dtype), found.gradient)
     return AgentRegression(gradient, found.value / count.astype(found.value.dtype), unpack(found.kept, packed)[:, :-1])
+
+
+def _counted_errors(
+    error: Callable[..., tuple[Array, Array]], critic: Deep, _: tuple[()], seen: Seen, targets: Array, counted: Array
+) -> tuple[Array, Array]:
+    losses, outputs = error(critic, (), seen, targets)
+    return jnp.where(counted, losses, 0), outputs
 
 
 def rows_at_once(n_agents: int, n_inputs: int) -> int:

@@ -5,6 +5,7 @@ it (see `train.iterate`), and every device holds all of it, so that any number o
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -20,6 +21,8 @@ class Replay(eqx.Module):
     """A replay buffer's arrays, as flashbax keeps them."""
 
     state: PyTree
+    shown: Callable[[Episodes], Episodes] | None = None
+    """What becomes of episodes that are taken from it, for updates that see them otherwise than they are stored."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +89,14 @@ def episode_bytes(spec: EnvSpec, record: PyTree = None) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
 
 
+def shown_as(replay: Replay | None, shown: Callable[[Episodes], Episodes]) -> Replay | None:
+    """The same buffer, whose episodes are first what they are `shown` as there, then what that makes of them."""
+    if replay is None:
+        return None
+    first = replay.shown
+    return Replay(replay.state, shown if first is None else lambda episodes: shown(first(episodes)))
+
+
 def size(replay: Replay) -> int:
     """Episodes that it can hold."""
     return replay.state.experience.reward.shape[1]
@@ -114,7 +125,7 @@ def sample(replay: Replay, batch: int, key: PRNGKeyArray, axis: str | None) -> E
     Raises:
         ValueError: the batch does not divide evenly over the devices.
     """
-    return _share(_flashbax(size(replay), batch).sample(replay.state, key).experience, "batch_episodes", axis)
+    return _share(replay, _flashbax(size(replay), batch).sample(replay.state, key).experience, "batch_episodes", axis)
 
 
 def latest(replay: Replay, count: int, axis: str | None) -> Episodes:
@@ -127,10 +138,10 @@ def latest(replay: Replay, count: int, axis: str | None) -> Episodes:
     index = (replay.state.current_index - 1 - age) % size(replay)
     found = jax.tree.map(lambda x: x[0, index], replay.state.experience)
     found = dataclasses.replace(found, valid=found.valid & (age < filled(replay))[:, None])
-    return _share(found, "latest_episodes", axis)
+    return _share(replay, found, "latest_episodes", axis)
 
 
-def _share(everywhere: Episodes, field: str, axis: str | None) -> Episodes:
+def _share(replay: Replay, everywhere: Episodes, field: str, axis: str | None) -> Episodes:
     """This device's share of episodes that all devices have, in the types of episodes that were not stored."""
     batch, devices = everywhere.reward.shape[0], 1 if axis is None else jax.lax.axis_size(axis)
     if batch % devices:
@@ -138,7 +149,8 @@ def _share(everywhere: Episodes, field: str, axis: str | None) -> Episodes:
     share = batch // devices
     first = first_of_share(share, axis)
     own = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, share), everywhere)
-    return dataclasses.replace(own, actions=own.actions.astype(jnp.int32))
+    own = dataclasses.replace(own, actions=own.actions.astype(jnp.int32))
+    return own if replay.shown is None else replay.shown(own)
 
 
 def has(replay: Replay, episodes: int) -> Bool[Array, ""]:

@@ -10,10 +10,11 @@ from jaxtyping import Array, Float
 
 from seca.distributions import encoded, is_continuous
 from seca.learning.acting import Acting
+from seca.learning.counted import per_step
 from seca.learning.measures import mean_over_steps
 from seca.learning.policy_gradient import ActorGradient, EntropyForm, PolicyLoss, actor_gradient, direct
 from seca.learning.rows import Packed, map_rows, unpack
-from seca.nets.agents import RecurrentAgent
+from seca.nets.several import SharedOrOwn
 from seca.policies import of_taken
 from seca.types import Episodes, PyTree
 
@@ -60,7 +61,7 @@ def along_slope(
 
 
 def climbing_gradient(
-    actor: RecurrentAgent,
+    actor: SharedOrOwn,
     episodes: Episodes,
     acting: Acting,
     up: Climb,
@@ -70,7 +71,7 @@ def climbing_gradient(
 ) -> ActorGradient:
     """Gradient of -mean f(s, pi) with the entropy bonus, and these losses in value."""
     # The loss is a mean over agents too; the value is one for all of them.
-    signal = episodes.actions.shape[2] * up.slope[:, :-1]
+    signal = per_step(episodes, axis) * up.slope[:, :-1]
     slope = actor_gradient(actor, PolicyLoss(direct, entropy_coef, entropy), episodes, acting, signal, axis)
     # In value, the linear part that was differentiated is not the loss.
     policy_part = -mean_over_steps(up.value[:, :-1], episodes, axis)

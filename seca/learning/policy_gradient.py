@@ -12,10 +12,11 @@ from jaxtyping import Array, Bool, Float
 
 from seca.distributions import Distribution, PolicyFn, entropy_of, has_choice, is_continuous, policy_for
 from seca.learning.acting import Acting
+from seca.learning.counted import agent_steps
 from seca.learning.devices import global_sum
 from seca.learning.rows import to_rows
 from seca.learning.through_time import through_time
-from seca.nets.agents import RecurrentAgent
+from seca.nets.several import SharedOrOwn
 from seca.types import Actions, Episodes, PyTree
 
 EntropyForm = Literal["batch_mean", "per_sample", "alive_only"]
@@ -31,6 +32,8 @@ class Rows(eqx.Module):
     actions: Actions
     signal: PyTree
     """What the critic has to say, arrays `[batch, time1, agents, ...]`: advantages, or slopes in the policy."""
+    counted: Bool[Array, "batch time1 agents"] | None = None
+    """`Episodes.counted`."""
 
 
 RowLoss = Callable[[Array, Distribution, Rows], Float[Array, "batch block agents"]]
@@ -91,6 +94,9 @@ class PolicyLoss:
     gradient is Eq. 14, without agents that have no choice; `alive_only`: Hbar over agents that have a choice; `plain`:
     xi Hbar of the batch mean without the denominator. So it is for continuous actions whatever is said here: the
     entropy of a density may be 0 or less, and a bonus relative to it would jump and change sign."""
+    team_too: bool = False
+    """Whether `of_row` holds a share of the team's loss as well: it is then kept of agents whose steps do not count,
+    whose own part of it the caller has made 0."""
     policy: PolicyFn | None = None
     """How outputs became policies when acting; None is the form that such actions have by themselves."""
 
@@ -106,7 +112,7 @@ class ActorGradient(eqx.Module):
 
 
 def actor_gradient(
-    agent: RecurrentAgent, loss: PolicyLoss, episodes: Episodes, acting: Acting, signal: PyTree, axis: str | None
+    agent: SharedOrOwn, loss: PolicyLoss, episodes: Episodes, acting: Acting, signal: PyTree, axis: str | None
 ) -> ActorGradient:
     """Gradient of a policy loss in the actor's parameters.
 
@@ -119,7 +125,7 @@ def actor_gradient(
         axis: mapped axis of devices, or None.
     """
     scale = _scale(episodes, acting, loss.entropy, axis)
-    rows = Rows(episodes.avail, episodes.actions, to_rows(signal))
+    rows = Rows(episodes.avail, episodes.actions, to_rows(signal), to_rows(episodes.counted))
     swept = through_time(agent, episodes, acting.hidden, rows, functools.partial(_row_loss, loss, scale))
     gradient, total, part = global_sum((swept.gradient, swept.loss, swept.part), axis)
     return ActorGradient(gradient, total, part, scale.mean_entropy)
@@ -129,20 +135,23 @@ class _Scale(eqx.Module):
     """Global denominators of the loss: sums over all episodes of all devices."""
 
     samples: Float[Array, ""]
-    """n sum m."""
+    """n sum m, or steps of agents that count."""
     entropy_samples: Float[Array, ""]
     mean_entropy: Float[Array, ""]
 
 
 def _scale(episodes: Episodes, acting: Acting, form: str, axis: str | None) -> _Scale:
-    valid = episodes.valid[..., None]
+    valid = agent_steps(episodes)
     taken = episodes.actions[:, :-1]
     chosen = valid & has_choice(episodes.avail[:, :-1], taken)
     # Who has no choice has an entropy of 0, but for the densities that stand for the dead.
     counted = chosen if is_continuous(taken) else valid
     total = jnp.where(counted, entropy_of(acting.probs[:, :-1], taken), 0).sum()
     total, steps, choices = global_sum((total, valid.sum(), chosen.sum()), axis)
-    samples = steps.astype(total.dtype) * acting.probs.shape[2]
+    # Of all agents or of those whose steps count, which may be nobody.
+    samples = steps.astype(total.dtype) * (acting.probs.shape[2] // valid.shape[2])
+    if episodes.counted is not None:
+        samples = jnp.maximum(samples, 1)
     entropy_samples = choices.astype(total.dtype) if form == "alive_only" else samples
     return _Scale(samples, entropy_samples, total / jnp.maximum(entropy_samples, 1))
 
@@ -163,4 +172,7 @@ def _row_loss(loss: PolicyLoss, scale: _Scale, outputs: Array, rows: Rows) -> tu
         everybody = loss.entropy != "alive_only" and not is_continuous(rows.actions)
         counted = entropies if everybody else jnp.where(choice, entropies, 0)
         bonus = counted / jnp.maximum(scale.entropy_samples, 1) / mean
+    if rows.counted is not None:
+        policy_part = policy_part if loss.team_too else jnp.where(rows.counted, policy_part, 0)
+        bonus = jnp.where(rows.counted, bonus, 0)
     return policy_part - loss.entropy_coef * bonus, policy_part

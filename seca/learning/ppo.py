@@ -12,6 +12,7 @@ from seca.learning.acting import last_actions
 from seca.learning.devices import global_sum
 from seca.learning.rows import pack_alone, sum_value_and_grad
 from seca.nets.agents import NormalisedAgent, agent_inputs
+from seca.nets.several import own
 from seca.sizes import sizes
 from seca.types import Episodes, PyTree
 
@@ -29,7 +30,8 @@ class PpoLoss:
 class Networks(eqx.Module):
     """Actor and critic."""
 
-    actor: NormalisedAgent
+    actor: PyTree
+    """A network of all, or of `nets.several`."""
     critic: NormalisedAgent
 
 
@@ -64,6 +66,8 @@ class Stretch(eqx.Module):
     """1 where the step is real and the agent has a choice."""
     valid: Bool[Array, "*batch time"]
     """Whether the step is real."""
+    judged: Bool[Array, "*batch time columns"] | None = None
+    """Which values count, in one column where all of a step do or none; None where those of real steps do."""
 
 
 class Counts(eqx.Module):
@@ -72,7 +76,7 @@ class Counts(eqx.Module):
     choices: Float[Array, ""]
     """Active agents, over all steps."""
     values: Float[Array, ""]
-    """Values of real steps: one for the state, else one for each agent, the dead among them."""
+    """Values of real steps: one for the state, else one for each agent, the dead among them where all count."""
 
 
 class Terms(eqx.Module):
@@ -108,7 +112,9 @@ def terms(networks: Networks, part: Stretch, scale: ReturnScale, counts: Counts,
     Policy and entropy are means over active agents; the value is one over all values of real steps. That of the state
     counts once for each step, as it does where n agents share it and none is masked.
     """
-    _, outputs = networks.actor.through_time(part.actor_inputs, part.actor_hidden)
+    actor = own(networks.actor)
+    assert isinstance(actor, NormalisedAgent)
+    _, outputs = actor.through_time(part.actor_inputs, part.actor_hidden)
     _, values = networks.critic.through_time(part.critic_inputs, part.critic_hidden)
     policy = policy_for(part.actions)(outputs, part.avail)
     ratio = jnp.exp(policy.log_prob(part.actions) - part.old_log_prob)
@@ -118,10 +124,11 @@ def terms(networks: Networks, part: Stretch, scale: ReturnScale, counts: Counts,
     goal, value = (part.returns - mean) / deviation, values[..., 0]
     near = part.old_value + jnp.clip(value - part.old_value, -loss.clip, loss.clip)
     error = jnp.maximum(huber(goal - value, loss.huber_delta), huber(goal - near, loss.huber_delta))
+    judged = part.valid[..., None] if part.judged is None else part.judged
     return Terms(
         jnp.where(part.active > 0, gain, 0).sum(axis=(-2, -1)) / counts.choices,
         jnp.where(part.active > 0, policy.entropy(), 0).sum(axis=(-2, -1)) / counts.choices,
-        jnp.where(part.valid[..., None], error, 0).sum(axis=(-2, -1)) / counts.values,
+        jnp.where(judged, error, 0).sum(axis=(-2, -1)) / counts.values,
     )
 
 

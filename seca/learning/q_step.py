@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from seca.learning.acting import Unrolled, unroll
+from seca.learning.counted import per_step
 from seca.learning.devices import global_sum
 from seca.learning.measures import count_steps
 from seca.learning.rows import Packed, map_rows, pack, sum_value_and_grad, to_rows, unpack
@@ -23,6 +24,7 @@ from seca.learning.through_time import through_time
 from seca.nets.agents import RecurrentAgent
 from seca.nets.linear import Linear
 from seca.nets.mixers import Choice
+from seca.nets.several import SharedOrOwn, one_by_one
 from seca.policies import mode, of_taken
 from seca.returns import lambda_returns
 from seca.sizes import sizes
@@ -41,9 +43,9 @@ class Mixers(eqx.Module):
 class Networks(eqx.Module):
     """All that is trained, and copied into the targets."""
 
-    agent: RecurrentAgent
+    agent: SharedOrOwn
     mixers: Mixers
-    central: RecurrentAgent | None = None
+    central: SharedOrOwn | None = None
     """The agents of weighted QMIX's central value, or None."""
 
 
@@ -153,7 +155,7 @@ class Pass(eqx.Module):
 
 def pass_over(networks: Networks, episodes: Episodes, method: Method) -> Pass:
     """Unroll what there is to unroll."""
-    agent = with_hidden(networks.agent) if method.reads_hidden else networks.agent
+    agent = one_by_one(with_hidden, networks.agent) if method.reads_hidden else networks.agent
     central = None if networks.central is None else unroll(networks.central, episodes)
     return Pass(unroll(agent, episodes), central)
 
@@ -219,6 +221,8 @@ def regress(
 ) -> Regressed:
     """Gradient of sum m l / (columns sum m) with l the method's loss of a row; sums are global over `axis`.
 
+    Where agents learn alone, a column each, m may be 0 of some agents' steps (`Episodes.counted`).
+
     Args:
         online: networks to differentiate.
         target: their targets.
@@ -229,21 +233,23 @@ def regress(
     """
     packed, passed, goal = _passed(online, target, episodes, method, returns)
 
-    def loss(mixers: Mixers, outputs: Outputs, rows: Rows, wanted: Goal) -> tuple[Array, Array]:
-        return method.loss(mixers, rows, outputs, wanted)
+    def loss(mixers: Mixers, outputs: Outputs, rows: Rows, wanted: Goal, counted: Array | None) -> tuple[Array, Array]:
+        losses, taken = method.loss(mixers, rows, outputs, wanted)
+        return losses if counted is None else jnp.where(counted, losses, 0), taken
 
-    rows = rows_of(episodes), to_rows(goal)
+    rows = rows_of(episodes), to_rows(goal), to_rows(episodes.counted)
     found = sum_value_and_grad(loss, packed, online.mixers, passed.outputs(), *rows, axis=axis)
     slopes = unpack(found.slopes, packed)
-    agent = with_hidden(online.agent) if method.reads_hidden else online.agent
+    agent = one_by_one(with_hidden, online.agent) if method.reads_hidden else online.agent
     of_agent = through_time(agent, episodes, passed.agent.hidden, slopes.agent, _linear).gradient
     if method.reads_hidden:
-        of_agent = _without_hidden(of_agent, episodes.avail.shape[-1])
+        of_agent = one_by_one(functools.partial(_without_hidden, n_actions=episodes.avail.shape[-1]), of_agent)
     of_central = None
     if online.central is not None and passed.central is not None:
         of_central = through_time(online.central, episodes, passed.central.hidden, slopes.central, _linear).gradient
     gradient = Networks(global_sum(of_agent, axis), found.gradient, global_sum(of_central, axis))
-    samples = jnp.maximum(count_steps(episodes, axis), 1).astype(found.value.dtype) * goal.y.shape[-1]
+    columns = goal.y.shape[-1] if episodes.counted is None else per_step(episodes, axis)
+    samples = jnp.maximum(count_steps(episodes, axis), 1).astype(found.value.dtype) * columns
     gradient = jax.tree.map(lambda x: x / samples.astype(x.dtype), gradient)
     return Regressed(gradient, found.value / samples, goal, unpack(found.kept, packed)[:, :-1])
 

@@ -11,6 +11,7 @@ Outputs, loss and gradient of a block are had in one visit, which `jax.custom_vj
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import equinox as eqx
@@ -20,7 +21,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from seca.learning.acting import last_actions
 from seca.nets.agents import GRUCell, GRUGates, RecurrentAgent, agent_inputs
-from seca.nets.linear import Linear
+from seca.nets.linear import Linear, times_transposed
+from seca.nets.several import SharedOrOwn, by_network, own
 from seca.sizes import sizes
 from seca.types import Episodes, PyTree
 
@@ -33,7 +35,7 @@ RowLoss = Callable[
 class Swept(eqx.Module):
     """Sums over all steps of a batch; what the backward loop carries from later blocks to earlier ones."""
 
-    gradient: RecurrentAgent
+    gradient: PyTree
     loss: Float[Array, ""]
     part: Float[Array, ""]
     from_later: Float[Array, "batch agents hidden"]
@@ -51,7 +53,7 @@ class _Rows(eqx.Module):
 
 
 def through_time(
-    agent: RecurrentAgent,
+    agent: SharedOrOwn,
     episodes: Episodes,
     hidden: Float[Array, "batch time1 agents hidden"],
     told: PyTree,
@@ -70,6 +72,8 @@ def through_time(
         block: time steps handled at once; None is what suits the platform.
         group: episodes handled at once, at most; likewise.
     """
+    given, agent = agent, own(agent)
+    assert isinstance(agent, RecurrentAgent)
     batch, n_rows, n_agents = episodes.actions.shape[:3]
     block, group = min(block or sizes().time_block, n_rows), group or sizes().episodes
     group = max(size for size in range(1, min(group, batch) + 1) if batch % size == 0)
@@ -91,7 +95,8 @@ def through_time(
     zero = jnp.zeros((), hidden.dtype)
     from_later = jnp.zeros((group, n_agents, hidden.shape[-1]), hidden.dtype)
     nothing = Swept(jax.tree.map(jnp.zeros_like, agent), zero, zero, from_later)
-    return jax.lax.fori_loop(0, batch // group, sweep, nothing)
+    swept = jax.lax.fori_loop(0, batch // group, sweep, nothing)
+    return dataclasses.replace(swept, gradient=by_network(given, swept.gradient))
 
 
 def _backward(
@@ -131,18 +136,20 @@ def _block(agent: RecurrentAgent, rows: _Rows, new: Bool[Array, " block"], loss:
 
     (total, part), d_outputs = jax.value_and_grad(summed, has_aux=True)(agent.head(h_after))
     d_inputs, d_recurrent, from_later = _recurrence(
-        agent.cell, gates, h_before, d_outputs @ agent.head.weight, new, sofar.from_later
+        agent.cell, gates, h_before, times_transposed(d_outputs, agent.head.weight), new, sofar.from_later
     )
-    d_encoded = (d_inputs @ agent.cell.weight_ih) * (encoded > 0)
+    d_encoded = times_transposed(d_inputs, agent.cell.weight_ih) * (encoded > 0)
+    shared = agent.head.weight.ndim == 2
+    linear, over = functools.partial(_linear_gradient, shared=shared), (0, 1, 2) if shared else (0, 1)
     gradient = RecurrentAgent(
-        encoder=_linear_gradient(d_encoded, inputs),
+        encoder=linear(d_encoded, inputs),
         cell=GRUCell(
-            weight_ih=_outer(d_inputs, x),
-            weight_hh=_outer(d_recurrent, h_before),
-            bias_ih=d_inputs.sum(axis=(0, 1, 2)),
-            bias_hh=d_recurrent.sum(axis=(0, 1, 2)),
+            weight_ih=_outer(d_inputs, x, shared),
+            weight_hh=_outer(d_recurrent, h_before, shared),
+            bias_ih=d_inputs.sum(axis=over),
+            bias_hh=d_recurrent.sum(axis=over),
         ),
-        head=_linear_gradient(d_outputs, h_after),
+        head=linear(d_outputs, h_after),
     )
     return Swept(jax.tree.map(jnp.add, sofar.gradient, gradient), sofar.loss + total, sofar.part + part, from_later)
 
@@ -167,15 +174,18 @@ def _recurrence(
         d_recurrent = jnp.where(new[row], jnp.concatenate([d_r, d_z, d_n * reset], axis=-1), 0)
         inputs_side.append(jnp.where(new[row], jnp.concatenate([d_r, d_z, d_n], axis=-1), 0))
         recurrent_side.append(d_recurrent)
-        from_later = jnp.where(new[row], d_h * update + d_recurrent @ cell.weight_hh, from_later)
+        from_later = jnp.where(new[row], d_h * update + times_transposed(d_recurrent, cell.weight_hh), from_later)
     stack = lambda rows: jnp.stack(rows[::-1], axis=1)  # noqa: E731
     return stack(inputs_side), stack(recurrent_side), from_later
 
 
-def _outer(d_outputs: Array, inputs: Array) -> Array:
-    """Sum over all rows of the outer products, as one matrix product."""
-    return d_outputs.reshape(-1, d_outputs.shape[-1]).T @ inputs.reshape(-1, inputs.shape[-1])
+def _outer(d_outputs: Array, inputs: Array, shared: bool) -> Array:
+    """Sum over all rows of the outer products, as one matrix product; of each agent apart unless they share."""
+    if shared:
+        return d_outputs.reshape(-1, d_outputs.shape[-1]).T @ inputs.reshape(-1, inputs.shape[-1])
+    d_rows, rows = (x.reshape(-1, *x.shape[-2:]) for x in (d_outputs, inputs))
+    return jnp.einsum("bno,bni->noi", d_rows, rows)
 
 
-def _linear_gradient(d_outputs: Array, inputs: Array) -> Linear:
-    return Linear(_outer(d_outputs, inputs), d_outputs.sum(axis=(0, 1, 2)))
+def _linear_gradient(d_outputs: Array, inputs: Array, shared: bool) -> Linear:
+    return Linear(_outer(d_outputs, inputs, shared), d_outputs.sum(axis=(0, 1, 2) if shared else (0, 1)))

@@ -1,11 +1,11 @@
-"""The recurrent policy network that all agents share."""
+"""The recurrent policy networks, which all agents share, or of which each has its own (`nets.several`)."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from seca.nets.linear import Linear, uniform
+from seca.nets.linear import Linear, times, uniform
 
 
 class GRUGates(eqx.Module):
@@ -31,10 +31,10 @@ class GRUCell(eqx.Module):
     the reference numbers need both. Cho et al. 2014.
     """
 
-    weight_ih: Float[Array, "gates hidden"]
-    weight_hh: Float[Array, "gates hidden"]
-    bias_ih: Float[Array, " gates"]
-    bias_hh: Float[Array, " gates"]
+    weight_ih: Float[Array, "*agents gates hidden"]
+    weight_hh: Float[Array, "*agents gates hidden"]
+    bias_ih: Float[Array, "*agents gates"]
+    bias_hh: Float[Array, "*agents gates"]
 
     @classmethod
     def init(cls, key: PRNGKeyArray, hidden: int) -> "GRUCell":
@@ -46,12 +46,12 @@ class GRUCell(eqx.Module):
 
     def from_input(self, x: Float[Array, "... hidden"]) -> Float[Array, "... gates"]:
         """The input's part of the gates, which needs no recurrent state: many steps at once make one product."""
-        return x @ self.weight_ih.T + self.bias_ih
+        return times(x, self.weight_ih) + self.bias_ih
 
     def join(self, x_part: Float[Array, "... gates"], h: Float[Array, "... hidden"]) -> GRUGates:
         """Gates of one step, from the input's part of them."""
         x_r, x_z, x_n = jnp.split(x_part, 3, axis=-1)
-        h_r, h_z, h_n = jnp.split(h @ self.weight_hh.T + self.bias_hh, 3, axis=-1)
+        h_r, h_z, h_n = jnp.split(times(h, self.weight_hh) + self.bias_hh, 3, axis=-1)
         reset = jax.nn.sigmoid(x_r + h_r)
         return GRUGates(reset, jax.nn.sigmoid(x_z + h_z), jnp.tanh(x_n + reset * h_n), h_n)
 
@@ -106,8 +106,8 @@ def agent_inputs(
 class Norm(eqx.Module):
     """Layer normalisation over the last axis: y = g (x - mean) / sqrt(var + 1e-5) + b. Ba et al. 2016."""
 
-    scale: Float[Array, " features"]
-    shift: Float[Array, " features"]
+    scale: Float[Array, "*agents features"]
+    shift: Float[Array, "*agents features"]
 
     @classmethod
     def init(cls, size: int) -> "Norm":

@@ -12,14 +12,25 @@ def uniform(key: PRNGKeyArray, shape: tuple[int, ...], fan_in: int) -> Array:
     return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
 
 
+def times(x: Float[Array, "*rows inputs"], weight: Float[Array, "*agents outputs inputs"]) -> Array:
+    """W x on the last axis; of weights with an axis of agents each agent's own, agents being the last but one of x."""
+    return x @ weight.T if weight.ndim == 2 else jnp.einsum("...ni,noi->...no", x, weight)
+
+
+def times_transposed(d: Float[Array, "*rows outputs"], weight: Float[Array, "*agents outputs inputs"]) -> Array:
+    """W^T d: a slope in outputs as one in inputs, likewise."""
+    return d @ weight if weight.ndim == 2 else jnp.einsum("...no,noi->...ni", d, weight)
+
+
 class Linear(eqx.Module):
     """y = W x + b on the last axis, whatever axes come before.
 
     Equinox's own layer takes single vectors; the matrices here must reach XLA as one product, not as a `vmap` of many.
+    With an axis of agents before the others, as `nets.several` has it, each agent has its own.
     """
 
-    weight: Float[Array, "outputs inputs"]
-    bias: Float[Array, " outputs"]
+    weight: Float[Array, "*agents outputs inputs"]
+    bias: Float[Array, "*agents outputs"]
 
     @classmethod
     def init(cls, key: PRNGKeyArray, n_inputs: int, n_outputs: int) -> "Linear":
@@ -29,7 +40,7 @@ class Linear(eqx.Module):
 
     def __call__(self, x: Float[Array, "*rows inputs"]) -> Float[Array, "*rows outputs"]:
         """Apply to the last axis."""
-        return x @ self.weight.T + self.bias
+        return times(x, self.weight) + self.bias
 
 
 class MLP(eqx.Module):

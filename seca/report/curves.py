@@ -19,6 +19,7 @@ from seca import files
 from seca.config import RunConfig, decisive
 from seca.envs import registry
 from seca.errors import RunError, UsageError
+from seca.learning.options import UNADAPTED
 from seca.presets import PRESETS
 from seca.runs import folder as folders
 
@@ -158,7 +159,11 @@ def _is_number(value: object, least: int | float, most: int | float) -> bool:
 def label(config: RunConfig) -> str:
     """The preset and what was changed of it: runs share a curve only if they ran the same algorithm."""
     ours, theirs = (
-        decisive(dataclasses.asdict(algorithm)) for algorithm in (config.algorithm, PRESETS[config.preset].config)
+        decisive(dataclasses.asdict(algorithm) | dataclasses.asdict(adaptation))
+        for algorithm, adaptation in (
+            (config.algorithm, config.adaptation),
+            (PRESETS[config.preset].config, UNADAPTED),
+        )
     )
     changed = [f"{name}={ours[name]}" for name in ours if ours[name] != theirs[name]]
     return f"{config.preset} ({', '.join(changed)})" if changed else config.preset

@@ -19,6 +19,7 @@ from seca.envs.base import Env
 from seca.envs.check import check_pure
 from seca.envs.hosted.pool import Hosting
 from seca.errors import UsageError, refusing
+from seca.learning.options import UNADAPTED
 from seca.presets import build
 from seca.runs import folder as folders
 from seca.runs import opponent as opponents
@@ -64,7 +65,7 @@ def build_run(config: RunConfig, opponent: str | None = None, home: RunFolder | 
     with refusing():
         enemy_home = None if home is None or opponent is not None else home.opponent
         env = make_env(config.env, options, home, enemy_home, workers.hosting(config))
-        algorithm = build(config.preset, env.spec, config.algorithm)
+        algorithm = build(config.preset, env.spec, config.algorithm, config.adaptation)
         if algorithm.forking is not None:
             check_pure(env)
         return Built(config, env, algorithm, opponent, home)
@@ -261,6 +262,10 @@ def _position(path: pathlib.Path, metadata: dict[str, Any]) -> Position:
         raise checkpoint.CheckpointError(f"checkpoint {path} is damaged: its metadata's {error}") from None
 
 
+UNSAID = {"loop.minibatches": 1} | decisive({"adaptation": dataclasses.asdict(UNADAPTED)})
+"""What options were, in whose time there were none."""
+
+
 def check_fits(path: pathlib.Path, metadata: dict[str, Any], built: Built) -> None:
     """Refuse a checkpoint of another environment, environment version, opponent's policy or configuration."""
     spec = built.env.spec
@@ -282,8 +287,8 @@ def check_fits(path: pathlib.Path, metadata: dict[str, Any], built: Built) -> No
                 f"`{name}` of checkpoint {path} is '{before}' but this seca plays '{current}': what it learned "
                 f"there does not carry over; install the seca that made it, or train anew"
             )
-    # Checkpoints from before there were minibatches do not say that there was one.
-    before, now = {"loop.minibatches": 1} | decisive(metadata["config"]), decisive(to_dict(built.config))
+    # Checkpoints from before there was an option do not say that it was left alone.
+    before, now = UNSAID | decisive(metadata["config"]), decisive(to_dict(built.config))
     if not named:
         before.pop("env", None), now.pop("env")
     # An option of the environment given now but not then changes it as much as another value would.

@@ -120,17 +120,18 @@ def _iterate(
     keys = device_keys(collect_key, per_device, axis)
     episodes, played = collect(env, algorithm, algorithm.policy(state.learner), keys, state.env_steps)
     replay = None if replay is None else buffer.add(replay, episodes, axis)
+    learner = state.learner if algorithm.begin is None else algorithm.begin(state.learner, episodes, axis)
     if algorithm.forking is None:
         update = lambda learner, part, key: algorithm.update(learner, part, replay, key, axis)  # noqa: E731
         update = update if played.lost is None else functools.partial(_unless_all_lost, update, axis)
-        learner, metrics = in_turn(update, state.learner, episodes, minibatches, update_key, axis)
+        learner, metrics = in_turn(update, learner, episodes, minibatches, update_key, axis)
     else:
         forking = algorithm.forking
         fork_key, update_key = jax.random.split(update_key)
         begun = state.learner, episodes, keys, state.env_steps
         tried = credits_of_batch(env, algorithm, forking, *begun, fork_key, axis)
         update = lambda learner, part, key: forking.update(learner, part[0], part[1], key, axis)  # noqa: E731
-        learner, metrics = in_turn(update, state.learner, (episodes, tried), minibatches, update_key, axis)
+        learner, metrics = in_turn(update, learner, (episodes, tried), minibatches, update_key, axis)
     if replay is not None:
         metrics["buffer_episodes"] = buffer.filled(replay)
     wins = None if played.won is None else played.won.sum()

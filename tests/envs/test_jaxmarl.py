@@ -99,6 +99,7 @@ def test_unequal_agents_are_padded_and_masked() -> None:
     check.check_env(env)
     spec = env.spec
     assert (spec.n_agents, spec.n_actions, spec.obs_size, spec.state_size, spec.episode_limit) == (2, 3, 4, 3, 6)
+    assert spec.agent_types == (0, 1)
     shown = play(env, [[1, 1]])
     assert shown[1].obs[0].tolist() == [[2, 1, 3, 1], [2, 0, 0, 0]]
     assert shown[0].avail[0].tolist() == [[True, True, True], [True, True, False]]

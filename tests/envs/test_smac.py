@@ -27,7 +27,9 @@ def test_the_spec_is_that_of_smac() -> None:
     """Sizes as in SMAC's table of maps: 3m has three marines, 2s3z two types with shields."""
     env = smac.make("3m")
     assert env.spec == EnvSpec("smac/3m", "smac-1", 3, 9, 30, 48, 60, ally_features=4)
-    assert smac.make("2s3z").spec == EnvSpec("smac/2s3z", "smac-1", 5, 11, 80, 120, 120, ally_features=4 + 1 + 2)
+    assert smac.make("2s3z").spec == EnvSpec(
+        "smac/2s3z", "smac-1", 5, 11, 80, 120, 120, ally_features=4 + 1 + 2, agent_types=(0, 0, 1, 1, 1)
+    )
     assert env.simulator is not None and env.state_batch_axis == -1
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from seca.envs.agents import types_of
 from seca.envs.hosted import frames, given, spaces
 from seca.envs.hosted.single import Broken, Frame, Single, Spec
 from seca.errors import told
@@ -113,6 +114,7 @@ class Joint:
             options=given.kept(options or {}, limit=limit, team_reward=team_reward, n_agents=n_agents),
             ally_features=0 if self._has_state else obs_size,
             box=box,
+            agent_types=types_of([(how.size, count) for how, count in zip(self._seen, self._counts, strict=True)]),
         )
         self._time, self._avail = 0, np.zeros((len(self._names), self.spec.n_actions), bool)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from seca.envs.agents import kind_of, types_of
 from seca.envs.hosted import frames, given, spaces
 from seca.envs.hosted.single import Broken, Frame, Single, Spec
 from seca.errors import told
@@ -102,6 +103,9 @@ class Parallel:
             options=given.kept(options or {}, **chosen),
             ally_features=obs_size if state is None else 0,
             box=box,
+            agent_types=types_of(
+                [(kind_of(str(n)), self._seen[n].size, c) for n, c in zip(self._names, self._counts, strict=True)]
+            ),
         )
         self._time, self._avail = 0, np.zeros((len(self._names), self.spec.n_actions), bool)
 

@@ -26,6 +26,8 @@ class Spec:
     ally_features: int = 0
     box: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     """Low and high end of each number of an action, where actions are continuous."""
+    agent_types: tuple[int, ...] = ()
+    """See `seca.envs.agents.types_of`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Frame:
     state: Float[np.ndarray, " state"]
     avail: Bool[np.ndarray, "agents actions"]
     """Which actions an agent may choose, at least one of them. Of one that is gone only the first: whoever may choose
-    nothing else counts as dead."""
+    nothing else counts as dead. Where actions are continuous none of its numbers."""
     reward: float = 0.0
     """Team reward of the step that led here; 0 after `reset`."""
     terminated: bool = False
