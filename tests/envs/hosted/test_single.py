@@ -15,7 +15,7 @@ from seca.types import EnvSpec
 def test_a_spec_is_that_of_learners() -> None:
     """Field for field, but that a box is two tuples; defaults are the same. `networks` is no environment's to tell."""
     ours, theirs = dataclasses.fields(Spec), [f for f in dataclasses.fields(EnvSpec) if f.name != "networks"]
-    assert [(field.name, field.default) for field in ours] == [(field.name, field.default) for field in theirs]
+    assert {field.name: field.default for field in ours} == {field.name: field.default for field in theirs}
 
 
 def test_done_is_either_end() -> None:
