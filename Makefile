@@ -26,7 +26,7 @@ test-lowest test-newest: test-%: .venv-%/.installed  ## The fast tests at the lo
 
 test-outside: .venv/.outside  ## Tests that need what few users do: Chromium (Debian's), a Ray cluster, submitit.
 	$(BIN)/python -m pytest tests/report/test_page.py tests/view/test_browser.py \
-	  tests/sweeps/test_on_ray.py tests/sweeps/test_on_slurm.py
+	  tests/sweeps/test_on_ray.py tests/sweeps/test_on_slurm.py tests/host/test_actors.py
 
 lint: $(STAMP)  ## Format, lint and types.
 	$(BIN)/ruff format --check seca tests benchmarks

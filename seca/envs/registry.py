@@ -31,8 +31,8 @@ def make(env_id: str, options: Mapping[str, Any] | None = None, hosting: Hosting
 
 
 def is_hosted(env_id: str) -> bool:
-    """Whether a name is one of an environment that workers play, as far as names tell."""
-    return env_id.partition(":")[0] in kinds.KINDS and ":" in env_id
+    """Whether workers play an environment of that name; of `python:` whether they may."""
+    return ":" in env_id and env_id.partition(":")[0] in (*kinds.KINDS, "python")
 
 
 def _made(env_id: str, options: Mapping[str, Any] | None, hosting: Hosting) -> Env:
@@ -52,8 +52,8 @@ def _made(env_id: str, options: Mapping[str, Any] | None, hosting: Hosting) -> E
         return _checked(env_id, jumanji.make(env_id.removeprefix(jumanji.FAMILY), **options))
     if env_id.startswith("python:"):
         return _make_python(env_id.removeprefix("python:"), options, hosting)
-    if is_hosted(env_id):
-        kind, _, name = env_id.partition(":")
+    kind, _, name = env_id.partition(":")
+    if ":" in env_id and kind in kinds.KINDS:
         return _make_hosted(Recipe(kind, name, tuple(sorted(options.items()))), hosting)
     family, _, name = env_id.partition("/")
     if family not in _FAMILIES or not name:

@@ -6,14 +6,16 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
 from seca import numerics
 from seca.envs import check, findings, play
-from seca.envs.base import Env
+from seca.envs.base import Env, Host
 from seca.envs.findings import Finding
 from seca.envs.play import Chooser, Played, Player
+from seca.errors import RunError, UsageError
 from seca.types import EnvSpec, PyTree, TimeStep
 
 FEW = 3
@@ -96,6 +98,8 @@ def examine(env: Env, runners: int = 32, seed: int = 0, steps: int = 2000, secon
     )
     main = player.play(reset_keys, luck, legal, length)
     told = [] if main.broken is None else [Finding("raises", f"in legal play, after {main.steps} steps, {main.broken}")]
+    if env.host is not None and (failed := _failed(env.host)):
+        return Report(str(spec.id), spec, {"runners": runners}, (*told, failed))
     if len(main.obs):
         told += findings.found(spec, main)
     played: dict[str, Any] = {"runners": runners, **_summary(spec, main)}
@@ -112,6 +116,17 @@ def examine(env: Env, runners: int = 32, seed: int = 0, steps: int = 2000, secon
 
 
 Keys = Key[Array, " batch"]
+
+
+def _failed(host: Host) -> Finding | None:
+    """Why workers cannot go on, or that some had to be started anew."""
+    try:
+        host.check()
+    except (RunError, UsageError) as error:
+        return Finding("raises", str(error))
+    if host.restarts:
+        return Finding("fails", f"it failed {host.restarts} times in legal play, the last time: {host.said}")
+    return None
 
 
 def _again(player: Player, main: Played, keys: tuple[Keys, Keys, Keys], legal: Chooser, steps: int) -> list[Finding]:
@@ -219,31 +234,34 @@ def _shown_bytes(spec: EnvSpec) -> int:
 def _rate(env: Env, runners: int, seconds: float) -> float:
     """Env steps per second of random legal play, as much of it as fits into the time: the median."""
     steps = min(64, env.spec.episode_limit)
-    program = jax.jit(functools.partial(_many, env, steps))
+    program, reset = jax.jit(functools.partial(_many, env, steps)), jax.jit(env.reset)
     keys = jax.random.split(numerics.key(0), runners)
-    start = (*env.reset(keys), keys)
+    start = (*reset(keys), keys)
     jax.block_until_ready(program(start))
     rates: list[float] = []
     until = time.perf_counter() + seconds
     while not rates or time.perf_counter() < until:
+        # Workers cannot go back; they do nothing for an episode that is over.
+        start = start if env.host is None else jax.block_until_ready((*reset(keys), keys))
         began = time.perf_counter()
-        jax.block_until_ready(program(start))
-        rates.append(steps * runners / (time.perf_counter() - began))
+        _, live = jax.block_until_ready(program(start))
+        taken = time.perf_counter() - began
+        rates.append((steps * runners if env.host is None else int(live.sum())) / taken)
     return float(np.median(rates))
 
 
 Carry = tuple[PyTree, TimeStep, Keys]
 
 
-def _many(env: Env, steps: int, carry: Carry) -> Carry:
-    """So many env steps; an episode that is over takes its share of time, too."""
-    return jax.lax.scan(functools.partial(_one, env), carry, None, length=steps)[0]
+def _many(env: Env, steps: int, carry: Carry) -> tuple[Carry, Array]:
+    """So many env steps, and of how many episodes each was; one that is over takes its share of time, too."""
+    return jax.lax.scan(functools.partial(_one, env), carry, None, length=steps)
 
 
-def _one(env: Env, carry: Carry, _: None) -> tuple[Carry, None]:
+def _one(env: Env, carry: Carry, _: None) -> tuple[Carry, Array]:
     state, shown, keys = carry
     keys, act_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
-    return (*env.step(state, play.legal(env.spec)(act_keys, shown.avail)), keys), None
+    return (*env.step(state, play.legal(env.spec)(act_keys, shown.avail)), keys), jnp.sum(~shown.done)
 
 
 def text(report: Report) -> str:

@@ -14,7 +14,7 @@ import jax
 import seca
 from seca.config import LoopConfig, divisors, from_preset
 from seca.envs import registry
-from seca.errors import RunError, refusing
+from seca.errors import RunError, UsageError, refusing
 from seca.host import machine, signals, smax, throughput
 from seca.runs.load import Built
 from seca.runs.run import prepare
@@ -33,6 +33,10 @@ def bench_simulator(env_id: str, batch: int, seconds: float) -> dict[str, Any]:
     For a map that SMAX has too, where jaxmarl is installed, `smax` holds its rates, through its own `step`: on one
     device, as it comes, and on as many as were used here.
     """
+    if registry.is_hosted(env_id):
+        raise UsageError(
+            f"`env` is {env_id}: its rate is its own, outside of JAX; `seca check-env` and `train` tell it"
+        )
     with refusing():
         env = registry.make(env_id)
         devices = max(count for count in divisors(batch) if count <= len(machine.choose_devices(0, batch)))
@@ -111,8 +115,9 @@ def bench_each(
     A preset that does not fit the environment or the machine has the reason in `refused` in place of numbers. Raises
     UsageError when there is no such environment, RunError when a process breaks.
     """
-    with refusing():
-        registry.make(env_id)
+    if not registry.is_hosted(env_id):
+        with refusing():
+            registry.make(env_id)
     options = ["--env", env_id, "--runners", str(runners), "--minibatches", str(minibatches)]
     options += ["--seconds", str(seconds), "--json"]
     for preset in presets:

@@ -6,27 +6,19 @@ it up from there. Nothing but paths, names and words travels through Ray.
 """
 
 import contextlib
-import importlib.util
-import io
-import logging
 import os
 import pathlib
 import platform
-import re
-import secrets
 import signal
-import socket
 import subprocess
-import sys
 import threading
 import time
-import urllib.parse
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from seca.errors import RunError, UsageError
-from seca.host.signals import GRACE_SECONDS, child, stop_on_signals
+from seca.host.cluster import alone, connected, first_line, found
+from seca.host.signals import GRACE_SECONDS, stop_on_signals
 from seca.sweeps import folder as sweeps
 from seca.sweeps import local, status
 from seca.sweeps.folder import SweepFolder
@@ -34,17 +26,11 @@ from seca.sweeps.plan import Cell, Plan
 from seca.sweeps.slots import Slot
 from seca.sweeps.work import TETHER
 
-CONNECT_SECONDS = 40.0
-"""How long a cluster may take to answer: it starts a process for each `ray://` connection."""
-KNOCK_SECONDS = 5.0
-"""How long its port may take to open."""
 HELD_SECONDS = 100.0
 """How long a run that was lost may still be held: file servers keep a dead machine's locks for 90 s (NFS 4)."""
 LOSSES = 20
 """How often a run is taken up again that was lost. More would be the run's own doing: it takes all memory, say."""
 POLL_SECONDS = 0.2
-OBJECT_STORE_BYTES = 80 * 2**20
-"""Of a cluster of our own, the smallest that Ray takes (75 MiB): no arrays pass through it."""
 
 Remote = Callable[..., Any]
 
@@ -56,8 +42,8 @@ def run(folder: SweepFolder, plan: Plan, address: str | None, jobs: int, shown: 
     cluster this machine is in, and where it is in none for one of this machine alone. Raises UsageError when that is
     not there, and when a node does not see the folder; RunError when the cluster is gone on the way.
     """
-    where = _found(address)
-    with stop_on_signals(lambda: how_to_go_on(folder), GRACE_SECONDS + 1.5) as stop, _alone(), _connected(where) as ray:
+    where = found(address)
+    with stop_on_signals(lambda: how_to_go_on(folder), GRACE_SECONDS + 1.5) as stop, alone(), connected(where) as ray:
         failed = _run(ray, folder, plan, jobs, shown, lambda: bool(stop))
         if stop:
             shown.note(how_to_go_on(folder))
@@ -72,141 +58,6 @@ def run(folder: SweepFolder, plan: Plan, address: str | None, jobs: int, shown: 
 def how_to_go_on(folder: SweepFolder) -> str:
     """What is said of a sweep that was stopped."""
     return f"stopped; go on with: seca sweep {folder.path} --on ray"
-
-
-_PROBE = """
-import sys, ray
-try:
-    ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
-except ConnectionError as error:
-    sys.exit(f"nothing answers ({error})")
-except Exception as error:
-    sys.exit(f"{type(error).__name__}: {error}")
-"""
-
-
-def check(address: str | None) -> str:
-    """What to tell Ray as the address. Raises UsageError, at once, where Ray is not installed or nothing listens."""
-    for module, needed in (("ray", True), ("grpc", address is not None)):
-        if needed and importlib.util.find_spec(module) is None:
-            raise UsageError(f"`on` is '{address or 'ray'}': that needs Ray; install it by: pip install 'seca[ray]'")
-    told = address or os.environ.get("RAY_ADDRESS") or "auto"
-    if told != "local":
-        _knock(told)
-    return told
-
-
-def _found(address: str | None) -> str:
-    """What to tell Ray as the address: it answers, or is `local`. Raises UsageError, within seconds.
-
-    Ray itself waits minutes for a cluster that is gone, and cannot be interrupted: a process of its own asks first.
-    """
-    told = check(address)
-    if told == "local":
-        return told
-    _quiet()
-    command = [sys.executable, "-c", _PROBE, told]
-    with child(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            _, said = process.communicate(timeout=CONNECT_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise UsageError(
-                f"{_named(told)}: no Ray cluster answers there within {CONNECT_SECONDS:.0f} s{_TOKEN}"
-            ) from None
-    if process.returncode == 0:
-        return told
-    if told == "auto" and "nothing answers" in said:
-        return "local"
-    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["it ended without a word"]
-    last = next((line for line in reversed(lines) if re.match(r"\w+Error: ", line)), lines[0])
-    raise UsageError(f"{_named(told)}: no Ray cluster to be used there: {last[:300]}{_TOKEN}")
-
-
-_TOKEN = "; one that asks for a token needs RAY_AUTH_MODE=token and that token"
-
-
-def _named(told: str) -> str:
-    return f"`RAY_ADDRESS` is '{told}'" if told == os.environ.get("RAY_ADDRESS") else f"`on` is '{told}'"
-
-
-def _knock(told: str) -> None:
-    """Raise UsageError where nothing listens: that is known at once."""
-    if told == "auto":
-        return
-    try:
-        parts = urllib.parse.urlsplit(told if "://" in told else f"ray://{told}")
-        host, port = parts.hostname, parts.port or 10001
-    except ValueError:
-        host, port = None, 0
-    if not host:
-        raise UsageError(f"{_named(told)}: ray://HOST:PORT is needed there")
-    try:
-        socket.create_connection((host, port), KNOCK_SECONDS).close()
-    except (OSError, UnicodeError) as error:
-        raise UsageError(f"{_named(told)}: no Ray cluster is there ({error})") from None
-
-
-def _quiet() -> None:
-    """Ray says nothing to the world, little to the terminal, and leaves accelerators alone that it does not see."""
-    for name, value in (
-        ("RAY_USAGE_STATS_ENABLED", "0"),
-        ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"),
-        ("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0"),
-    ):
-        os.environ.setdefault(name, value)
-
-
-class _Heard:
-    """A stream without what Ray's threads say there: pages about each node that is lost, which no option turns off."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        """Write it, unless Ray does."""
-        return len(text) if threading.current_thread().name.startswith("ray_") else self._stream.write(text)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
-@contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Have the terminal to oneself."""
-    before = sys.stdout
-    with contextlib.redirect_stdout(_Heard(before)):  # pyrefly: ignore[bad-specialization]
-        yield
-
-
-@contextlib.contextmanager
-def _connected(where: str) -> Iterator[Any]:
-    """Ray, connected for as long as the context lasts."""
-    _quiet()
-    if where == "local" and "RAY_AUTH_MODE" not in os.environ:
-        # Who else is on this machine has no use of it; unasked, Ray keeps its token in the home folder, for all later.
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    import ray
-
-    own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        with warnings.catch_warnings():
-            # Of JAX, for the processes of a cluster of our own: no device of it has started here, nor its threads.
-            warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
-            ray.init(
-                address=where, log_to_driver=False, logging_level=logging.ERROR, **(own if where == "local" else {})
-            )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UsageError(f"{_named(where)}: no Ray cluster to be used there: {_first_line(error)}") from None
-    if signal.getsignal(signal.SIGTERM) is not before:  # Ray's would leave without a word.
-        signal.signal(signal.SIGTERM, before)
-    try:
-        yield ray
-    finally:
-        # In this thread, what its own threads said twice and held back: a page about a lost node, say.
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            ray.shutdown()
 
 
 def needs(devices: int, there: Mapping[str, float], platforms: str) -> dict[str, int]:
@@ -251,7 +102,7 @@ def _run(ray: Any, folder: SweepFolder, plan: Plan, jobs: int, shown: local.Boar
         _cancel(ray, folder, plan, tasks)
     except (ConnectionError, ray.exceptions.RaySystemError) as error:
         raise RunError(
-            f"the Ray cluster is gone ({_first_line(error)}): its runs stop with a checkpoint; {how_to_go_on(folder)}"
+            f"the Ray cluster is gone ({first_line(error)}): its runs stop with a checkpoint; {how_to_go_on(folder)}"
         ) from None
     except UsageError:
         _cancel(ray, folder, plan, tasks)
@@ -291,9 +142,9 @@ def _ended(ray: Any, folder: SweepFolder, cell: Cell, task: Any, shown: local.Bo
     except ray.exceptions.RayTaskError as error:  # Of our function, on the node: no such package there, say.
         outcome, words = "failed", f"on its node: {str(error).strip().splitlines()[-1][:300]}"
     except (ray.exceptions.RuntimeEnvSetupError, ray.exceptions.TaskUnschedulableError) as error:
-        outcome, words = "failed", _first_line(error)
+        outcome, words = "failed", first_line(error)
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.OutOfMemoryError) as error:
-        outcome, words = "failed", f"lost {LOSSES + 1} times: {_first_line(error)}"
+        outcome, words = "failed", f"lost {LOSSES + 1} times: {first_line(error)}"
     if outcome == "unseen":
         raise UsageError(words)
     if words:
@@ -313,10 +164,6 @@ def _cancel(ray: Any, folder: SweepFolder, plan: Plan, tasks: Mapping[Any, Cell]
         if all(sweeps.progress(folder, plan, cell).state != "running" for cell in tasks.values()):
             return
         time.sleep(POLL_SECONDS)
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
 
 
 def handed_on(environment: Mapping[str, str]) -> dict[str, str]:

@@ -241,6 +241,9 @@ def _word(value: Any) -> str:
 
 @functools.cache
 def _check_env(env: str) -> None:
+    """Of one that workers play no more than its kind can be told without its options and its package."""
+    if registry.is_hosted(env):
+        return
     with refusing():
         registry.make(env, {})
 

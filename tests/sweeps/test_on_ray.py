@@ -4,28 +4,24 @@ import importlib.util
 import json
 import os
 import pathlib
-import secrets
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import textwrap
 import time
-import types
 from collections.abc import Iterator
 
 import pytest
+from clusters import ROOT, Cluster, ancestors, gone, needs_ray, nodes
 from run_files import metric_lines
 from sweeps import made
 
 from seca.errors import UsageError
+from seca.host import cluster as clusters_of_ray
 from seca.runs import folder as folders
 from seca.sweeps import local, on_ray
 from seca.sweeps.folder import SweepFolder, opened, progress
-
-needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray: pip install 'seca[ray]'")
 
 TEXT = """methods = ["seca"]
 envs = ["matrix/focus-fire"]
@@ -40,7 +36,6 @@ checkpoint-interval = 0
 """
 PLAN = made.plan(TEXT)
 NAMES = [cell.name for cell in PLAN.cells]
-ROOT = pathlib.Path(__file__).parents[2]
 
 SCRIPT = textwrap.dedent(
     """
@@ -61,70 +56,10 @@ SCRIPT = textwrap.dedent(
 """`seca sweep FOLDER --on ray --jobs N`."""
 
 
-class Cluster:
-    """Nodes of one CPU each on this machine, every one with processes of its own."""
-
-    def __init__(self, home: pathlib.Path) -> None:
-        self._home = home
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{found.getsockname()[1]}"
-        self.nodes: list[subprocess.Popen[bytes]] = []
-        self._token = secrets.token_hex(16)
-
-    def start(self) -> None:
-        """One node more; the first is the head."""
-        port = self.address.split(":")[1]
-        head = ["--head", f"--port={port}", f"--temp-dir={self._home}", "--include-dashboard=false"]
-        where = ["--address", self.address] if self.nodes else [*head, "--disable-usage-stats"]
-        small = ["--num-cpus=1", "--object-store-memory=80000000", "--block"]
-        with (self._home / f"node{len(self.nodes)}.txt").open("wb") as log:
-            ray = [sys.executable, "-m", "ray.scripts.scripts", "start", *where, *small]
-            command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *ray]  # As of a script's background.
-            self.nodes.append(
-                subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=self.environment())
-            )
-
-    def environment(self) -> dict[str, str]:
-        """Of its processes, and of who uses it. Numbers of runs are to depend on what the sweep is told alone."""
-        given = ("XLA_", "JAX_", "SECA_", "RAY_")
-        mine = {name: value for name, value in os.environ.items() if not name.startswith(given)}
-        allowed = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self._token}  # Who else is here has no use of it.
-        return mine | allowed | {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT)}
-
-    def wait_for_head(self) -> None:
-        """Until it takes connections."""
-        host, port = self.address.split(":")
-        until = time.monotonic() + 60
-        while True:
-            assert self.nodes[0].poll() is None and time.monotonic() < until, (self._home / "node0.txt").read_text()
-            try:
-                socket.create_connection((host, int(port)), 1).close()
-                return
-            except OSError:
-                time.sleep(0.1)
-
-    def stop(self) -> None:
-        """End all that is left."""
-        for node in reversed(self.nodes):
-            node.terminate()
-        for node in self.nodes:
-            try:
-                node.wait(10)
-            except subprocess.TimeoutExpired:
-                os.killpg(node.pid, signal.SIGKILL)
-                node.wait()
-
-
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    home = pathlib.Path(tempfile.mkdtemp(prefix="ray"))  # Not pytest's: paths of sockets are short.
-    started = Cluster(home)
-    try:
+    with nodes() as started:
         yield started
-    finally:
-        started.stop()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def launch(cluster: Cluster, folder: SweepFolder, jobs: int = 0) -> subprocess.Popen[str]:
@@ -132,20 +67,6 @@ def launch(cluster: Cluster, folder: SweepFolder, jobs: int = 0) -> subprocess.P
     environment = cluster.environment() | kept | {"RAY_ADDRESS": cluster.address}
     command = [sys.executable, "-c", SCRIPT, str(folder.path), str(jobs)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-
-
-def ancestors(pid: int) -> list[tuple[str, int]]:
-    """Processes that a process comes from, with the names of their programs."""
-    found = []
-    while pid > 1:
-        try:
-            fields = pathlib.Path(f"/proc/{pid}/status").read_text()
-        except OSError:
-            break
-        named = dict(line.split(":", 1) for line in fields.splitlines())
-        found.append((named["Name"].strip(), pid))
-        pid = int(named["PPid"])
-    return found
 
 
 def on_a_node_that_can_go(cluster: Cluster, folder: SweepFolder) -> tuple[str, int, int] | None:
@@ -160,14 +81,6 @@ def on_a_node_that_can_go(cluster: Cluster, folder: SweepFolder) -> tuple[str, i
             if raylets and cluster.nodes[1].pid in [process for _, process in line]:
                 return name, pid, raylets[0]
     return None
-
-
-def gone(pid: int) -> bool:
-    status = pathlib.Path(f"/proc/{pid}/status")
-    try:
-        return "State:\tZ" in status.read_text()
-    except OSError:
-        return True
 
 
 @needs_ray
@@ -258,7 +171,7 @@ def test_without_a_cluster_there_is_one_of_its_own(tmp_path: pathlib.Path, seca)
 @pytest.mark.parametrize("kind", ["closed", "silent", "no address"])
 def test_a_cluster_that_is_not_there(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """One line, in bounded time, and the folder is as it was."""
-    monkeypatch.setattr(on_ray, "CONNECT_SECONDS", 3.0)
+    monkeypatch.setattr(clusters_of_ray, "CONNECT_SECONDS", 3.0)
     for name in ("RAY_USAGE_STATS_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "RAY_ENABLE_UV_RUN_RUNTIME_ENV"):
         monkeypatch.setenv(name, "0")  # Set there, undone here.
     with socket.socket() as server, opened(tmp_path / "sweep", PLAN) as (folder, plan, _):
@@ -274,22 +187,6 @@ def test_a_cluster_that_is_not_there(tmp_path: pathlib.Path, monkeypatch: pytest
             on_ray.run(folder, plan, None, 0, local.PlainBoard())
         assert time.monotonic() - begun < 15 and "\n" not in str(refused.value)
         assert sorted(folder.path.rglob("*")) == before
-
-
-def test_what_ray_says_in_leaving_is_not_heard(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    """Messages that came twice are held back by Ray, and printed by its `shutdown` in the caller's thread."""
-
-    def leave() -> None:
-        print("(raylet) a node was lost\n")
-        print("again", file=sys.stderr)
-
-    stub = types.SimpleNamespace(init=lambda **given: None, shutdown=leave)
-    monkeypatch.setitem(sys.modules, "ray", stub)
-    monkeypatch.setattr(on_ray, "_quiet", lambda: None)
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    with on_ray._connected("local"):
-        print("ours")
-    assert capsys.readouterr() == ("ours\n", "")
 
 
 @pytest.mark.parametrize(("missing", "address"), [("ray", None), ("grpc", "ray://127.0.0.1:1")])

@@ -12,6 +12,7 @@ from hosted_games import count
 import seca
 from seca.algos.seca import SecaConfig
 from seca.algos.seca import seca as built
+from seca.envs import trial
 from seca.envs.base import Env
 from seca.envs.check import check_env, check_pure
 from seca.envs.hosted import looped
@@ -184,3 +185,26 @@ def test_a_run_ends_with_a_line_and_a_checkpoint(
     assert ended.returncode == code and ended.stderr.count("\n") == 1 and said in ended.stderr, ended.stderr
     written = (tmp_path / "run" / "metrics.jsonl").read_text()
     assert all(json.loads(line) for line in written.splitlines())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({}, []),
+        (
+            {"at": 3, "then": "raise"},
+            ["it failed 4 times in legal play, the last time: RuntimeError: the game is gone"],
+        ),
+        ({"at": 3, "then": "break"}, ["`env` python:hosted_games.count does not keep its contract: agent_0 shows NaN"]),
+    ],
+)
+def test_it_is_tried_out(options: dict, found: list[str]) -> None:
+    """`seca check-env`: workers cannot go back, and what fails in one is no traceback."""
+    env = opened(lanes=4, workers=1, **options)
+    report = trial.examine(env, 4, seconds=0.01)
+    assert len(report.failures) == len(found)
+    assert all(finding.line.startswith(line) for finding, line in zip(report.failures, found, strict=True))
+    assert ("env_steps_per_s" in report.played) == (not found)
+    assert env.host is not None
+    env.host.close()
