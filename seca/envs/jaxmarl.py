@@ -255,5 +255,6 @@ def _avail(adapted: Adapted, theirs: PyTree, batch: int) -> Bool[Array, "batch a
         return jnp.broadcast_to(has, (batch, *has.shape))
     rows = [jnp.asarray(said[agent], bool).reshape(batch, -1) for agent in env.agents]
     padded = jnp.stack([jnp.pad(row, ((0, 0), (0, spec.n_actions - row.shape[1]))) for row in rows], axis=1)
-    # Of whom nothing is allowed something must be: no policy is none at all.
-    return jnp.where(padded.any(axis=-1, keepdims=True), padded & has, has)
+    # Of whom nothing is allowed something must be, as no policy is none at all: the first, so that it counts as dead.
+    first = np.arange(spec.n_actions) == 0
+    return jnp.where(padded.any(axis=-1, keepdims=True), padded & has, first)
