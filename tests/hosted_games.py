@@ -78,6 +78,13 @@ def count(
     return Count(length, limit, at, then, every, once, continuous)
 
 
+def spoiled(once: str) -> Count:
+    """One that is as it should be the first time it is made, and dies; made anew it breaks its contract."""
+    if os.path.exists(once):
+        raise Broken("agent_1 has no available action at reset")
+    return count(at=1, then="die", once=once)
+
+
 def refused() -> Count:
     """None."""
     raise ValueError("`env-options` speak of colours; choose from none")

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32, Int, Int32
 from seca.envs.hosted.arrays import SHOWN
 from seca.envs.hosted.lanes import Asked, Recipe
 from seca.envs.hosted.processes import Lost, Process, Worker
-from seca.envs.hosted.single import Spec
+from seca.envs.hosted.single import Broken, Spec
 from seca.errors import RunError, UsageError
 
 KEPT = 8
@@ -275,6 +275,8 @@ class Pool:
                     seat.ready = True
                 except ValueError as error:
                     raise self._fail(f"could be made once, and no more: {error}") from None
+                except Broken as error:
+                    raise self._fail(f"does not keep its contract: {error}", UsageError) from None
                 except Lost as error:
                     self._fell(number, str(error))
 

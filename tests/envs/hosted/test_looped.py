@@ -99,6 +99,26 @@ def test_training_is_as_with_the_same_game_in_jax(devices: int, limit: int) -> N
 
 
 @pytest.mark.slow
+def test_a_break_changes_nothing() -> None:
+    """Other workers, started later, go on as those before would have: episodes follow from their own seeds."""
+    found = []
+    for breaks in (False, True):
+        env = opened(lanes=3, workers=2)
+        algorithm = learner(env)
+        iterate, state = make_iterate(env, algorithm, 3, jax.devices()[:1]), init_state(algorithm, 0)
+        state, _ = iterate(state)
+        assert env.host is not None
+        if breaks:
+            env.host.close()
+            env = opened(lanes=3, workers=1)
+            iterate = make_iterate(env, algorithm, 3, jax.devices()[:1])
+        found.append(jax.device_get(iterate(state)[1]))
+        assert env.host is not None
+        env.host.close()
+    assert all(np.array_equal(found[0][name], found[1][name]) for name in found[0])
+
+
+@pytest.mark.slow
 def test_of_an_episode_that_is_lost_nothing_counts() -> None:
     env = opened(lanes=5, workers=2, at=3, then="raise", every=3)
     algorithm = learner(env)

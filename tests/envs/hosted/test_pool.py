@@ -153,6 +153,15 @@ def test_a_contract_broken_ends_it_at_once(opened) -> None:
         pool.check()
 
 
+@pytest.mark.slow
+def test_a_contract_broken_when_started_anew(opened, tmp_path: pathlib.Path) -> None:
+    pool = opened(1, 1, name="spoiled", once=str(tmp_path / "once"))
+    number, shown = pool.reset(seeds(1))
+    assert stepped(pool, number, shown, np.ones((1, 2), np.int32)).lost.all()
+    with pytest.raises(UsageError, match="hosted_games.spoiled does not keep its contract: agent_1 has no available"):
+        pool.check()
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
