@@ -65,9 +65,14 @@ def build_run(config: RunConfig, opponent: str | None = None, home: RunFolder | 
     with refusing():
         enemy_home = None if home is None or opponent is not None else home.opponent
         env = make_env(config.env, options, home, enemy_home, workers.hosting(config))
-        algorithm = build(config.preset, env.spec, config.algorithm, config.adaptation)
-        if algorithm.forking is not None:
-            check_pure(env)
+        try:
+            algorithm = build(config.preset, env.spec, config.algorithm, config.adaptation)
+            if algorithm.forking is not None:
+                check_pure(env)
+        except ValueError:
+            if env.host is not None:
+                env.host.close()
+            raise
         return Built(config, env, algorithm, opponent, home)
 
 

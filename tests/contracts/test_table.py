@@ -150,7 +150,7 @@ def on_map(env: str) -> Env:
 def test_what_does_not_fit_is_refused(name: str, map_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before compiling, with the estimate; with a MiB nothing trains, with 256 GiB everything does."""
     config = dataclasses.replace(from_preset(name), env=f"smac/{map_name}", loop=LoopConfig(runners=32))
-    monkeypatch.setattr(registry, "make", lambda env, options: on_map(env))
+    monkeypatch.setattr(registry, "make", lambda env, options, hosting: on_map(env))
     monkeypatch.setattr(machine, "free_memory", lambda device: 2**20)
     with pytest.raises(UsageError, match=rf"training {name} on smac/{map_name} needs about [0-9.]+ GiB and 0.0 GiB"):
         run.prepare(config)
