@@ -138,8 +138,8 @@ class Process:
     def _read(self, until: float) -> dict[str, Any]:
         """The next line of answers. Raises Lost."""
         while b"\n" not in self._heard:
-            left = until - time.monotonic()
-            if left <= 0 or not select.select([self._answers], [], [], left)[0]:
+            # What is there already counts, also when this process was suspended meanwhile.
+            if not select.select([self._answers], [], [], max(0.0, until - time.monotonic()))[0]:
                 raise Lost(f"no answer in time{self._last_words()}")
             more = os.read(self._answers, 65536)
             if not more:
