@@ -15,7 +15,7 @@ import numpy as np
 from seca.envs.hosted import arrays as blocks
 from seca.envs.hosted import kinds
 from seca.envs.hosted.lanes import Asked, Lanes, Recipe, Reply
-from seca.envs.hosted.processes import Lost, Worker, spec_of
+from seca.envs.hosted.processes import Lost, Worker, what_it_is
 from seca.envs.hosted.single import Broken, Single, Spec
 from seca.envs.hosted.worker import described
 from seca.errors import told
@@ -75,14 +75,7 @@ class Actor:
 
     def describe(self, seconds: float) -> tuple[Spec, bool]:
         """See `Worker`."""
-        said = self._got(self._player.describe.remote(), seconds)
-        if "refused" in said:
-            raise ValueError(said["refused"])
-        if "broken" in said:
-            raise Broken(said["broken"])
-        if "failed" in said:
-            raise Lost(said["failed"])
-        return spec_of(said["spec"]), bool(said["wins"])
+        return what_it_is(self._got(self._player.describe.remote(), seconds))
 
     def make_room(self, spec: Spec, lanes: int, seconds: float) -> None:
         """See `Worker`."""

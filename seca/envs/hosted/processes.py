@@ -87,14 +87,7 @@ class Process:
 
     def describe(self, seconds: float) -> tuple[Spec, bool]:
         """See `Worker`."""
-        said = self._read(time.monotonic() + seconds)
-        if "refused" in said:
-            raise ValueError(said["refused"])
-        if "broken" in said:
-            raise Broken(said["broken"])
-        if "failed" in said:
-            raise Lost(said["failed"])
-        return spec_of(said["spec"]), bool(said["wins"])
+        return what_it_is(self._read(time.monotonic() + seconds))
 
     def make_room(self, spec: Spec, lanes: int, seconds: float) -> None:
         """See `Worker`."""
@@ -172,6 +165,14 @@ def _environment() -> dict[str, str]:
     found = os.pathsep.join(dict.fromkeys([here, *(path for path in sys.path if path)]))
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
     return threads | dict(os.environ) | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": found}
+
+
+def what_it_is(said: dict[str, Any]) -> tuple[Spec, bool]:
+    """What a worker says of the environment that it made, or tried to; raises what `Worker.describe` does."""
+    for name, kind in (("refused", ValueError), ("broken", Broken), ("failed", Lost)):
+        if name in said:
+            raise kind(said[name])
+    return spec_of(said["spec"]), bool(said["wins"])
 
 
 def spec_of(told: dict[str, Any]) -> Spec:
