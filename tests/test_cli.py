@@ -39,6 +39,10 @@ def test_algos_and_envs_list_everything(capsys: pytest.CaptureFixture[str]) -> N
     assert [line.split()[0] for line in envs] == registry.list_envs()
     assert [line.split()[0] for line in others] == [
         "jaxmarl:NAME",
+        "pettingzoo:MODULE.FUNCTION",
+        "gymnasium:[PACKAGE:]ID",
+        "pymarl:MODULE.CLASS",
+        "starcraft:MAP",
         "jumanji:NAME",
         "smac:FILE.toml",
         "python:MODULE.FUNCTION",

@@ -155,6 +155,7 @@ def test_comas_critic_learns_nothing_from_the_dead(float64: None) -> None:
     np.testing.assert_allclose(stepped.squared, errors[there].sum(), rtol=1e-9)
 
 
+@pytest.mark.every
 @pytest.mark.slow
 def test_ippos_values_are_not_asked_of_the_dead(float64: None) -> None:
     """Value loss and running moments are means over the living; with V of the state nothing changes at all."""

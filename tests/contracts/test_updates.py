@@ -61,7 +61,7 @@ def test_padding_changes_nothing(name: str, float64: None) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", cases([name for name in [*METHODS, *CONTINUOUS] if name not in ("scc", "riit")], "seca", "mappo")
+    "name", cases([name for name in [*METHODS, *CONTINUOUS] if name not in ("scc", "riit")], "seca")
 )
 def test_an_episode_that_was_lost_counts_for_nothing(name: str, float64: None) -> None:
     """Of which no step is valid, since its environment failed: as if it had not been begun.

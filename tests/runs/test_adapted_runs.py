@@ -33,6 +33,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[pathlib.Path
     yield [folder / "run0", folder / "run1"]
 
 
+@pytest.mark.every
 def test_options_are_kept_and_moments_with_them(runs: list[pathlib.Path]) -> None:
     written = json.loads((runs[0] / "config.json").read_text())["adaptation"]
     assert written == {"normalise": ["obs", "state", "reward"], "dead": "mask-obs", "share": "none"}
@@ -90,6 +91,7 @@ def test_every_command_copes_without_winners(
     assert (tmp_path / "view.html").stat().st_size > 1000
 
 
+@pytest.mark.every
 def test_a_sweep_copes_without_winners(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = "runners=4 eval_episodes=4 eval_interval=12 steps=24 actor_hidden=8 normalise=obs share=none".split()
     sweep = ["--methods", "coma", "--envs", "mpe/cooperative-navigation", "--seeds", 0, "--jobs", 1]

@@ -28,6 +28,7 @@ def test_what_is_no_number_of_workers(value: str) -> None:
         dataclasses.replace(from_preset("seca"), workers=value)
 
 
+@pytest.mark.every
 @pytest.mark.slow
 def test_a_worker_that_fails_leaves_a_run_to_go_on_with(tmp_path: pathlib.Path, seca) -> None:
     """It goes on once the environment is mended, and has lost an iteration at most."""

@@ -79,7 +79,7 @@ def test_it_keeps_the_contract_and_is_not_pure() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("devices", "limit"), [(1, 7), (2, 3)])
+@pytest.mark.parametrize(("devices", "limit"), [pytest.param(1, 7, marks=pytest.mark.every), (2, 3)])
 def test_training_is_as_with_the_same_game_in_jax(devices: int, limit: int) -> None:
     """Bit for bit, on one device and on two, which ask for their shares of the batch side by side."""
     chosen, found = jax.devices()[:devices], []
