@@ -41,7 +41,10 @@ CASES = (
     Case("jumanji:LevelBasedForaging-v0", 300_000),
     Case("gymnasium:lbforaging:Foraging-8x8-2p-3f-v3", 200_000),
     Case("gymnasium:smaclite:smaclite/2s3z-v0", 100_000, ("limit=120",)),
+    Case("pymarl:seca.smac.views.pymarl.SmacMultiAgentEnv", 200_000, ("map_name=3m",)),
+    Case("smac/3m", 200_000),
 )
+"""The last two are one and the same simulator, by PyMARL's interface in worker processes and in the loop."""
 
 
 def lines() -> list[dict[str, Any]]:

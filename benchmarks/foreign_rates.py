@@ -1,6 +1,6 @@
 """What the adapters of JAX environments cost: an iteration of training beside its parts (docs/environments.md).
 
-    python benchmarks/foreign_rates.py [--runners 32] [--preset mappo] [--repeats 9]
+    python benchmarks/foreign_rates.py [--runners 32] [--preset mappo] [--repeats 9] [--envs ...]
 
 Three times in turn, of episodes of one fixed length each: an iteration on the environment; an iteration on one of the
 same sizes that does nothing, which is what acting and updating take; and as many steps of the library's own batched
@@ -127,15 +127,18 @@ def main() -> None:
     parser.add_argument("--runners", type=int, default=32)
     parser.add_argument("--preset", default="mappo")
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--envs", nargs="+", default=[env_id for env_id, _ in CASES])
     options = parser.parse_args()
-    rows = [measure(*case, options.preset, options.runners, options.repeats) for case in CASES]
+    rows = []
+    for env_id, given in CASES:
+        if env_id in options.envs:
+            rows.append(measure(env_id, given, options.preset, options.runners, options.repeats))
+            print(json.dumps(rows[-1]), flush=True)
     print("| environment | iteration | acting and update | environment alone | iteration / sum | env steps/s |")
     print("|---|---|---|---|---|---|")
     for row in rows:
         times = " | ".join(f"{1000 * row[name]:.1f} ms" for name in ("training", "idle", "alone"))
         print(f"| `{row['env']}` | {times} | {row['ratio']:.2f} | {row['per_s']:,.0f} |")
-    for row in rows:
-        print(json.dumps(row))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from seca import files
 from seca.battles.draw import glyph, healing
 from seca.battles.recording import Recording, check_free
 from seca.battles.scene import Scene
+from seca.envs.hosted.kinds import KINDS
 from seca.errors import UsageError
 from seca.report.markup import embedded, policy, resource, warnings
 from seca.view.account import Account, Viewed
@@ -76,10 +77,7 @@ def notes(viewed: Sequence[Viewed]) -> list[str]:
     for one in viewed:
         account = one.account
         if account.truth is None:
-            found.append(
-                f"{account.run}: whether its credit is right was not measured; "
-                "`seca view RUN --truth 20` forks the steps of which it says most"
-            )
+            found.append(f"{account.run}: whether its credit is right was not measured{_how_to(one.picture)}")
     if len(viewed) == MOST:
         first, second = (one.picture.about for one in viewed)
         if (first.env, first.env_version, first.env_options) != (second.env, second.env_version, second.env_options):
@@ -90,6 +88,15 @@ def notes(viewed: Sequence[Viewed]) -> list[str]:
             kinds = " and ".join(f"{one.account.method}'s is {one.account.kind}" for one in viewed)
             found.append(f"the two credits mean different things: {kinds}")
     return found
+
+
+def _how_to(picture: Recording | Scene) -> str:
+    """How the truth is measured, or why it cannot be."""
+    if picture.actions.ndim > 2:
+        return ", and cannot be: actions are continuous"
+    if picture.about.env.partition(":")[0] in KINDS:
+        return ", and cannot be: workers play this environment, and its episodes cannot be forked"
+    return "; `seca view RUN --truth 20` forks the steps of which it says most"
 
 
 def side(one: Viewed) -> dict[str, Any]:

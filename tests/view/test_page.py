@@ -1,6 +1,7 @@
 """The page of an episode: what is embedded, what is escaped, what is refused; how it looks is for a browser to say."""
 
 import base64
+import dataclasses
 import json
 import pathlib
 import re
@@ -92,7 +93,18 @@ def test_two_that_do_not_compare_say_so() -> None:
     notes = page.notes([one, Viewed(picture, views.account(picture))])
     assert any("different environments: smac/test and test/scene" in note for note in notes)
     unknown = views.seen(**views.NOTHING_MORE)
-    assert "whether its credit is right was not measured" in page.notes([unknown])[0]
+    assert "whether its credit is right was not measured; `seca view RUN --truth 20`" in page.notes([unknown])[0]
+
+
+@pytest.mark.parametrize(
+    ("env", "numbers", "why"),
+    [("pettingzoo:x.y", None, "workers play this environment"), ("test/scene", 2, "actions are continuous")],
+)
+def test_who_cannot_measure_the_truth_is_not_sent_to_do_so(env: str, numbers: int | None, why: str) -> None:
+    picture = views.scene(numbers=numbers)
+    picture = dataclasses.replace(picture, about=dataclasses.replace(picture.about, env=env))
+    [note] = page.notes([Viewed(picture, views.account(picture, **views.NOTHING_MORE))])
+    assert f"not measured, and cannot be: {why}" in note and "--truth" not in note
 
 
 def test_of_the_same_recordings_it_is_the_same() -> None:
