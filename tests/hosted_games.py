@@ -12,7 +12,7 @@ class Count:
     """Two agents count: the reward is the share of agents that chose 1, and who counts to `length` ends the episode.
 
     The start differs by seed, so that an episode tells which seed it was. At step `at` of an episode it does what
-    `then` says, in episodes whose seed leaves no rest divided by `every`: raise, die, hang, or show nonsense.
+    `then` says, in episodes whose seed leaves no rest divided by `every`: raise, die, hang, wait, or show nonsense.
     """
 
     def __init__(self, length: int, limit: int, at: int, then: str, every: int, once: str, continuous: bool) -> None:
@@ -59,8 +59,8 @@ class Count:
         if self._then == "die":
             print("segmentation fault, as it were", flush=True)
             os._exit(3)
-        if self._then == "hang":
-            time.sleep(1000)
+        if self._then in ("hang", "wait"):
+            time.sleep(1000 if self._then == "hang" else 0.3)
         if self._then == "break":
             raise Broken("agent_0 shows NaN at step 3")
 

@@ -93,7 +93,7 @@ def in_units(env: Env) -> Env:
 
     def step(state: PyTree, actions: Float[Array, "batch agents numbers"]) -> tuple[PyTree, TimeStep]:
         share = (jnp.clip(actions, -1, 1) + 1) / 2
-        return env.step(state, low + share * (high - low))
+        return env.step(state, jnp.clip(low + share * (high - low), low, high))  # Rounding leads beyond an end.
 
     return dataclasses.replace(env, spec=dataclasses.replace(env.spec, box=unit_box(len(low))), step=step)
 

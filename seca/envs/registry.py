@@ -106,8 +106,12 @@ def others() -> list[str]:
 
 def _make_hosted(recipe: Recipe, hosting: Hosting) -> Env:
     """An environment that workers play, or a ValueError in one line."""
-    from seca.envs.hosted import looped  # Pools and processes: only when asked for.
+    from seca.envs.hosted import looped, processes  # Pools and processes: only when asked for.
 
+    if recipe.kind == "starcraft" and hosting.launch is processes.Process:
+        from seca.envs.hosted import starcraft
+
+        starcraft.check(recipe.name, hosting.lanes, dict(recipe.options).get("game_version"))
     try:
         return looped.make(recipe, hosting)
     except Broken as error:

@@ -6,8 +6,7 @@ The training stays where it is; what travels is what environments show and are t
 import atexit
 import contextlib
 import functools
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,29 +70,38 @@ class Actor:
         self._ray, self._asked, self._waiting = ray, [], None
         options = [list(pair) for pair in recipe.options]
         made = ray.remote(Player).options(num_cpus=cpus, scheduling_strategy="SPREAD")
-        self._player = made.remote(recipe.kind, recipe.name, options)
+        self._player = self._do(lambda: made.remote(recipe.kind, recipe.name, options))
 
     def describe(self, seconds: float) -> tuple[Spec, bool]:
         """See `Worker`."""
-        return what_it_is(self._got(self._player.describe.remote(), seconds))
+        return what_it_is(self._got(self._do(self._player.describe.remote), seconds))
 
     def make_room(self, spec: Spec, lanes: int, seconds: float) -> None:
         """See `Worker`."""
         of = blocks.layout(spec, lanes)
         self.arrays = blocks.views(bytearray(blocks.size(of)), of)
-        self._got(self._player.make_room.remote(lanes), seconds)
+        self._got(self._do(lambda: self._player.make_room.remote(lanes)), seconds)
 
     def ask(self, asked: Asked, lanes: Sequence[int]) -> None:
         """See `Worker`."""
         self._asked = list(lanes)
-        self._waiting = self._player.do.remote(asked, self._asked, self.arrays[TOLD[asked]][self._asked])
+        given = self.arrays[TOLD[asked]][self._asked]
+        try:
+            self._waiting = self._do(lambda: self._player.do.remote(asked, self._asked, given))
+        except Lost as error:
+            self._waiting = error  # As with a process, it is found out by listening.
 
-    def answer(self, until: float) -> Reply:
-        """See `Worker`."""
-        lost, broken, shown = self._got(self._waiting, max(0.0, until - time.monotonic()))
+    def answer(self, seconds: float) -> Reply:
+        """See `Worker`. Where its environments are in between cannot be seen from here."""
+        if isinstance(self._waiting, Lost):
+            raise self._waiting
+        lost, broken, shown = self._got(self._waiting, seconds * max(1, len(self._asked)))
         for name, rows in shown.items():
             self.arrays[name][self._asked] = rows
         return Reply(lost, broken)
+
+    def dismiss(self) -> None:
+        """See `Worker`: to be killed takes no time."""
 
     def close(self) -> None:
         """See `Worker`."""
@@ -106,8 +114,16 @@ class Actor:
             return self._ray.get(promised, timeout=seconds)
         except self._ray.exceptions.GetTimeoutError:
             raise Lost("no answer in time") from None
-        except self._ray.exceptions.RayError as error:
+        except Exception as error:  # Of a cluster far away also what gRPC and sockets raise.
             raise Lost(f"its actor is gone: {cluster.first_line(error)}") from None
+
+    @staticmethod
+    def _do(ask: Callable[[], Any]) -> Any:
+        """What Ray promises. Raises Lost."""
+        try:
+            return ask()
+        except Exception as error:
+            raise Lost(f"its cluster does not answer: {cluster.first_line(error)}") from None
 
 
 class Launcher:

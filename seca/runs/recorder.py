@@ -95,7 +95,7 @@ class Recorder:
         self._evaluated_at = max((line["env_steps"] for line in evaluated), default=0)
         self._kept_at = max(checkpoint.snapshots(folder.checkpoints), default=None)
         self._new_best: dict[str, tuple[TrainState, dict[str, Any]]] = {}
-        self._last: TrainState | None = None
+        self._last: tuple[TrainState, dict[str, Any]] | None = None
 
     def __enter__(self) -> "Recorder":
         return self
@@ -144,7 +144,7 @@ class Recorder:
                 if new:
                     # Without a replay buffer, which the next iteration overwrites and only `latest` goes on from.
                     self._new_best[kind] = (state.without_replay(), self._metadata(state))
-        self._last = state if state.replay is None else None
+        self._last = (state, self._metadata(state)) if state.replay is None else None
         self._keep_snapshot(state)
         if self._due() or self._stop or int(state.iteration) == 0:
             self.save(state)
@@ -177,22 +177,26 @@ class Recorder:
         stretched = min(self._save_seconds / SAVE_SHARE, MOST_SECONDS)
         return time.monotonic() - self._saved_at >= max(interval, stretched)
 
-    def save(self, state: TrainState) -> None:
-        """Write the best policy so far, if it is new, and then `latest`, unless this very state is saved already."""
+    def save(self, state: TrainState, metadata: dict[str, Any] | None = None) -> None:
+        """Write the best policy so far, if it is new, and then `latest`, unless this very state is saved already.
+
+        `metadata` is what was known when the state was new, if more has been written since.
+        """
         if self._saved_iteration == int(state.iteration):
             return
         started = time.monotonic()
         with files.writing(self._folder.metrics):
             os.fsync(self._file.fileno())
         self.save_best()
-        checkpoint.save(self._folder.checkpoints, "latest", state, self._metadata(state))
+        checkpoint.save(self._folder.checkpoints, "latest", state, metadata or self._metadata(state))
         self._saved_at, self._saved_iteration = time.monotonic(), int(state.iteration)
         self._save_seconds = self._saved_at - started
 
     def save_last(self) -> None:
-        """Write what there is when an iteration fails: the state before it, unless its replay buffer went with it."""
+        """Write what there is when an iteration fails, or its evaluation: the state before it, unless its replay
+        buffer went with it. Lines written since belong to what failed."""
         if self._last is not None:
-            self.save(self._last)
+            self.save(*self._last)
         else:
             self.save_best()
 

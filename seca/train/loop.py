@@ -97,9 +97,10 @@ def train(
         started = clock()
         steps_before = int(state.env_steps)
         new_state, metrics = iterate(state)
+        metrics = jax.device_get(metrics)  # Until then it may not even have begun, on several devices.
         if env.host is not None:
             env.host.check()
-        line = training_line(new_state, jax.device_get(metrics), clock() - started, steps_before)
+        line = training_line(new_state, metrics, clock() - started, steps_before)
         state = new_state
         sinks.metrics(line)
         evaluated = None

@@ -53,6 +53,19 @@ def test_learners_act_from_minus_one_to_one() -> None:
     assert action_shapes(env.spec, 4).shape == (4, 3) and action_shapes(env.spec, 4).dtype == jnp.int32
 
 
+@pytest.mark.parametrize("ends", [(-0.4, 0.7), (-0.1, 0.3), (-3.3, 1.1), (0.1, 0.9)])
+def test_no_action_is_rounded_out_of_its_box(ends: tuple[float, float]) -> None:
+    """In float32 low + 1 * (high - low) may be more than high."""
+    env = matrix.make("additive")
+    spec = dataclasses.replace(env.spec, n_actions=1, box=Box((ends[0],), (ends[1],)))
+    boxed = dataclasses.replace(env, spec=spec, step=lambda state, actions: (actions, state[1]))
+    start = env.reset(KEYS[:1])
+    told = [in_units(boxed).step(start, jnp.full((1, 3, 1), action, jnp.float32))[0] for action in (-1.0, 0.3, 1.0)]
+    low, high = (np.float32(end) for end in ends)
+    assert [float(one[0, 0, 0]) for one in told][::2] == [low, high]
+    assert low < float(told[1][0, 0, 0]) < high
+
+
 def test_luck_is_drawn_anew() -> None:
     """Typed keys of a state are replaced, different ones in every leaf, and nothing else is."""
     keys, new = jax.random.split(jax.random.key(0), (2, 5))

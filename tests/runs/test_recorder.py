@@ -148,6 +148,20 @@ def test_metrics_are_cut_to_what_the_checkpoint_knows(tmp_path: pathlib.Path) ->
     assert lines[-1]["time_elapsed"] >= lines[1]["time_elapsed"]
 
 
+def test_what_fails_after_its_line_is_done_again(tmp_path: pathlib.Path) -> None:
+    """An evaluation, say: the checkpoint is of the iteration before, and so are its lines and its best."""
+    with _recording(tmp_path, interval=1000.0) as recorder:
+        _iterate(recorder, 0, (0.0, 1.0))
+        _iterate(recorder, 1)
+        recorder.metrics(_train_line(2))
+        recorder.save_last()
+    stored = _stored(tmp_path, "latest")
+    assert stored["iteration"] == 1 and stored["position"]["metrics_lines"] == 2
+    position = Position.from_metadata(stored)
+    cut_metrics(RunFolder(tmp_path), position.metrics_bytes)
+    assert [line["env_steps"] for line in read_metrics(RunFolder(tmp_path), "train")] == [10]
+
+
 def test_the_untrained_policy_is_evaluated_again_after_a_kill(tmp_path: pathlib.Path) -> None:
     """The loop evaluates at iteration 0 whenever it starts there: that line must not be kept twice."""
     with _recording(tmp_path, interval=3600.0) as recorder:

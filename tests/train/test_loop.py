@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from seca.errors import RunError
 from seca.train.loop import LoopConfig, NonFiniteError, crossed, evaluation_line, start_compiling, train, training_line
 from seca.train.state import TrainState, init_state
 
@@ -172,6 +173,38 @@ class Script:
     def after_iteration(self, state: TrainState, evaluated: dict[str, Any] | None) -> bool:
         self.told.append(("saved" if evaluated is None else "judged", int(state.env_steps)))
         return self.stop_after is not None and int(state.env_steps) >= self.stop_after
+
+
+class Down:
+    """Workers of which it shows that they cannot go on when an iteration is waited for, and not before."""
+
+    lanes, restarts, said = 4, 0, ""
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        self.failed = True
+        return np.zeros(())
+
+    def check(self) -> None:
+        if self.failed:
+            raise RunError("they are gone")
+
+    def close(self) -> None:
+        pass
+
+
+def test_an_iteration_whose_workers_fail_is_handed_to_nobody() -> None:
+    """A call returns before its program has ended: that is waited for first."""
+    host, script = Down(), Script()
+    compiled: concurrent.futures.Future = concurrent.futures.Future()
+    compiled.set_result(lambda state: (at(80, 2), {"loss": host}))
+    loop = LoopConfig(steps=200, runners=4, eval_interval=150, eval_episodes=2)
+    env = dataclasses.replace(ENV, host=host)
+    with pytest.raises(RunError, match="they are gone"):
+        train(env, counting.watcher([]), at(40, 1), loop, script, jax.devices()[:1], compiling=compiled)
+    assert script.told == [] and script.lines == []
 
 
 def followed(script: Script, state: TrainState, clock: list[float] | None = None) -> TrainState:

@@ -24,6 +24,7 @@ def layout(spec: Spec, lanes: int) -> Layout:
         "truncated": ((lanes,), "bool"),
         "won": ((lanes,), "bool"),
         "seeds": ((lanes,), "int32"),
+        "moves": ((lanes,), "int32"),
         "actions": actions,
     }
 
@@ -52,6 +53,8 @@ def _padded(count: int) -> int:
     return -(-count // _ALIGNED) * _ALIGNED
 
 
+MOVES = "moves"
+"""How often each environment was reset or stepped: while this changes, a worker does not hang."""
 SHOWN = tuple(field.name for field in dataclasses.fields(Frame))
 """Of the arrays, those that a frame fills."""
 

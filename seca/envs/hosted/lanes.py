@@ -58,6 +58,7 @@ class Lanes:
             except (Exception, SystemExit) as error:
                 reply.lost[lane] = told(error)
                 self._drop(lane)
+            self._arrays[blocks.MOVES][lane] += 1
         return reply
 
     def close(self) -> None:

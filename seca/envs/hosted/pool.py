@@ -1,9 +1,10 @@
 """All workers of an environment: batches of episodes are dealt out to them, and what fails is started anew."""
 
+import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32
@@ -12,10 +13,12 @@ from seca.envs.hosted.arrays import SHOWN
 from seca.envs.hosted.lanes import Asked, Recipe
 from seca.envs.hosted.processes import Lost, Process, Worker
 from seca.envs.hosted.single import Broken, Spec
-from seca.errors import RunError, UsageError
+from seca.errors import RunError, UsageError, told
 
 KEPT = 8
-"""Batches whose last time steps are remembered."""
+"""Batches that are over of which the last time steps are remembered; those that go on all are."""
+LAUNCH_AGAIN = 0.5
+"""Seconds until a process that the system refused is asked for again."""
 OVER = -1
 """In place of the lane of an episode that is over."""
 
@@ -33,8 +36,7 @@ class Hosting:
     workers: int = 1
     """Processes, each of which plays its share of the environments, one after another."""
     seconds: float = 60.0
-    """How long an env step of a worker's environments may take; starting them, and beginning episodes, ten times
-    that."""
+    """How long an env step of one environment may take; starting it, and beginning an episode, ten times that."""
     restarts: int = 5
     """How many failures in a row of one worker's environments are borne: one more ends the run."""
     launch: Callable[[Recipe], Worker] = Process
@@ -81,11 +83,16 @@ class Shown:
 
 @dataclasses.dataclass
 class _Batch:
-    """Episodes that were begun together."""
+    """Episodes that are begun together."""
 
     lane: Int[np.ndarray, " batch"]
     """Where each is played; OVER once it is over."""
     shown: Shown
+    todo: set[int]
+    """Places of those that are still to be begun."""
+    begun: bool = False
+    given_up: bool = False
+    """Other episodes have taken the place of some of these, which nobody plays any more."""
 
 
 @dataclasses.dataclass
@@ -98,12 +105,17 @@ class _Seat:
     ready: bool = False
     failures: int = 0
     """In a row."""
+    taken: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    """Held from a question to its answer, and while a worker is started. Whoever takes several takes them in their
+    order, and before the pool's own lock, which nobody holds while waiting for a worker."""
 
 
 class Pool:
     """Workers, started when they are needed, and the episodes they play.
 
-    Thread-safe: the shares of a batch on several devices come in threads of their own.
+    Thread-safe: the shares of a batch on several devices come in threads of their own, and are played side by side
+    as far as they are with different workers. An exception must not leave `reset` or `step` then, but for misuse: it
+    would end one device's program, and the others would wait for it.
 
     Raises:
         ValueError: the environment cannot be made, or its process fails, in one line.
@@ -124,7 +136,10 @@ class Pool:
         workers = min(hosting.workers, hosting.lanes)
         self._seats = [_Seat(None, len(range(i, hosting.lanes, workers))) for i in range(workers)]
         self._free = list(range(hosting.lanes))
-        first = hosting.launch(recipe)
+        try:
+            first = hosting.launch(recipe)
+        except (Lost, OSError) as error:
+            raise ValueError(f"`env` {self._name} cannot be started: {told(error)}") from None
         try:
             self.spec, self.wins = first.describe(10 * hosting.seconds)
         except Lost as error:
@@ -145,29 +160,39 @@ class Pool:
         Once it has failed (`check`) all are lost at once. Raises ValueError where they are more than there are
         environments.
         """
-        with self._lock:
-            try:
-                return self._begun(seeds)
-            except (HostError, UsageError):
-                shown = Shown.blank(self.spec, len(seeds))
-                shown.lost[:] = shown.truncated[:] = True
-                return np.zeros(len(seeds), np.int32), shown
+        if len(seeds) > self.hosting.lanes:
+            raise ValueError(
+                f"{len(seeds)} episodes at once, but `env` {self._name} has {self.hosting.lanes} environments"
+            )
+        try:
+            self.check()
+            return self._begun(seeds)
+        except Exception as error:
+            self._give_up(error)
+            shown = Shown.blank(self.spec, len(seeds))
+            shown.lost[:] = shown.truncated[:] = True
+            return np.zeros(len(seeds), np.int32), shown
 
     def _begun(self, seeds: Int32[np.ndarray, " batch"]) -> tuple[Int32[np.ndarray, " batch"], Shown]:
-        self.check()
-        self._start(range(len(self._seats)))
-        batch = _Batch(self._lanes_for(len(seeds)), Shown.blank(self.spec, len(seeds)))
-        self._number += 1
-        self._batches[self._number] = batch
-        for number in sorted(self._batches)[:-KEPT]:
-            self._let_go(self._batches.pop(number))
-        todo = np.arange(len(seeds))
-        while todo.size:
-            for place in todo:
-                arrays, lane = self._at(batch.lane[place])
-                arrays["seeds"][lane] = seeds[place]
-            todo = np.array(sorted(self._ask("reset", batch, todo)), int)
-        return np.full(len(seeds), self._number, np.int32), batch.shown.some(np.arange(len(seeds)))
+        with self._lock:
+            todo = set(range(len(seeds)))
+            batch = _Batch(self._lanes_for(len(seeds)), Shown.blank(self.spec, len(seeds)), todo)
+            self._number += 1
+            number, self._batches[self._number] = self._number, batch
+            over = [n for n, one in sorted(self._batches.items()) if one.begun and (one.lane == OVER).all()]
+            for old in over[:-KEPT]:
+                del self._batches[old]
+        while not batch.begun:
+            with self._lock:
+                places, batch.todo = np.array(sorted(batch.todo), int), set()
+            lost = self._ask("reset", batch, places, seeds[places])
+            if batch.given_up:
+                raise HostError(f"`env` {self._name} was asked for more episodes at once than it has environments")
+            with self._lock:
+                batch.todo |= lost  # Beside those that others' failures have added.
+                batch.begun = not batch.todo
+        with self._lock:
+            return np.full(len(seeds), number, np.int32), batch.shown.some(np.arange(len(seeds)))
 
     def step(
         self,
@@ -187,20 +212,19 @@ class Pool:
                 shown = Shown.blank(self.spec, len(place))
                 shown.lost[:] = shown.truncated[:] = True
                 return dataclasses.replace(shown, time=played + 1)
-            if batch is None or (number != number[0]).any():
+            if batch is None or batch.given_up or (number != number[0]).any():
                 raise ValueError(f"`env` {self._name}: these episodes were let go of, other ones have begun since")
             if (batch.shown.time[place] != played).any():
                 raise ValueError(f"`env` {self._name} was stepped twice from one state, but it cannot go back")
             shown = batch.shown
             shown.reward[place] = 0.0
             live = np.flatnonzero(batch.lane[place] != OVER)
-            for row in live:
-                arrays, lane = self._at(batch.lane[place[row]])
-                arrays["actions"][lane] = actions[row]
-            try:
-                lost = list(self._ask("step", batch, place[live]))
-            except (HostError, UsageError):
-                lost = np.arange(len(batch.lane))
+        try:
+            lost = list(self._ask("step", batch, place[live], actions[live]))
+        except Exception as error:
+            self._give_up(error)
+            lost = list(range(len(batch.lane)))
+        with self._lock:
             shown.time[place[live]] += 1
             shown.lost[lost] = shown.truncated[lost] = True
             shown.truncated[place] |= ~shown.terminated[place] & (shown.time[place] >= self.spec.episode_limit)
@@ -208,22 +232,32 @@ class Pool:
             return shown.some(place)
 
     def close(self) -> None:
-        """End all workers."""
+        """End all workers, also those that somebody waits for."""
         with self._lock:
             self.failed = self.failed or HostError(f"`env` {self._name} was closed")
+            workers = [seat.worker for seat in self._seats if seat.worker is not None]
             for seat in self._seats:
-                worker, seat.worker, seat.ready = seat.worker, None, False
-                if worker is not None:
-                    worker.close()
+                seat.worker, seat.ready = None, False
+        for worker in workers:
+            worker.dismiss()
+        for worker in workers:
+            worker.close()
 
     def check(self) -> None:
         """See `seca.envs.base.Host`."""
         if self.failed is not None:
             raise self.failed
 
-    def _fail(self, words: str, kind: type[HostError] | type[UsageError] = HostError) -> HostError | UsageError:
-        self.failed = kind(f"`env` {self._name} {words}")
-        return self.failed
+    def _fail(self, words: str, kind: type[HostError] | type[UsageError] = HostError) -> RunError | UsageError:
+        """It cannot go on; the first reason stands."""
+        with self._lock:
+            self.failed = self.failed or kind(f"`env` {self._name} {words}")
+            return self.failed
+
+    def _give_up(self, error: Exception) -> None:
+        """After what is no failure of an environment either, a fault of ours, say."""
+        if error is not self.failed:
+            self._fail(f"cannot be played: {told(error)}")
 
     def _seat_of(self, lane: int | np.integer) -> int:
         return int(lane) % len(self._seats)
@@ -236,15 +270,15 @@ class Pool:
 
     def _lanes_for(self, count: int) -> Int[np.ndarray, " batch"]:
         """Free lanes. The oldest batches give theirs up: whoever began a new one does not play on with them."""
-        if count > self.hosting.lanes:
-            raise ValueError(f"{count} episodes at once, but `env` {self._name} has {self.hosting.lanes} environments")
         while len(self._free) < count:
-            self._let_go(next(batch for _, batch in sorted(self._batches.items()) if (batch.lane != OVER).any()))
+            oldest = next(batch for _, batch in sorted(self._batches.items()) if (batch.lane != OVER).any())
+            oldest.given_up = True
+            self._let_go(oldest, np.arange(len(oldest.lane)))
         found, self._free = self._free[:count], self._free[count:]
         return np.array(found, int)
 
-    def _let_go(self, batch: _Batch, places: Int[np.ndarray, " some"] | None = None) -> None:
-        for place in np.arange(len(batch.lane)) if places is None else places:
+    def _let_go(self, batch: _Batch, places: Int[np.ndarray, " some"]) -> None:
+        for place in places:
             if batch.lane[place] != OVER:
                 self._free.append(int(batch.lane[place]))
                 batch.lane[place] = OVER
@@ -258,20 +292,30 @@ class Pool:
             self._seats[self._seat_of(batch.lane[place])].failures = 0
         self._let_go(batch, over)
 
-    def _start(self, seats: Iterable[int]) -> None:
-        """Start those that are not there, side by side, and make room in them. Raises HostError."""
+    @contextlib.contextmanager
+    def _held(self, seats: Iterable[int]) -> Iterator[list[int]]:
+        """Have these seats for oneself."""
+        with contextlib.ExitStack() as stack:
+            for number in (numbers := sorted(set(seats))):
+                stack.enter_context(self._seats[number].taken)
+            yield numbers
+
+    def _start(self, seats: list[int]) -> None:
+        """Start those that are not there, side by side, and make room in them. Raises HostError, UsageError."""
         while missing := [number for number in seats if not self._seats[number].ready]:
+            self.check()
             for number in missing:
                 if self._seats[number].worker is None:
-                    self._seats[number].worker = self.hosting.launch(self.recipe)
-                    self._seats[number].described = False
+                    self._launch(number)
             for number in missing:
                 seat = self._seats[number]
-                assert seat.worker is not None
+                worker = seat.worker
+                if worker is None:  # It could not even be launched, or all were closed meanwhile.
+                    continue
                 try:
                     if not seat.described:
-                        seat.worker.describe(10 * self.hosting.seconds)
-                    seat.worker.make_room(self.spec, seat.lanes, self.hosting.seconds)
+                        worker.describe(10 * self.hosting.seconds)
+                    worker.make_room(self.spec, seat.lanes, self.hosting.seconds)
                     seat.ready = True
                 except ValueError as error:
                     raise self._fail(f"could be made once, and no more: {error}") from None
@@ -280,68 +324,95 @@ class Pool:
                 except Lost as error:
                     self._fell(number, str(error))
 
-    def _fell(self, number: int, words: str) -> None:
-        """A worker is gone: forget it. Raises HostError when it was once too often."""
+    def _launch(self, number: int) -> None:
+        """A worker for that seat, or one failure more."""
         seat = self._seats[number]
-        worker, seat.worker, seat.ready = seat.worker, None, False
+        try:
+            worker = self.hosting.launch(self.recipe)
+        except (Lost, OSError) as error:
+            self._count(number, f"it cannot be started: {told(error)}")
+            time.sleep(LAUNCH_AGAIN)
+            return
+        with self._lock:
+            closed = self.failed is not None
+            if not closed:
+                seat.worker, seat.described = worker, False
+        if closed:
+            worker.close()
+
+    def _fell(self, number: int, words: str) -> None:
+        """A worker is gone, and all that it played. Raises HostError when it was once too often."""
+        seat = self._seats[number]
+        with self._lock:
+            worker, seat.worker, seat.ready = seat.worker, None, False
+            self._lose(number)
         if worker is not None:
             worker.close()
         self._count(number, words)
 
-    def _count(self, number: int, words: str) -> None:
-        """One failure more. Raises HostError when it is one too many."""
-        seat = self._seats[number]
-        seat.failures += 1
-        self.restarts, self.said = self.restarts + 1, words
-        if seat.failures > self.hosting.restarts:
-            raise self._fail(f"failed {seat.failures} times in a row, the last time: {words}")
+    def _lose(self, number: int) -> None:
+        """Episodes of all batches that a worker played are lost with it; those that are not begun begin again."""
+        for batch in self._batches.values():
+            gone = np.flatnonzero((batch.lane != OVER) & (batch.lane % len(self._seats) == number))
+            if batch.begun:
+                batch.shown.lost[gone] = batch.shown.truncated[gone] = True
+                self._let_go(batch, gone)
+            else:
+                batch.todo |= set(gone.tolist())
 
-    def _ask(self, asked: Asked, batch: _Batch, places: Int[np.ndarray, " some"]) -> set[int]:
-        """Have these episodes played; returns those that were lost. What the others show is put into the batch.
+    def _count(self, number: int, words: str, environments: int = 1) -> None:
+        """One failure more, of so many environments. Raises HostError when it is one too many."""
+        with self._lock:
+            seat = self._seats[number]
+            seat.failures += 1
+            self.restarts, self.said = self.restarts + environments, words
+            if seat.failures > self.hosting.restarts:
+                raise self._fail(f"failed {seat.failures} times in a row, the last time: {words}")
 
-        Raises HostError.
+    def _ask(self, asked: Asked, batch: _Batch, places: Int[np.ndarray, " some"], given: np.ndarray) -> set[int]:
+        """Have these episodes played, with these seeds or actions; returns those that were lost.
+
+        What the others show is put into the batch. Raises HostError, UsageError.
         """
-        of_seat: dict[int, list[int]] = {}
-        for place in places.tolist():
-            of_seat.setdefault(self._seat_of(batch.lane[place]), []).append(place)
-        for number, mine in of_seat.items():
-            worker = self._seats[number].worker
-            assert worker is not None
-            worker.ask(asked, [int(batch.lane[place]) // len(self._seats) for place in mine])
-        until = time.monotonic() + self.hosting.seconds * (10 if asked == "reset" else 1)
-        lost: set[int] = set()
-        for number, mine in of_seat.items():
-            lost |= self._answered(number, batch, mine, until)
-        self._start(range(len(self._seats)))
+        with self._lock:
+            seats = {self._seat_of(lane) for lane in batch.lane[places] if lane != OVER}
+        with self._held(seats) as numbers:
+            self._start(numbers)
+            of_seat: dict[int, list[int]] = {}
+            with self._lock:
+                # Meanwhile others may have lost the worker that had them.
+                lost = {place for place in places.tolist() if batch.lane[place] == OVER}
+                for place, value in zip(places.tolist(), given, strict=True):
+                    if place not in lost:
+                        arrays, lane = self._at(batch.lane[place])
+                        arrays["seeds" if asked == "reset" else "actions"][lane] = value
+                        of_seat.setdefault(self._seat_of(batch.lane[place]), []).append(place)
+            workers = {number: self._seats[number].worker for number in of_seat}
+            for number, mine in of_seat.items():
+                if (worker := workers[number]) is not None:
+                    worker.ask(asked, [int(batch.lane[place]) // len(self._seats) for place in mine])
+            for number, mine in of_seat.items():
+                lost |= self._answered(number, workers[number], asked, batch, mine)
         return lost
 
-    def _answered(self, number: int, batch: _Batch, mine: list[int], until: float) -> set[int]:
+    def _answered(self, number: int, worker: Worker | None, asked: Asked, batch: _Batch, mine: list[int]) -> set[int]:
         """What came of what one worker was asked."""
-        worker = self._seats[number].worker
-        assert worker is not None
+        if worker is None:
+            self.check()  # All were closed.
+            return set(mine)
+        lanes = {place: int(batch.lane[place]) // len(self._seats) for place in mine}
         try:
-            reply = worker.answer(until)
+            reply = worker.answer(self.hosting.seconds * (10 if asked == "reset" else 1))
         except Lost as error:
-            self._lose_others(number, batch)
             self._fell(number, str(error))
             return set(mine)
         if reply.broken:
             raise self._fail(f"does not keep its contract: {reply.broken}", UsageError)
-        lost = set()
+        if reply.lost:
+            self._count(number, list(reply.lost.values())[-1], len(reply.lost))
+        lost = {place for place in mine if lanes[place] in reply.lost}
         for place in mine:
-            lane = int(batch.lane[place]) // len(self._seats)
-            if lane in reply.lost:
-                self._count(number, reply.lost[lane])
-                lost.add(place)
-            else:
+            if place not in lost:
                 for name in SHOWN:
-                    getattr(batch.shown, name)[place] = worker.arrays[name][lane]
+                    getattr(batch.shown, name)[place] = worker.arrays[name][lanes[place]]
         return lost
-
-    def _lose_others(self, number: int, batch: _Batch) -> None:
-        """Episodes of other batches that the worker played are lost with it, those of other devices, say."""
-        for other in self._batches.values():
-            if other is not batch:
-                gone = np.flatnonzero((other.lane != OVER) & (other.lane % len(self._seats) == number))
-                other.shown.lost[gone] = other.shown.truncated[gone] = True
-                self._let_go(other, gone)

@@ -26,6 +26,10 @@ class Lost(Exception):  # noqa: N818
     """A worker died, hung, or could not be started: one line."""
 
 
+class Late(Lost):
+    """It has not answered yet."""
+
+
 @runtime_checkable
 class Worker(Protocol):
     """Whatever plays some environments: a process here, or an actor on another machine."""
@@ -48,8 +52,12 @@ class Worker(Protocol):
         """Begin: seeds or actions are in the arrays."""
         ...
 
-    def answer(self, until: float) -> Reply:
-        """Wait for it to be done, until `time.monotonic()` is so much. Raises Lost."""
+    def answer(self, seconds: float) -> Reply:
+        """Wait for it to be done. Raises Lost when it seems that one of its environments took longer than that."""
+        ...
+
+    def dismiss(self) -> None:
+        """Tell it to leave, and do not wait for that: so many can leave at once."""
         ...
 
     def close(self) -> None:
@@ -83,6 +91,7 @@ class Process:
             os.close(theirs_answers)
         self._asked: IO[str] = os.fdopen(asked, "w", buffering=1)
         self._answers, self._heard = answers, b""
+        self._hangs = False
         self._say(kind=recipe.kind, name=recipe.name, options=[list(pair) for pair in recipe.options])
 
     def describe(self, seconds: float) -> tuple[Spec, bool]:
@@ -92,7 +101,12 @@ class Process:
     def make_room(self, spec: Spec, lanes: int, seconds: float) -> None:
         """See `Worker`."""
         of = blocks.layout(spec, lanes)
-        self._memory.truncate(blocks.size(of))
+        try:
+            # All of it now: a file that is only said to be so long ends the process that first writes beyond the room.
+            os.posix_fallocate(self._memory.fileno(), 0, blocks.size(of))
+        except OSError as error:
+            where, size = _SHARED if os.path.isdir(_SHARED) else tempfile.gettempdir(), blocks.size(of) / 2**20
+            raise Lost(f"{where} has no room for {size:.1f} MiB of its numbers: {error.strerror}") from None
         self.arrays = blocks.views(mmap.mmap(self._memory.fileno(), blocks.size(of)), of)
         self._say(do="room", lanes=lanes)
         self._read(time.monotonic() + seconds)
@@ -101,15 +115,30 @@ class Process:
         """See `Worker`."""
         self._say(do=asked, lanes=list(lanes))
 
-    def answer(self, until: float) -> Reply:
-        """See `Worker`."""
-        said = self._read(until)
+    def answer(self, seconds: float) -> Reply:
+        """See `Worker`. One that hangs is found out within twice the seconds."""
+        while True:
+            moves = self._moves()
+            try:
+                said = self._read(time.monotonic() + seconds)
+                break
+            except Late:
+                if (self._moves() == moves).all():
+                    self._hangs = True
+                    raise
         return Reply({int(lane): words for lane, words in said["lost"].items()}, said["broken"])
 
-    def close(self) -> None:
+    def _moves(self) -> np.ndarray:
+        return self.arrays[blocks.MOVES].copy()
+
+    def dismiss(self) -> None:
         """See `Worker`."""
         with contextlib.suppress(OSError):
             self._asked.close()
+
+    def close(self) -> None:
+        """See `Worker`."""
+        self.dismiss()
         self._end()
         with contextlib.suppress(OSError):
             os.close(self._answers)
@@ -119,7 +148,7 @@ class Process:
     def _end(self) -> None:
         """Its whole group: a game that has lost its worker would go on for ever."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(worker.LEAVE_SECONDS if self._process.poll() is None and self._asked.closed else 0)
+            self._process.wait(worker.LEAVE_SECONDS if self._asked.closed and not self._hangs else 0)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -133,7 +162,7 @@ class Process:
         while b"\n" not in self._heard:
             # What is there already counts, also when this process was suspended meanwhile.
             if not select.select([self._answers], [], [], max(0.0, until - time.monotonic()))[0]:
-                raise Lost(f"no answer in time{self._last_words()}")
+                raise Late(f"no answer in time{self._last_words()}")
             more = os.read(self._answers, 65536)
             if not more:
                 raise Lost(f"its process ended{self._how()}{self._last_words()}")

@@ -116,7 +116,7 @@ def own(space: Any, action: Any) -> Any:
     """One agent's action as its space has it: a Python int from its own start, or an array of its own type."""
     if isinstance(space, library().Discrete):
         return int(action) + int(space.start)
-    return np.asarray(action, space.dtype)
+    return np.clip(np.asarray(action, space.dtype), space.low, space.high)  # An end in float32 may lie beyond its own.
 
 
 def library() -> Any:

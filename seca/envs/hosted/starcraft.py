@@ -52,7 +52,7 @@ def make(map_name: str, limit: int | None = None, game_version: str | None = Non
         ValueError: see `check`; or SMAC cannot be imported, or takes no such options.
     """
     env_id = f"{FAMILY}{map_name}"
-    found = check(map_name, 1, game_version)
+    found = check(map_name, 1, game_version)  # Of as many as there are runners the registry asks, before any starts.
     try:
         build = importlib.import_module("smac.env").StarCraft2Env
     except (Exception, SystemExit) as error:

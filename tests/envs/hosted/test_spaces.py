@@ -78,6 +78,8 @@ def test_actions() -> None:
     sent = spaces.own(kinds.Discrete(5, start=2), np.int64(4))
     assert sent == 6 and type(sent) is int
     assert spaces.own(box(2), np.array([0.5, 1])).dtype == np.float32
+    exact = kinds.Box(-0.1, 0.1, (1,), np.float64)  # In float32 its ends lie beyond it.
+    assert exact.contains(spaces.own(exact, np.array([0.1], np.float32)))
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,16 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from smac_stand_in import write_game, write_package
 
+from seca.envs import registry
 from seca.envs.hosted import starcraft
+from seca.envs.hosted.pool import Hosting
+from seca.errors import RunError
 
 
 @pytest.fixture
@@ -149,3 +154,40 @@ def test_memory(game: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.
     starcraft.check("3m", 5)
     with pytest.raises(ValueError, match="about 1 GiB of memory for each of 6 games, and 5.0 GiB are free: choose"):
         starcraft.check("3m", 6)
+
+
+def test_memory_is_asked_for_all_runners_before_any_starts(game: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starcraft, "_free_memory", lambda path: 5 * starcraft.MEMORY)
+    with pytest.raises(ValueError, match=r"needs about 1 GiB of memory for each of 6 games, and 5.0 GiB are free"):
+        registry.make("starcraft:3m", {}, Hosting(6, 2))
+
+
+@pytest.mark.slow
+def test_the_pool_starts_anew_what_hangs(game: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a process of its own: a game that hangs in reset, as StarCraft does, ends within bounds and in one line."""
+    monkeypatch.setenv("PYTHONPATH", str(game.parent / "site"))
+    monkeypatch.setattr(starcraft, "_free_memory", lambda path: None)
+    env = registry.make("starcraft:3m", {"fails": "hang"}, Hosting(2, 1, seconds=0.15, restarts=1))
+    assert env.host is not None
+    _, shown = env.reset(jax.random.split(jax.random.key(0), 2))
+    assert shown.truncated.all() and shown.info["lost"].all()
+    with pytest.raises(RunError, match="`env` starcraft:3m failed 2 times in a row, the last time: no answer in time"):
+        env.host.check()
+
+
+@pytest.mark.slow
+def test_workers_play_it(game: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same battle as in this process."""
+    monkeypatch.setattr(starcraft, "_free_memory", lambda path: None)
+    env = registry.make("starcraft:3m", {}, Hosting(3, 2, seconds=60.0))
+    assert env.host is not None
+    state, shown = env.reset(jax.random.split(jax.random.key(0), 3))
+    alone = starcraft.make("3m")
+    frame = alone.reset(0)
+    for _ in range(5):
+        np.testing.assert_array_equal(np.asarray(shown.obs), np.stack([frame.obs] * 3))
+        np.testing.assert_array_equal(np.asarray(shown.avail), np.stack([frame.avail] * 3))
+        state, shown = env.step(state, jnp.ones((3, 2), jnp.int32))
+        frame = alone.step(act(1, 1))
+    assert shown.truncated.all() and frame.truncated and not shown.info["lost"].any()
+    env.host.close()
