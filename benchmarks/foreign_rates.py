@@ -64,7 +64,7 @@ def theirs(env_id: str, options: dict[str, Any], runners: int, steps: int) -> Ca
     family, _, name = env_id.partition(":")
     keys = jax.random.split(jax.random.key(0), runners)
     if family == "jaxmarl":
-        import jaxmarl
+        import jaxmarl  # pyrefly: ignore
 
         own = jaxmarl.make(name, **{key: value for key, value in options.items() if key != "limit"})
 
@@ -76,8 +76,8 @@ def theirs(env_id: str, options: dict[str, Any], runners: int, steps: int) -> Ca
 
         start = jax.vmap(own.reset)(keys)[1]
     else:
-        import jumanji
-        from jumanji.wrappers import VmapAutoResetWrapper
+        import jumanji  # pyrefly: ignore
+        from jumanji.wrappers import VmapAutoResetWrapper  # pyrefly: ignore
 
         own = VmapAutoResetWrapper(jumanji.make(name))
         start, first = jax.jit(own.reset)(keys)

@@ -64,8 +64,8 @@ class RunConfig:
     as cores (of StarCraft, for as many as runners); `ray` or `ray://HOST:PORT` plays them on the nodes of a cluster.
     """
     patience: Annotated[float, Range(0.1, 86_400.0)] = 60.0
-    """Seconds that an env step of a worker may take before it is started anew, and its episodes are dropped; starting
-    one may take ten times that."""
+    """Seconds that an env step of one environment may take before its worker is started anew, and its episodes are
+    dropped; to start it, or an episode, may take ten times that."""
     loggers: tuple[Logger, ...] = ()
     """Also log to these; each is an optional extra."""
 

@@ -67,7 +67,8 @@ class Actor:
     def __init__(self, ray: Any, recipe: Recipe, cpus: int = 1) -> None:
         """`cpus` of its node are its own."""
         self.arrays: Numbers = {}
-        self._ray, self._asked, self._waiting = ray, [], None
+        self._ray, self._asked = ray, []
+        self._waiting: Any = None
         options = [list(pair) for pair in recipe.options]
         made = ray.remote(Player).options(num_cpus=cpus, scheduling_strategy="SPREAD")
         self._player = self._do(lambda: made.remote(recipe.kind, recipe.name, options))

@@ -14,7 +14,7 @@ from hosted_games import count
 
 from seca.envs.hosted import arrays as blocks
 from seca.envs.hosted import kinds
-from seca.envs.hosted.lanes import Lanes, Recipe, Reply
+from seca.envs.hosted.lanes import Asked, Lanes, Recipe, Reply
 from seca.envs.hosted.pool import Hosting, Pool, Shown
 from seca.envs.hosted.processes import Lost
 from seca.errors import RunError, UsageError
@@ -224,8 +224,8 @@ class Played:
         self.arrays = blocks.views(bytearray(blocks.size(of)), of)
         self._lanes = Lanes(self._make, self._make(), self.arrays)
 
-    def ask(self, asked: str, lanes) -> None:
-        self._asked = (asked, list(lanes))
+    def ask(self, asked: Asked, lanes) -> None:
+        self._asked: tuple[Asked, list[int]] = (asked, list(lanes))
 
     def answer(self, seconds: float) -> Reply:
         self._before(self, *self._asked)
