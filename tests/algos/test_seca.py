@@ -60,11 +60,14 @@ def test_padding_does_not_matter(float64: None) -> None:
     [
         (SPEC, {}, False),
         (SPEC, {"regress_at": "prefixes"}, True),
-        (BOXED, {}, True),
-        (BOXED, {"regress_at": "actions"}, False),
+        pytest.param(BOXED, {}, True, marks=pytest.mark.every),
+        pytest.param(BOXED, {"regress_at": "actions"}, False, marks=pytest.mark.every),
         (BOXED, {"credit": "monte_carlo"}, True),  # The order asks.
         (BOXED, {"credit": "monte_carlo", "order": "random"}, False),
-        (BOXED, {"credit": "monte_carlo", "order": "random", "regress_at": "prefixes"}, True),
+        pytest.param(
+            *(BOXED, {"credit": "monte_carlo", "order": "random", "regress_at": "prefixes"}, True),
+            marks=pytest.mark.every,
+        ),
     ],
 )
 def test_what_the_critic_is_regressed_at(spec: EnvSpec, changes: dict, expected: bool, float64: None) -> None:

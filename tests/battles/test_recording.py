@@ -104,6 +104,7 @@ def test_a_trace_ends_where_the_step_does_not_begin() -> None:
     assert trace.RELOADED < scenario.load("2s3z").period.min()
 
 
+@pytest.mark.every
 @pytest.mark.slow
 def test_a_run_plays_the_episode_of_evaluate() -> None:
     """Battle i of a seed is episode i of `seca evaluate --seed`, played by the same greedy policy."""

@@ -242,6 +242,7 @@ def test_every_set_of_agents_is_somewhere_a_prefix() -> None:
     np.testing.assert_array_equal(alone[0], order.reshape(40, 30, 3)[7])
 
 
+@pytest.mark.every
 @pytest.mark.slow
 def test_a_critic_told_of_prefixes_learns_the_means_of_eq_5() -> None:
     """A random game of 3 agents and 3 actions: f(s, v) of every set of known actions nears E[Q | these].

@@ -158,6 +158,7 @@ def fitted(critic: PyTree, value: Callable[[PyTree], jax.Array], payoff: jax.Arr
     return float(jax.jit(lambda c: jax.lax.scan(step, (c, adam.init(c)), None, 3000)[1].min())(critic))
 
 
+@pytest.mark.every
 @pytest.mark.slow
 def test_a_monotone_critic_cannot_hold_a_game_that_is_not_monotone() -> None:
     """[[8, -12, -12], [-12, 0, 0], [-12, 0, 0]]: LICA's critic fits it, RIIT's is off by 32 at least.

@@ -147,6 +147,7 @@ def test_drawn_with_what_a_reader_must_know() -> None:
     assert len(orders.draw(evolution(1), "one policy").axes) == 8
 
 
+@pytest.mark.every
 @pytest.mark.slow
 def test_a_run_from_end_to_end(seca: Seca, tmp_path: pathlib.Path, finished_run: pathlib.Path) -> None:
     """Snapshots and the last policy; the same again; and a run that kept none is refused."""

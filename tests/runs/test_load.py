@@ -85,6 +85,7 @@ def test_snapshots_by_their_env_steps(copied_run: pathlib.Path) -> None:
     assert evaluate_run(copied_run, 4, 40, 0)["checkpoint"] == "snapshot"
 
 
+@pytest.mark.every
 @pytest.mark.slow
 def test_a_run_of_continuous_actions_acts(tmp_path: pathlib.Path) -> None:
     """Loaded, copied, sent, evaluated and gone on with; in what `seca.make` makes it acts as in its own environment."""

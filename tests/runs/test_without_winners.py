@@ -49,6 +49,7 @@ def test_all_but_the_winners_is_the_same(finished_run: pathlib.Path, plain_run: 
     assert "| test return " in printed and "greedy return over" in printed and "win rate" not in printed
 
 
+@pytest.mark.every
 @pytest.mark.slow
 def test_it_is_evaluated_and_plotted(plain_run: tuple[pathlib.Path, str], seca) -> None:
     run, _ = plain_run

@@ -98,7 +98,7 @@ def test_random_play(name):
 
 
 @pytest.mark.usefixtures("programs")
-@pytest.mark.parametrize("name", cases(scenario.map_names(), "3m", slow=True))
+@pytest.mark.parametrize("name", cases(scenario.map_names(), slow=True))
 def test_battles_depend_on_their_own_key_only(name):
     """Same key, same battle: bit for bit twice and in batches of 16 and 32; alone, in its first steps."""
     _, play = player(name)
@@ -119,7 +119,7 @@ def test_battles_depend_on_their_own_key_only(name):
 
 
 @pytest.mark.optimised
-@pytest.mark.parametrize("name", cases(["3m", "8m", "2s3z"], "2s3z", slow=True))
+@pytest.mark.parametrize("name", cases(["3m", "8m", "2s3z"], slow=True))
 def test_mirror_symmetry(name):
     """12.13: with both teams attack-moving from mirrored places, each side wins half of 2000 fights (draws apart)."""
     field, a = scenario.load(name), scenario.load(name).n_agents

@@ -142,6 +142,7 @@ def test_bare_teams(name):
         assert battle.won[-1].all() and (battle.units.health[-1, 3:] == 0).all()
 
 
+@pytest.mark.every
 @pytest.mark.slow
 @pytest.mark.parametrize("following", [True, False])
 def test_a_healer_without_a_patient_follows_or_waits(following):

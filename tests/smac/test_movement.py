@@ -109,6 +109,7 @@ def test_zerglings_surround(terrain):
     assert (later >= 6).mean() >= 0.9 and later.min() >= 5
 
 
+@pytest.mark.every
 @pytest.mark.slow
 def test_a_choke_holds():
     """12.9: six zealots abreast in the corridor's choke face fewer zerglings each than in the open, three at most."""
@@ -125,6 +126,7 @@ def test_a_choke_holds():
     assert met["simple"].mean() > 1.2 * met["corridor"].mean()
 
 
+@pytest.mark.every
 @pytest.mark.slow
 def test_zerglings_take_the_ramps():
     """12.11: with colossi that stand, zerglings come round the wall, bite after 7 to 9 seconds, and move none."""
@@ -214,7 +216,7 @@ TIGHT = ("corridor", "27m_vs_30m", "bane_vs_bane", "2c_vs_64zg", "so_many_baneli
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", cases(TIGHT, "2c_vs_64zg"))
+@pytest.mark.parametrize("name", cases(TIGHT))
 def test_nobody_in_walls_or_in_each_other(name):
     """12.10: in crowds and between walls no two units of a layer ever overlap by 0.1, in random play and in battle."""
     battlefield = scenario.load(name)

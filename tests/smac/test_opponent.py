@@ -99,6 +99,7 @@ def medic(places: list, **changes) -> tuple[scenario.Scenario, state.Battle]:
     return field, eqx.tree_at(lambda b: b.orders.goal_x, battle, battle.orders.goal_x.at[1:].set(16.0))
 
 
+@pytest.mark.every
 @pytest.mark.slow
 def test_enemy_medivacs_heal_the_neediest():
     """Within 6, edge to edge: the least part of life first, then the closest; kept until whole; 5 energy to begin."""
@@ -126,6 +127,7 @@ def test_enemy_medivacs_heal_the_neediest():
     assert end.units.health[2, 0] == 45 and end.units.energy[4, 0] < 45
 
 
+@pytest.mark.every
 @pytest.mark.slow
 def test_enemy_medivacs_follow_or_wait():
     """With its army it stays within 2 and a loop's way of a friend; with medivac_follows=False it stays."""

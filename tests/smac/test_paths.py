@@ -67,6 +67,7 @@ def test_ways_lead_everywhere(name):
     assert (np.asarray(way) - length).mean() < 0.0
 
 
+@pytest.mark.every
 @pytest.mark.slow
 def test_only_corners_need_ways():
     """Rectangles need no table; a terrain of many corners has more way-points than fit in a byte."""

@@ -170,7 +170,7 @@ def test_attack_move_against_itself_wins_half(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", cases(EVEN, "2s3z"))
+@pytest.mark.parametrize("name", cases(EVEN))
 def test_mirror_images_stay_mirror_images(name):
     """With the enemy's rules on both sides and luck that is mirrored too, so is all that happens until they meet.
 
@@ -231,6 +231,7 @@ def test_agents_and_their_images_take_turns():
     np.testing.assert_array_equal(fair(field).turns, [0, 3, 1, 2])
 
 
+@pytest.mark.every
 @pytest.mark.slow
 def test_a_policy_sees_the_battle_mirrored_and_is_obeyed_so():
     """East is ahead for either side; keys are those of the exchanged battle's seed and step, in JAX's default kind."""

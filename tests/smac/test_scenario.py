@@ -88,7 +88,7 @@ def test_units_have_the_numbers_of_their_sources(golden_dir, profile):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", cases(["2s3z", "MMM"], "MMM"))
+@pytest.mark.parametrize("name", cases(["2s3z", "MMM"]))
 def test_battles_with_smaclites_numbers(name):
     """They start and go on."""
     env = smac.make(name, profile="smaclite")

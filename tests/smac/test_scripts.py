@@ -95,6 +95,7 @@ def test_random_actions_are_even():
     assert same == pytest.approx(0.2, abs=0.03)
 
 
+@pytest.mark.every
 @pytest.mark.slow
 def test_heuristic_keeps_its_target_until_it_is_dead():
     """SMAC's rules: nearest by centre, kept while alive; marauders skip medivacs; medivacs heal the nearest wounded."""
@@ -128,6 +129,7 @@ def test_focus_fire_agrees_on_the_weakest():
     assert taken[:, 0].tolist() == [FIRST + 1, FIRST + 1, EAST]
 
 
+@pytest.mark.every
 @pytest.mark.slow
 def test_kiting_units_step_back_while_they_reload():
     """Away from who is outranged and close, not from who shoots as far; and not with a weapon that is ready."""

@@ -34,6 +34,7 @@ def sweep(path: pathlib.Path, text: str = TEXT) -> SweepFolder:
         return folder
 
 
+@pytest.mark.every
 @pytest.mark.slow
 def test_wherever_a_run_stands_it_ends_the_same(tmp_path: pathlib.Path, seca) -> None:
     """Whole, and not made again; stopped before its first checkpoint; let go of in the middle by who started it."""
