@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from seca.envs.agents import types_of
 from seca.envs.hosted import frames, given
 from seca.envs.hosted.single import Frame, Single, Spec
 
@@ -21,7 +22,7 @@ _CONTINUING = "continuing_episode"
 _SIZES = ("n_agents", "n_actions", "obs_shape", "state_shape", "episode_limit")
 
 
-def make(path: str, limit: int | None = None, team_reward: str = "mean", wins: Any = None, **options: Any) -> Single:
+def make(path: str, /, limit: int | None = None, team_reward: str = "mean", wins: Any = None, **options: Any) -> Single:
     """The environment that a class, or a function, returns.
 
     Args:
@@ -89,6 +90,7 @@ class Told:
             state_size=sizes["state_shape"],
             episode_limit=given.limit_of(env_id, limit, [sizes["episode_limit"]]),
             options=given.kept(options or {}, limit=limit, team_reward=team_reward, wins=wins),
+            agent_types=types_of(given.types_in(env_id, self._env, sizes["n_agents"]) or []),
         )
         self._counts = [self.spec.n_actions] * self.spec.n_agents
         self._own_limit, self._time = sizes["episode_limit"], 0
