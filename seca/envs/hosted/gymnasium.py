@@ -91,6 +91,8 @@ class Joint:
     ) -> None:
         """Resets the environment once, to see what it shows. Raises ValueError and Broken: see `make`."""
         self._env, self._id, self._team_reward = env, env_id, given.team_reward_of(team_reward)
+        self.watch: spaces.Watcher | None = None
+        """Who is told of observations as they come; nobody, in training."""
         if n_agents is not None and (isinstance(n_agents, bool) or not isinstance(n_agents, int) or n_agents < 1):
             raise ValueError(f"`env-options` n_agents is {n_agents!r}; it must be a whole number of at least 1")
         team = n_agents if n_agents is not None else getattr(env.unwrapped, "n_agents", None)
@@ -195,6 +197,8 @@ class Joint:
         over = bool(ends.get("terminated") or ends.get("truncated"))
         rows, masks = [], []
         for agent, (name, how, value) in enumerate(zip(self._names, self._seen, shown, strict=True)):
+            if self.watch is not None:
+                self.watch(where, name, how, value)
             rows.append(spaces.numbers(self._id, where, name, how, value))
             masks.append(None if self.spec.box is not None else self._mask(where, agent, value, info))
         seen = frames.padded(rows, self.spec.obs_size)

@@ -88,6 +88,8 @@ class Parallel:
         self._counts, box = spaces.counts_of(env_id, list(self._spaces.values()))
         obs_size = max(how.size for how in self._seen.values())
         self._live: set[str] = set()
+        self.watch: spaces.Watcher | None = None
+        """Who is told of observations as they come; nobody, in training."""
         state, infos = self._probed()
         self.wins = any(WON in info for info in infos.values() if isinstance(info, Mapping))
         self._has_state = state is not None
@@ -202,6 +204,8 @@ class Parallel:
                 raise frames.broken(self._id, where, f"there is no observation of agent {name}, who is in `agents`")
             gone[agent] |= name not in obs
             how, value = self._seen[name], None if gone[agent] else obs[name]
+            if self.watch is not None and not gone[agent]:
+                self.watch(where, str(name), how, value)
             rows.append(np.zeros(how.size) if gone[agent] else spaces.numbers(self._id, where, name, how, value))
             asked = gone[agent] or self.spec.box is not None
             masks.append(None if asked else spaces.mask_in(self._id, where, name, count, value, infos.get(name)))

@@ -98,6 +98,11 @@ class Told:
         self._reset_takes_seed = given.takes(self._env.reset, "seed")
         self._seeded |= self._reset_takes_seed
 
+    @property
+    def reseeds(self) -> bool:
+        """Whether `reset` hands each episode's seed on; else all follow from the one that the class was made with."""
+        return self._reset_takes_seed
+
     def _sizes(self) -> dict[str, int]:
         for name in ("get_env_info", "reset", "step", "get_obs", "get_state", "get_avail_actions"):
             if not hasattr(self._env, name):
