@@ -194,7 +194,7 @@ def test_it_is_not_heard(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
     before = sys.stdout, sys.stderr
     assert jaxmarl.make("walk").spec.n_agents == 2
     with pytest.raises(ValueError, match=f"`env-options` do not fit jaxmarl:walk: TypeError: .*{option}"):
-        jaxmarl.make("walk", **{option: 1})
+        registry.make("jaxmarl:walk", {option: 1})
     assert (sys.stdout, sys.stderr) == before
     print("heard again")
     os.write(1, b"and here")

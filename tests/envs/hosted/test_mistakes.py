@@ -4,8 +4,11 @@ The games are played in this process, by what `seca check-env` asks of those tha
 """
 
 import dataclasses
+import os
 import pathlib
 import re
+import subprocess
+import sys
 import types
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +18,6 @@ import numpy as np
 import pytest
 from tiers import cases
 
-from seca import cli
 from seca.envs import findings, trial
 from seca.envs.hosted import declared, gymnasium, pettingzoo
 from seca.envs.hosted.single import Broken, Single
@@ -339,20 +341,12 @@ EXAMPLES = re.findall(
 
 
 @pytest.mark.parametrize(("module", "text", "env"), cases(EXAMPLES, "my_hunt", slow=True))
-def test_the_examples_are_right(
-    module: str,
-    text: str,
-    env: str,
-    tmp_path: pathlib.Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_the_examples_are_right(module: str, text: str, env: str, tmp_path: pathlib.Path) -> None:
     """By the command: notes at most, in the words of Python's environments."""
     (tmp_path / f"{module}.py").write_text(text)
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["check-env", env, "--runners", "3", "--seconds", "0"])
-    printed = capsys.readouterr().out
-    assert ended.value.code == 0 and printed.endswith("\nnothing found\n")
-    assert ("none by `reset`" in printed) == (module == "my_hunt")
-    assert "its space says" not in printed and not re.search(r"\bkeys?\b|jnp|jax", printed)
+    command = [sys.executable, "-m", "seca", "check-env", env, "--runners", "3", "--seconds", "0"]
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path})
+    assert ended.returncode == 0 and ended.stdout.endswith("\nnothing found\n"), ended.stdout + ended.stderr
+    assert ("none by `reset`" in ended.stdout) == (module == "my_hunt")
+    assert "its space says" not in ended.stdout and not re.search(r"\bkeys?\b|jnp|jax", ended.stdout)
