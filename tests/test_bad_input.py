@@ -40,6 +40,11 @@ INPUTS: list[tuple[list[str], list[str]]] = [
     (["train", "seca", "--env", "matrix/nope"], ["`env`", "matrix/nope", "matrix/focus-fire"]),
     (["train", "seca", "--env", "matrix"], ["`env`", "matrix", "matrix/focus-fire"]),
     ([*TRAIN, "--env-options", "speed=3"], ["`env-options`", "speed"]),
+    (
+        ["train", "seca", "--env", "smac/2s3z", "--env-options", "map_name=3m"],
+        ["options`", "map_name", "reward_sparse"],
+    ),
+    (["train", "iql", "--env", "mpe/predator-prey", "--env-options", "name=x"], ["`env-options`", "name", "profile"]),
     (["train", "seca", "--env", "smac/2s3z", "--env-options", "speed=3"], ["options`", "speed", "reward_sparse"]),
     ([*TRAIN, "--env-options", "speed"], ["`env-options`", "speed", "key=value"]),
     ([*TRAIN, "--env-options", "=3"], ["`env-options`", "=3", "key=value"]),

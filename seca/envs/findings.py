@@ -134,7 +134,9 @@ def observations(spec: EnvSpec, played: Played) -> Iterator[Finding]:
         return
     still = [agent for agent in range(spec.n_agents) if _constant(played.obs[:, :, agent])]
     if len(still) == spec.n_agents:
-        yield Finding("constant-obs", "`obs` never changes: build it from the state that `step` returns, not the old")
+        yield Finding(
+            "constant-obs", "`obs` never changes: build it from what `step` has changed, not from what was before"
+        )
     elif still:
         line = f"`obs` of agent {_some(still)} never changes, in no episode: fine only for who needs to see nothing"
         yield Finding("constant-obs-of-one", line, note=True)

@@ -10,9 +10,13 @@ import dataclasses
 import functools
 import importlib
 import importlib.metadata
+import inspect
 import io
 import math
+import os
+import sys
 import warnings
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import equinox as eqx
@@ -30,7 +34,17 @@ FAMILY = "jaxmarl:"
 WORLD = "world_state"
 """The state among the observations, where an environment has one."""
 _SMAX = "SMAX"
+_AGAINST_ENEMIES = ("HeuristicEnemySMAX", "LearnedPolicyEnemySMAX")
+"""Of SMAX those in which one side learns; in `SMAX` itself the agents are both sides, and nobody wins for all."""
+_MPE = "jaxmarl.environments.mpe"
+_OF_MPE = (
+    *("accel", "c_noise", "collide", "contact_force", "contact_margin", "damping", "mass", "max_speed", "moveable"),
+    *("rad", "silent", "u_noise"),
+)
+"""Options that `SimpleMPE` of JaxMARL 0.2 looks for among all that it is given (mpe/simple.py); it ignores the rest."""
 
+Won = Callable[[PyTree], Bool[Array, " batch"]]
+"""Of their states, batch first, whether the agents have won."""
 TeamReward = Literal["mean", "sum"]
 
 
@@ -75,11 +89,11 @@ class Adapted:
     env: MultiAgentEnv
     spec: EnvSpec
     team_reward: TeamReward
-    wins: bool
-    """Whether a reward of 1 or more says that the battle is won, as SMAX's does."""
+    won: Won | None = None
+    """None where nobody can win."""
 
 
-def make(name: str, limit: int | None = None, team_reward: str = "mean", **options: Any) -> Env:
+def make(name: str, /, limit: int | None = None, team_reward: str = "mean", **options: Any) -> Env:
     """The environment of that name.
 
     Args:
@@ -100,15 +114,17 @@ def make(name: str, limit: int | None = None, team_reward: str = "mean", **optio
         if isinstance(given.get("scenario"), str) and _SMAX in name:
             smax = importlib.import_module("jaxmarl.environments.smax")
             given["scenario"] = smax.map_name_to_scenario(given["scenario"])
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
+        with quiet(), warnings.catch_warnings(action="ignore"):
             env = library.make(name, **given)
+        _check_options(env, options)
     except Exception as error:
         said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise ValueError(f"`env-options` do not fit {FAMILY}{name}: {said}") from None
     version = importlib.metadata.version("jaxmarl")
     told = {"limit": limit, "team_reward": team_reward if team_reward != "mean" else None}
     kept = tuple(sorted((options | {k: v for k, v in told.items() if v is not None}).items()))
-    return adapt(env, f"{FAMILY}{name}", f"jaxmarl-{version}", limit, team_reward, kept, _SMAX in name)
+    won = functools.partial(_beaten, env.num_allies) if name in _AGAINST_ENEMIES else None
+    return adapt(env, f"{FAMILY}{name}", f"jaxmarl-{version}", limit, team_reward, kept, won)
 
 
 def names() -> list[str]:
@@ -121,10 +137,63 @@ def names() -> list[str]:
 
 def _library() -> Any:
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # It tells what it imports.
+        with quiet():
             return importlib.import_module("jaxmarl")
     except ImportError as missing:
         raise ValueError(f"`env` {FAMILY}... needs jaxmarl: pip install 'seca[jaxmarl]' ({missing})") from None
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing that is printed meanwhile comes out: JaxMARL tells what it imports.
+
+    It also puts `sys.stdout` back to Python's first one (mabrax_env.py), past whatever stands in its place, so that
+    the file descriptor is led away, too.
+    """
+    streams = sys.stdout, sys.stderr
+    with contextlib.ExitStack() as restoring:
+        restoring.callback(_restore, *streams)
+        with contextlib.suppress(OSError, ValueError):  # There is no file descriptor 1, so that nothing comes out.
+            _flush()
+            kept = os.dup(1)
+            restoring.callback(os.close, kept)
+            restoring.callback(os.dup2, kept, 1)
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 1)
+            os.close(nowhere)
+            restoring.callback(_flush)  # While what it holds goes nowhere.
+        sys.stdout = io.StringIO()
+        yield
+
+
+def _restore(out: Any, error: Any) -> None:
+    sys.stdout, sys.stderr = out, error
+
+
+def _flush() -> None:
+    for stream in {id(stream): stream for stream in (sys.stdout, sys.__stdout__) if stream is not None}.values():
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+
+
+def _check_options(env: Any, options: Mapping[str, Any]) -> None:
+    """Raise ValueError for an option that the particle worlds would ignore; other environments refuse it themselves."""
+    if not type(env).__module__.startswith(_MPE):
+        return
+    made = [kind.__init__ for kind in type(env).__mro__ if kind is not object]
+    known = {name for init in made for name in inspect.signature(init).parameters} - {"self", "kwargs"} | set(_OF_MPE)
+    for name in options:
+        if name not in known:
+            own = [parameter for parameter in inspect.signature(type(env)).parameters if parameter != "kwargs"]
+            raise ValueError(
+                f"{name} is unknown; choose from {', '.join(dict.fromkeys([*own, 'max_steps', *_OF_MPE]))}"
+            )
+
+
+def _beaten(n_allies: int, theirs: PyTree) -> Bool[Array, " batch"]:
+    """Whether all enemies are dead, and not all allies, which is a draw: by the units, for a reward may be any."""
+    alive = jnp.asarray(theirs.state.unit_alive, bool)
+    return alive[:, :n_allies].any(axis=1) & ~alive[:, n_allies:].any(axis=1)
 
 
 def adapt(
@@ -134,10 +203,11 @@ def adapt(
     limit: int | None = None,
     team_reward: str = "mean",
     options: tuple[tuple[str, Any], ...] = (),
-    wins: bool = False,
+    won: Won | None = None,
 ) -> Env:
     """An environment in JaxMARL's form as one of ours. Raises ValueError where it is not served; see `make`."""
     longest = getattr(env, "max_steps", None)
+    units = _units(env)
     if limit is None and longest is None:
         raise ValueError(f"`env-options` limit is missing: {env_id} says of no length when an episode is cut")
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
@@ -163,10 +233,10 @@ def adapt(
         episode_limit=int(limit or longest or 0),
         options=options,
         ally_features=0 if WORLD in shown else obs_size,
-        agent_types=types_of([_kind(env, agent) for agent in agents]),
+        agent_types=types_of([_kind(env, agent, units.get(agent, kind_of(agent))) for agent in agents]),
         box=None if ends is None else Box(*ends),
     )
-    adapted = Adapted(env, spec, team_reward, wins)  # pyrefly: ignore
+    adapted = Adapted(env, spec, team_reward, won)  # pyrefly: ignore
     reset, step = functools.partial(_reset, adapted), functools.partial(_step, adapted)
     return Env(spec, reset, step)
 
@@ -177,10 +247,19 @@ def _length(space: Any) -> int:
     return math.prod(shape) if shape else int(getattr(space, "n", 1))
 
 
-def _kind(env: MultiAgentEnv, agent: str) -> tuple[str, int, int]:
-    """What tells an agent from those of other types: its name without a number, and what it sees and may do."""
+def _units(env: Any) -> dict[str, str]:
+    """Of SMAX, side and unit of each agent; nothing where a type is drawn anew for each episode, or nobody has one."""
+    names, of_scenario = getattr(env, "unit_type_names", None), getattr(env, "scenario", None)
+    if names is None or of_scenario is None or getattr(env, "smacv2_unit_type_generation", False):
+        return {}
+    units = [names[int(number)] for number in np.asarray(of_scenario)]
+    return {agent: f"{kind_of(agent)} {unit}" for agent, unit in zip(env.agents, units, strict=False)}
+
+
+def _kind(env: MultiAgentEnv, agent: str, called: str) -> tuple[str, int, int]:
+    """What tells an agent from those of other types: what it is called, and what it sees and may do."""
     choices = getattr(env.action_space(agent), "n", 0)  # Boxes are alike for all.
-    return kind_of(agent), _length(env.observation_space(agent)), int(choices)
+    return called, _length(env.observation_space(agent)), int(choices)
 
 
 def _reset(adapted: Adapted, keys: Key[Array, " batch"]) -> tuple[State, TimeStep]:
@@ -188,7 +267,7 @@ def _reset(adapted: Adapted, keys: Key[Array, " batch"]) -> tuple[State, TimeSte
     obs, theirs = jax.vmap(adapted.env.reset)(reset_keys)
     batch = keys.shape[0]
     none, zero = jnp.zeros(batch, bool), jnp.zeros(batch, jnp.float32)
-    info = {"won": none} if adapted.wins else {}
+    info = {} if adapted.won is None else {"won": none}
     shown = _shown(adapted, obs, theirs, zero, none, none, info)
     return State(theirs, shown, jnp.zeros(batch, jnp.int32), luck), shown
 
@@ -205,7 +284,7 @@ def _step(adapted: Adapted, before: State, actions: Actions) -> tuple[State, Tim
     cut = time >= spec.episode_limit
     over = jnp.asarray(dones["__all__"], bool).reshape(-1)
     # The library ends an episode at its own limit, too: in that step nobody can tell one end from the other.
-    info = {"won": before.shown.info["won"] | (over & (each.max(axis=1) >= 1.0))} if adapted.wins else {}
+    info = {} if adapted.won is None else {"won": over & adapted.won(theirs)}
     shown = _shown(adapted, obs, theirs, reward, over & ~cut, cut, info)
     after = State(theirs, shown, time, before.luck)
     same = dataclasses.replace(before.shown, reward=jnp.zeros_like(reward))

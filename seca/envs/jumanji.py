@@ -72,7 +72,7 @@ class Adapted:
     """Whether its grid says by numbers which agent's wire, head or target is where, as Connector's does."""
 
 
-def make(name: str, limit: int | None = None, team_reward: str = "mean", **options: Any) -> Env:
+def make(name: str, /, limit: int | None = None, team_reward: str = "mean", **options: Any) -> Env:
     """The environment of that name.
 
     Args:

@@ -11,7 +11,7 @@ from seca.smac.opponent import Opponent
 from seca.types import EnvSpec
 
 
-def make(map_name: str, **options: Any) -> Env:
+def make(map_name: str, /, **options: Any) -> Env:
     """Battles on one map of the StarCraft Multi-Agent Challenge, simulated.
 
     An unavailable action of a living agent is taken as stop, any action of a dead one as no-op. At the time limit
@@ -29,7 +29,7 @@ def make(map_name: str, **options: Any) -> Env:
     return from_scenario(scenario.load(map_name, chosen.profile, chosen.creep_decay), chosen, opponent)
 
 
-def make_file(path: str, **options: Any) -> Env:
+def make_file(path: str, /, **options: Any) -> Env:
     """Battles of a scenario file (see `seca.smac.custom.read`); the rest as in `make`.
 
     The version follows the contents of the file, so that a checkpoint of a file edited since is refused; its name, and

@@ -14,6 +14,8 @@ from seca import numerics
 from seca.envs import check, findings, play
 from seca.envs.base import Env, Host
 from seca.envs.findings import Finding
+from seca.envs.hosted import declared
+from seca.envs.hosted.pool import Pool
 from seca.envs.play import Chooser, Played, Player
 from seca.errors import RunError, UsageError
 from seca.types import EnvSpec, PyTree, TimeStep
@@ -104,7 +106,10 @@ def examine(env: Env, runners: int = 32, seed: int = 0, steps: int = 2000, secon
         told += findings.found(spec, main)
     played: dict[str, Any] = {"runners": runners, **_summary(spec, main)}
     if main.broken is None:
-        told += _again(player, main, (reset_keys, luck, other_luck), legal, min(length, SHORT))
+        looked = declared.ask(env.host.recipe) if isinstance(env.host, Pool) else declared.Looked()
+        told += [Finding(*one) for one in looked.found]
+        keys = reset_keys, luck, other_luck
+        told += _again(player, main, keys, legal, min(length, SHORT), looked.reseeds)
         healthy = not any(finding.name == "not-finite" for finding in told)
         if healthy and (spec.box is not None or not main.avail.all()):
             told += findings.corrupted(spec, player.play(reset_keys, other_luck, play.illegal(spec), length))
@@ -129,42 +134,73 @@ def _failed(host: Host) -> Finding | None:
     return None
 
 
-def _again(player: Player, main: Played, keys: tuple[Keys, Keys, Keys], legal: Chooser, steps: int) -> list[Finding]:
+@dataclasses.dataclass(frozen=True)
+class _Words:
+    """What to change, in the words of those who write such an environment."""
+
+    again: str
+    batch: str
+    luck: str
+
+
+_PURE = _Words(
+    "the same keys and actions give another episode ({}): draw from the key that `reset` is given alone, and keep what "
+    "luck needs in the state",
+    "let nothing depend on other episodes (`jax.vmap` one, each with its own key)",
+    "every key gives the same episode: fine where nothing is random, else draw from the key given to `reset`",
+)
+_HOSTED = _Words(
+    "the same seed and actions give another episode ({}): draw all luck from a generator made of `reset`'s seed "
+    "(`np.random.default_rng(seed)`), and none from `random` or NumPy's own; let `reset` put everything back",
+    "let environments of one process share nothing: no variables of the class or the module, no generator",
+    "every seed gives the same episode: fine where nothing is random, else draw from the seed given to `reset`",
+)
+_OWN_LUCK = (
+    "it is given a seed when it is made, and none by `reset`: each episode follows from those before it. So a run has "
+    "other numbers after a break than without. Whether the same seed gives the same episodes, whether other "
+    "environments matter to them, and whether actions do, was not looked at"
+)
+
+
+def _again(
+    player: Player, main: Played, keys: tuple[Keys, Keys, Keys], legal: Chooser, steps: int, reseeds: bool
+) -> list[Finding]:
     """What comes of playing a few of the episodes again: alone, twice, with other actions, and with other keys."""
     reset_keys, luck, other_luck = keys
+    words = _PURE if player.env.host is None else _HOSTED
     told: list[Finding] = []
     who = np.arange(len(reset_keys))[::-1][:FEW]  # None where it was: a batch may draw all luck from its first key.
     few = (reset_keys[who], luck[who])
     first, second = (player.play(*few, legal, steps) for _ in range(2))
     where = findings.difference(first, second)
+    if where is not None and not reseeds:
+        return [Finding("own-luck", _OWN_LUCK, note=True)]
     if where is not None:
-        line = f"the same keys and actions give another episode ({where}): draw from the key that `reset` is given "
-        return [Finding("not-repeatable", f"{line}alone, and keep what luck needs in the state")]
+        return [Finding("not-repeatable", words.again.format(where))]
     where = findings.difference(_of(main, who), first)
     if where is not None:
-        line = f"an episode in a batch of {len(luck)} is another in one of {FEW} ({where}): let nothing depend on "
-        told.append(Finding("batch-matters", f"{line}other episodes (`jax.vmap` one, each with its own key)"))
+        line = f"an episode in a batch of {len(luck)} is another in one of {FEW} ({where})"
+        told.append(Finding("batch-matters", f"{line}: {words.batch}"))
     others = player.play(reset_keys[who], other_luck[who], legal, steps)
     if not np.array_equal(others.actions, first.actions) and findings.difference(first, others) is None:
         line = f"other actions lead to the same in {min(first.steps, others.steps)} steps: `step` must use its actions"
         told.append(Finding("actions-do-nothing", line))
     if np.array_equal(main.obs[0], np.broadcast_to(main.obs[0, :1], main.obs[0].shape)):
-        told += _alike(player, reset_keys, luck[np.zeros(len(luck), int)], legal, steps)
+        told += _alike(player, reset_keys, luck[np.zeros(len(luck), int)], legal, steps, words)
     return told
 
 
-def _alike(player: Player, reset_keys: Keys, luck: Keys, legal: Chooser, steps: int) -> list[Finding]:
+def _alike(player: Player, reset_keys: Keys, luck: Keys, legal: Chooser, steps: int, words: _Words) -> list[Finding]:
     """Whether all keys give the same episode, and whether luck is drawn nevertheless."""
     same = player.play(reset_keys, luck, legal, steps)
     batch = np.arange(len(reset_keys))
     if findings.difference(same, _of(same, np.zeros_like(batch))) is not None:
         return []
-    program = f"{jax.make_jaxpr(player.env.reset)(reset_keys)}"
-    if "random_bits" in program:
+    # Of workers every reset draws: it makes their seeds of the keys.
+    if player.env.host is None and "random_bits" in f"{jax.make_jaxpr(player.env.reset)(reset_keys)}":
         line = "every key gives the same episode although `reset` draws random numbers: draw them from the key it is "
         return [Finding("key-not-used", f"{line}given")]
-    line = "every key gives the same episode: fine where nothing is random, else draw from the key given to `reset`"
-    return [Finding("no-luck", line, note=True)]
+    return [Finding("no-luck", words.luck, note=True)]
 
 
 def _of(played: Played, who: np.ndarray) -> Played:

@@ -1,15 +1,14 @@
 """JaxMARL's SMAX in the form of an environment of ours, to time the two simulators by the same loop."""
 
-import contextlib
 import importlib
 import importlib.util
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from seca.envs import jaxmarl
 from seca.envs.base import Env
 from seca.types import EnvSpec, TimeStep
 
@@ -18,7 +17,7 @@ def _scenarios() -> Mapping[str, Any]:
     """SMAX's maps by name; none where jaxmarl is not installed."""
     if importlib.util.find_spec("jaxmarl") is None:
         return {}
-    with contextlib.redirect_stdout(sys.stderr):  # JaxMARL prints when it is imported.
+    with jaxmarl.quiet():  # It prints when it is imported.
         return importlib.import_module("jaxmarl.environments.smax.smax_env").MAP_NAME_TO_SCENARIO
 
 

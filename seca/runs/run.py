@@ -230,6 +230,8 @@ def _introduce(prepared: Prepared, folder: RunFolder, display: Display) -> None:
     free = "" if prepared.free is None else f" of {prepared.free / 2**30:.1f} GiB free"
     replay = f", {buffer / 2**30:.2f} GiB of it for replayed episodes" if buffer else ""
     display.note(f"memory: about {prepared.needed / 2**30:.2f} GiB{free}{replay}")
+    if config.adaptation.share == "type" and not prepared.built.env.spec.agent_types:
+        display.note(f"`share` is type, but {config.env} tells of one type only: one network acts, as with all")
 
 
 def _ended(folder: RunFolder, stop: StopRequest, display: Display) -> int:

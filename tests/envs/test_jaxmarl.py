@@ -2,6 +2,11 @@
 
 import dataclasses
 import importlib.util
+import json
+import os
+import subprocess
+import sys
+import types
 from typing import Any
 
 import jax
@@ -165,6 +170,124 @@ def test_what_is_not_served(walk: dict[str, Any], limit: int | None, message: st
         assert message in str(error)
 
 
+class Library(types.ModuleType):
+    """A module in place of JaxMARL, which talks while it makes something, past whoever listens to `sys.stdout`."""
+
+    registered_envs = ["walk"]
+
+    def make(self, env_id: str, **options: Any) -> Any:
+        print("to whatever `sys.stdout` is")
+        sys.stdout = sys.__stdout__
+        print("to Python's own")
+        os.write(1, b"to the file descriptor")
+        if options:
+            raise TypeError(f"unexpected {sorted(options)}")
+        return Walk()
+
+
+@pytest.mark.skipif(HAS, reason="needs JaxMARL to be missing")
+@pytest.mark.parametrize("option", ["name", "env_id", "sise"])
+def test_it_is_not_heard(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], option: str) -> None:
+    """Whether what it makes is there in the end or not; and options that are called as ours inside are only options."""
+    monkeypatch.setitem(sys.modules, "jaxmarl", Library("jaxmarl"))
+    monkeypatch.setattr(jaxmarl.importlib.metadata, "version", lambda name: "0")
+    before = sys.stdout, sys.stderr
+    assert jaxmarl.make("walk").spec.n_agents == 2
+    with pytest.raises(ValueError, match=f"`env-options` do not fit jaxmarl:walk: TypeError: .*{option}"):
+        registry.make("jaxmarl:walk", {option: 1})
+    assert (sys.stdout, sys.stderr) == before
+    print("heard again")
+    os.write(1, b"and here")
+    assert capfd.readouterr().out.replace("\n", " ") in ("heard again and here", "and hereheard again ")
+
+
+@pytest.mark.slow
+def test_it_is_not_heard_where_nobody_could() -> None:
+    """Without file descriptor 1, in a process of its own."""
+    code = (
+        "import os, sys; os.close(1); from seca.envs.jaxmarl import quiet\n"
+        "with quiet(): print(1)\n"
+        "print('done', file=sys.stderr)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.stdout, ended.stderr) == ("", "done\n")
+
+
+class Battle:
+    """What is asked of SMAX: two allies and three enemies, of whom each has its own unit."""
+
+    num_allies, agents = 2, ["ally_0", "ally_1"]
+    unit_type_names, scenario = ["marine", "stalker", "zealot"], np.array([1, 2, 2, 2, 0], np.uint8)
+
+
+def test_who_has_beaten_whom() -> None:
+    """By the units: neither a draw nor a defeat is a win, whatever they pay."""
+    rows = {(1, 0, 0, 0, 0): True, (1, 1, 0, 1, 0): False, (0, 0, 0, 0, 0): False, (0, 0, 1, 0, 0): False}
+    alive = jnp.array(list(rows), bool)
+    state = types.SimpleNamespace(state=types.SimpleNamespace(unit_alive=alive))
+    assert jaxmarl._beaten(2, state).tolist() == list(rows.values())
+
+
+def test_units_tell_types() -> None:
+    env: Any = Battle()
+    assert jaxmarl._units(env) == {"ally_0": "ally stalker", "ally_1": "ally zealot"}
+    assert jaxmarl._units(Walk()) == {}
+    env.smacv2_unit_type_generation = True  # Drawn anew for each episode.
+    assert jaxmarl._units(env) == {}
+    env = Battle()
+    env.scenario = None  # All are marines.
+    assert jaxmarl._units(env) == {}
+
+
+@pytest.mark.skipif(not HAS, reason="needs JaxMARL (pip install 'seca[jaxmarl]')")
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "scenario", "found"),
+    [
+        ("HeuristicEnemySMAX", "2s3z", (0, 0, 1, 1, 1)),
+        ("HeuristicEnemySMAX", "3m", ()),
+        ("HeuristicEnemySMAX", "smacv2_5_units", ()),
+        ("SMAX", "2s3z", (0, 0, 1, 1, 1, 2, 2, 3, 3, 3)),
+    ],
+)
+def test_types_of_smax(name: str, scenario: str, found: tuple[int, ...]) -> None:
+    assert registry.make(f"jaxmarl:{name}", {"scenario": scenario}).spec.agent_types == found
+
+
+@pytest.mark.skipif(not HAS, reason="needs JaxMARL (pip install 'seca[jaxmarl]')")
+@pytest.mark.slow
+@pytest.mark.parametrize("bonus", [1.0, 0.25])
+def test_wins_of_smax(bonus: float) -> None:
+    """Battles that one step ends: won, lost, both dead, and one that goes on. The bonus does not matter."""
+    env = registry.make("jaxmarl:HeuristicEnemySMAX", {"scenario": "3m", "won_battle_bonus": bonus})
+    state, shown = env.reset(jax.random.split(jax.random.key(0), 4))
+    assert not shown.info["won"].any()
+    health = np.array(state.theirs.state.unit_health)
+    health[0, 3:] = health[1, :3] = health[2] = 0
+    theirs = state.theirs.replace(state=state.theirs.state.replace(unit_health=jnp.array(health)))
+    step = jax.jit(env.step)
+    state, shown = step(dataclasses.replace(state, theirs=theirs), jnp.full((4, 3), 4))
+    assert shown.terminated.tolist() == [True, True, True, False]
+    assert shown.info["won"].tolist() == [True, False, False, False]
+    state, shown = step(state, jnp.full((4, 3), 4))
+    assert shown.info["won"].tolist() == [True, False, False, False]
+
+
+@pytest.mark.skipif(not HAS, reason="needs JaxMARL (pip install 'seca[jaxmarl]')")
+def test_of_two_sides_nobody_wins() -> None:
+    _, shown = registry.make("jaxmarl:SMAX", {"scenario": "3m"}).reset(jax.random.split(jax.random.key(0), 2))
+    assert shown.info == {} and shown.obs.shape[1] == 6
+
+
+@pytest.mark.skipif(not HAS, reason="needs JaxMARL (pip install 'seca[jaxmarl]')")
+@pytest.mark.slow
+def test_a_report_is_json_and_nothing_else() -> None:
+    command = "check-env jaxmarl:switch_riddle --runners 3 --seconds 0 --json".split()
+    ended = subprocess.run([sys.executable, "-m", "seca", *command], capture_output=True, text=True)
+    assert ended.returncode in (0, 1), ended.stderr
+    assert json.loads(ended.stdout)["env"] == "jaxmarl:switch_riddle"
+
+
 @pytest.mark.skipif(HAS, reason="needs JaxMARL to be missing")
 def test_without_jaxmarl() -> None:
     with pytest.raises(ValueError, match=r"`env` jaxmarl:... needs jaxmarl: pip install 'seca\[jaxmarl\]'"):
@@ -200,5 +323,11 @@ def test_jaxmarls_refusals() -> None:
         registry.make("jaxmarl:nope")
     with pytest.raises(ValueError, match="`env-options` do not fit jaxmarl:overcooked: TypeError"):
         registry.make("jaxmarl:overcooked", {"nonsense": 1})
+    for option in ("name", "env_id", "nonsense"):
+        for name in ("MPE_simple_spread_v3", "HeuristicEnemySMAX"):
+            with pytest.raises(ValueError, match=f"`env-options` do not fit jaxmarl:{name}: .*{option}"):
+                registry.make(f"jaxmarl:{name}", {option: 1})
+    # What `SimpleMPE` finds by itself, and what its children hand on to it.
+    assert registry.make("jaxmarl:MPE_simple_spread_v3", {"damping": 0.5, "max_steps": 9}).spec.episode_limit == 9
     with pytest.raises(ValueError, match="`env` jaxmarl:storm shows no observation of agent 0, but inventory"):
         registry.make("jaxmarl:storm", {"limit": 5})

@@ -53,6 +53,7 @@ def test_every_map_of_the_benchmark() -> None:
     [
         ("4m", {}, "one of 3m, 8m, .*; got '4m'"),
         ("3m", {"speed": 2}, "speed"),
+        ("3m", {"map_name": "8m"}, "map_name"),
         ("3m", {"opponent": "nobody"}, "nobody"),
     ],
 )

@@ -14,6 +14,8 @@ from seca import cli
 from seca.config import RunConfig, from_preset
 from seca.errors import UsageError
 from seca.host import machine
+from seca.host.display import PlainDisplay
+from seca.learning.options import Adaptation
 from seca.runs import folder as folders
 from seca.runs import run as runs
 from seca.train import checkpoint, loop
@@ -113,6 +115,18 @@ def config(preset: str, runners: int, devices: int = 1, **options: Any) -> RunCo
     algorithm = dataclasses.replace(made.algorithm, **options)
     loop = dataclasses.replace(made.loop, runners=runners)
     return dataclasses.replace(made, env="matrix/peak", algorithm=algorithm, loop=loop, devices=devices)
+
+
+@pytest.mark.parametrize(("env", "share", "told"), [("3m", "type", 1), ("2s3z", "type", 0), ("3m", "none", 0)])
+def test_types_of_which_there_is_one_are_told(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], env: str, share: Any, told: int
+) -> None:
+    """A map of marines only is a good one, but who asked for a network of each type may have hoped for more."""
+    asked = dataclasses.replace(config("ippo", 2), env=f"smac/{env}", adaptation=Adaptation(share=share))
+    runs._introduce(runs.prepare(asked), folders.RunFolder(tmp_path), PlainDisplay(8))
+    assert [line for line in capsys.readouterr().out.splitlines() if "`share`" in line] == told * [
+        f"`share` is type, but smac/{env} tells of one type only: one network acts, as with all"
+    ]
 
 
 @pytest.mark.parametrize(

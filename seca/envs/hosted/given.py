@@ -3,13 +3,16 @@
 import importlib
 import importlib.metadata
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from numbers import Integral
 from typing import Any
 
 from seca.errors import told
 
 LIMITS = ("max_cycles", "max_steps", "max_episode_steps", "_max_episode_steps", "episode_limit")
 """What environments call their time limit, where they have one."""
+TYPES = "agent_types"
+"""Where an environment says of what types its agents are."""
 
 
 def imported(env_id: str, path: str) -> Any:
@@ -59,8 +62,7 @@ def limit_of(env_id: str, limit: Any, known: Iterable[Any]) -> int:
     Raises:
         ValueError: nobody says one; it is no whole number of at least 1; or the environment ends before it.
     """
-    lengths = [int(length) for length in known if not isinstance(length, bool) and isinstance(length, int) and length]
-    longest = min((length for length in lengths if length > 0), default=None)
+    longest = least(known)
     if limit is None and longest is None:
         raise ValueError(f"`env-options` limit is missing: {env_id} says of no length when an episode is cut")
     if limit is None:
@@ -72,11 +74,35 @@ def limit_of(env_id: str, limit: Any, known: Iterable[Any]) -> int:
     return limit
 
 
+def least(known: Iterable[Any]) -> int | None:
+    """The least of the limits that are any: whole numbers above 0, NumPy's too; None where there is none."""
+    lengths = [int(length) for length in known if isinstance(length, Integral) and not isinstance(length, bool)]
+    return min((length for length in lengths if length > 0), default=None)
+
+
 def limits_in(env: Any) -> list[Any]:
     """Time limits that an environment, or the one inside its wrappers, has under a usual name."""
     metadata = getattr(env, "metadata", None) or {}
     inside = getattr(env, "unwrapped", env)
     return [metadata.get("max_cycles"), *(getattr(where, name, None) for where in (env, inside) for name in LIMITS)]
+
+
+def types_in(env_id: str, env: Any, n_agents: int) -> list[Hashable] | None:
+    """What an environment, or the one inside its wrappers, says in `agent_types`: a name for each agent, in order.
+
+    Raises:
+        ValueError: it says so many names, or something else.
+    """
+    said = getattr(env, TYPES, None)
+    said = getattr(getattr(env, "unwrapped", env), TYPES, None) if said is None else said
+    if said is None:
+        return None
+    names = [] if isinstance(said, str | Mapping) or not isinstance(said, Iterable) else list(said)
+    if len(names) != n_agents or not all(isinstance(name, str) for name in names):
+        raise ValueError(
+            f"`env` '{env_id}' has {TYPES} {said!r:.100}; it must hold {n_agents} names, one for each agent"
+        )
+    return names
 
 
 def team_reward_of(team_reward: Any) -> str:

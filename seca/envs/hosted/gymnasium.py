@@ -25,7 +25,7 @@ STATE = "state"
 
 
 def make(
-    id: str, limit: int | None = None, team_reward: str = "mean", n_agents: int | None = None, **options: Any
+    id: str, /, limit: int | None = None, team_reward: str = "mean", n_agents: int | None = None, **options: Any
 ) -> Single:
     """The environment that Gymnasium has under that ID.
 
@@ -74,8 +74,9 @@ def _library() -> Any:
 class Joint:
     """One environment of Gymnasium's interface, played by a team. See `seca.envs.hosted.single.Single`.
 
-    An end in the very step of the limit counts as cut, whatever the flags say: RWARE and level-based foraging report
-    their own limits as ends.
+    Flags are taken as they are, but for an end in the very step of a limit that is an attribute of the environment's
+    own, which counts as cut: RWARE and level-based foraging report theirs as ends. Limits of the registration, whose
+    wrapper says what it cuts, and those that are shorter leave no doubt.
     """
 
     def __init__(
@@ -90,6 +91,8 @@ class Joint:
     ) -> None:
         """Resets the environment once, to see what it shows. Raises ValueError and Broken: see `make`."""
         self._env, self._id, self._team_reward = env, env_id, given.team_reward_of(team_reward)
+        self.watch: spaces.Watcher | None = None
+        """Who is told of observations as they come; nobody, in training."""
         if n_agents is not None and (isinstance(n_agents, bool) or not isinstance(n_agents, int) or n_agents < 1):
             raise ValueError(f"`env-options` n_agents is {n_agents!r}; it must be a whole number of at least 1")
         team = n_agents if n_agents is not None else getattr(env.unwrapped, "n_agents", None)
@@ -102,7 +105,9 @@ class Joint:
         obs_size = max(how.size for how in self._seen)
         info = self._probed()
         self.wins, self._has_state = WON in info, STATE in info
+        types_said = given.types_in(env_id, env, len(self._names)) or [""] * len(self._names)
         limits = [getattr(env.spec, "max_episode_steps", None), *given.limits_in(env)]
+        self._own_limit = given.least(_own_limits(env))
         self.spec = Spec(
             id=env_id,
             version=version,
@@ -114,7 +119,12 @@ class Joint:
             options=given.kept(options or {}, limit=limit, team_reward=team_reward, n_agents=n_agents),
             ally_features=0 if self._has_state else obs_size,
             box=box,
-            agent_types=types_of([(how.size, count) for how, count in zip(self._seen, self._counts, strict=True)]),
+            agent_types=types_of(
+                [
+                    (called, how.size, count)
+                    for called, how, count in zip(types_said, self._seen, self._counts, strict=True)
+                ]
+            ),
         )
         self._time, self._avail = 0, np.zeros((len(self._names), self.spec.n_actions), bool)
 
@@ -158,14 +168,15 @@ class Joint:
         if each not in (1, len(self._names)):
             raise frames.broken(self._id, where, f"it gives {each} rewards to {len(self._names)} agents")
         info, cut = self._told(info), self._time >= self.spec.episode_limit
-        terminated = bool(np.all(terminated)) and not cut
+        in_doubt = self._own_limit is not None and self._time >= self._own_limit
+        terminated = bool(np.all(terminated)) and not in_doubt
         return self._frame(
             where,
             obs,
             info,
             reward=frames.team(self._id, where, reward, self._team_reward),
             terminated=terminated,
-            truncated=cut or (bool(np.all(truncated)) and not terminated),
+            truncated=(cut or bool(np.all(truncated))) and not terminated,
         )
 
     def _joint(self, actions: Int[np.ndarray, " agents"] | Float[np.ndarray, "agents numbers"]) -> Any:
@@ -186,6 +197,8 @@ class Joint:
         over = bool(ends.get("terminated") or ends.get("truncated"))
         rows, masks = [], []
         for agent, (name, how, value) in enumerate(zip(self._names, self._seen, shown, strict=True)):
+            if self.watch is not None:
+                self.watch(where, name, how, value)
             rows.append(spaces.numbers(self._id, where, name, how, value))
             masks.append(None if self.spec.box is not None else self._mask(where, agent, value, info))
         seen = frames.padded(rows, self.spec.obs_size)
@@ -216,6 +229,12 @@ class Joint:
     def close(self) -> None:
         """Close the environment."""
         self._env.close()
+
+
+def _own_limits(env: Any) -> list[Any]:
+    """Limits that the environment, or a wrapper of somebody's own around it, has as attributes."""
+    outermost = [] if isinstance(env, importlib.import_module("gymnasium").wrappers.TimeLimit) else given.limits_in(env)
+    return [*outermost, *given.limits_in(env.unwrapped)]
 
 
 def _shares(env_id: str, space: Any, n_agents: Any) -> list[Any]:

@@ -23,7 +23,7 @@ WON = "battle_won"
 _FUNCTION = "parallel_env"
 
 
-def make(path: str, limit: int | None = None, team_reward: str = "mean", **options: Any) -> Single:
+def make(path: str, /, limit: int | None = None, team_reward: str = "mean", **options: Any) -> Single:
     """The environment that a function, or a module's `parallel_env`, returns.
 
     Args:
@@ -88,9 +88,12 @@ class Parallel:
         self._counts, box = spaces.counts_of(env_id, list(self._spaces.values()))
         obs_size = max(how.size for how in self._seen.values())
         self._live: set[str] = set()
+        self.watch: spaces.Watcher | None = None
+        """Who is told of observations as they come; nobody, in training."""
         state, infos = self._probed()
         self.wins = any(WON in info for info in infos.values() if isinstance(info, Mapping))
         self._has_state = state is not None
+        types_said = given.types_in(env_id, env, len(self._names)) or [kind_of(str(name)) for name in self._names]
         chosen = {"limit": limit, "team_reward": team_reward}
         self.spec = Spec(
             id=env_id,
@@ -104,7 +107,10 @@ class Parallel:
             ally_features=obs_size if state is None else 0,
             box=box,
             agent_types=types_of(
-                [(kind_of(str(n)), self._seen[n].size, c) for n, c in zip(self._names, self._counts, strict=True)]
+                [
+                    (called, self._seen[name].size, count)
+                    for called, name, count in zip(types_said, self._names, self._counts, strict=True)
+                ]
             ),
         )
         self._time, self._avail = 0, np.zeros((len(self._names), self.spec.n_actions), bool)
@@ -198,6 +204,8 @@ class Parallel:
                 raise frames.broken(self._id, where, f"there is no observation of agent {name}, who is in `agents`")
             gone[agent] |= name not in obs
             how, value = self._seen[name], None if gone[agent] else obs[name]
+            if self.watch is not None and not gone[agent]:
+                self.watch(where, str(name), how, value)
             rows.append(np.zeros(how.size) if gone[agent] else spaces.numbers(self._id, where, name, how, value))
             asked = gone[agent] or self.spec.box is not None
             masks.append(None if asked else spaces.mask_in(self._id, where, name, count, value, infos.get(name)))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from seca.envs.agents import types_of
 from seca.envs.hosted import frames, given
 from seca.envs.hosted.single import Frame, Single, Spec
 
@@ -21,7 +22,7 @@ _CONTINUING = "continuing_episode"
 _SIZES = ("n_agents", "n_actions", "obs_shape", "state_shape", "episode_limit")
 
 
-def make(path: str, limit: int | None = None, team_reward: str = "mean", wins: Any = None, **options: Any) -> Single:
+def make(path: str, /, limit: int | None = None, team_reward: str = "mean", wins: Any = None, **options: Any) -> Single:
     """The environment that a class, or a function, returns.
 
     Args:
@@ -89,12 +90,18 @@ class Told:
             state_size=sizes["state_shape"],
             episode_limit=given.limit_of(env_id, limit, [sizes["episode_limit"]]),
             options=given.kept(options or {}, limit=limit, team_reward=team_reward, wins=wins),
+            agent_types=types_of(given.types_in(env_id, self._env, sizes["n_agents"]) or []),
         )
         self._counts = [self.spec.n_actions] * self.spec.n_agents
         self._own_limit, self._time = sizes["episode_limit"], 0
         self._avail = np.zeros((self.spec.n_agents, self.spec.n_actions), bool)
         self._reset_takes_seed = given.takes(self._env.reset, "seed")
         self._seeded |= self._reset_takes_seed
+
+    @property
+    def reseeds(self) -> bool:
+        """Whether `reset` hands each episode's seed on; else all follow from the one that the class was made with."""
+        return self._reset_takes_seed
 
     def _sizes(self) -> dict[str, int]:
         for name in ("get_env_info", "reset", "step", "get_obs", "get_state", "get_avail_actions"):

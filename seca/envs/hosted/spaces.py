@@ -1,7 +1,7 @@
 """Gymnasium's spaces as sizes and arrays: observations laid flat, actions as their owners want them."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from seca.errors import told
 MASK = "action_mask"
 """PettingZoo's name of available actions, in a dict of an observation or in `info`."""
 MASKS = (MASK, "avail_actions")
-_SEEN = "observation"
+SEEN = "observation"
+"""What is seen, beside the mask in such a dict."""
 Ends = tuple[tuple[float, ...], tuple[float, ...]]
 """Low and high end of each number of an action."""
 
@@ -28,6 +29,10 @@ class Seen:
     in_dict: bool
 
 
+Watcher = Callable[[str, str, Seen, Any], None]
+"""`watch(where, name, how, value)` is told of each observation as it was shown, before it becomes numbers."""
+
+
 def seen(env_id: str, name: str, space: Any) -> Seen:
     """How the observations of a space are read: Box of any shape, Discrete as one-hot, a dict of one and its mask.
 
@@ -35,16 +40,16 @@ def seen(env_id: str, name: str, space: Any) -> Seen:
         ValueError: Gymnasium does not know how many numbers that is.
     """
     kinds = library()
-    in_dict = isinstance(space, kinds.Dict) and _SEEN in space.spaces
-    inner = space.spaces[_SEEN] if in_dict else space
-    if in_dict and (others := [key for key in space.spaces if key not in (_SEEN, MASK)]):
-        raise ValueError(f"`env` {env_id} shows agent {name} {others[0]} beside {_SEEN} and {MASK}: not served")
+    in_dict = isinstance(space, kinds.Dict) and SEEN in space.spaces
+    inner = space.spaces[SEEN] if in_dict else space
+    if in_dict and (others := [key for key in space.spaces if key not in (SEEN, MASK)]):
+        raise ValueError(f"`env` {env_id} shows agent {name} {others[0]} beside {SEEN} and {MASK}: not served")
     try:
         return Seen(inner, int(kinds.flatdim(inner)), in_dict)
     except (NotImplementedError, ValueError) as error:
         raise ValueError(
             f"`env` {env_id} shows agent {name} a {type(inner).__name__} ({error}): served are Box, Discrete, and a "
-            f"Dict of `{_SEEN}` and `{MASK}`"
+            f"Dict of `{SEEN}` and `{MASK}`"
         ) from None
 
 
@@ -52,9 +57,9 @@ def numbers(env_id: str, where: str, name: str, how: Seen, value: Any) -> Float[
     """An observation of that space as float32. Raises Broken where it is none."""
     what, kinds = f"observation of agent {name}", library()
     if how.in_dict:
-        if not isinstance(value, Mapping) or _SEEN not in value:
-            raise broken(env_id, where, f"{what} is {type(value).__name__}; its space is a Dict with `{_SEEN}`")
-        value = value[_SEEN]
+        if not isinstance(value, Mapping) or SEEN not in value:
+            raise broken(env_id, where, f"{what} is {type(value).__name__}; its space is a Dict with `{SEEN}`")
+        value = value[SEEN]
     if isinstance(how.space, kinds.Box):
         return vector(env_id, where, what, value, how.size)
     try:

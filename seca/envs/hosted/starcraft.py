@@ -39,7 +39,7 @@ class Found:
     """Of the game, as spec.version has it: `starcraft-4.10-Base75689`."""
 
 
-def make(map_name: str, limit: int | None = None, game_version: str | None = None, **options: Any) -> pymarl.Told:
+def make(map_name: str, /, limit: int | None = None, game_version: str | None = None, **options: Any) -> pymarl.Told:
     """Battles on a map of SMAC, in the game. No game is started before the first `reset`.
 
     Args:
@@ -52,6 +52,10 @@ def make(map_name: str, limit: int | None = None, game_version: str | None = Non
         ValueError: see `check`; or SMAC cannot be imported, or takes no such options.
     """
     env_id = f"{FAMILY}{map_name}"
+    if "map_name" in options:
+        raise ValueError(
+            f"`env-options` map_name is {options['map_name']!r}, but the map is part of the name, {env_id}"
+        )
     found = check(map_name, 1, game_version)  # Of as many as there are runners the registry asks, before any starts.
     try:
         build = importlib.import_module("smac.env").StarCraft2Env

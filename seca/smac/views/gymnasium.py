@@ -45,6 +45,8 @@ class SmacEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         field = self._battle.field
         self.observation_space = spaces.Box(-1.0, 1.0, (field.n_agents, self._battle.obs_size), np.float32)
         self.action_space = spaces.MultiDiscrete([field.n_actions] * field.n_agents)
+        self.agent_types = list(field.unit_names[: field.n_agents])
+        """Of each agent the name of its unit."""
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

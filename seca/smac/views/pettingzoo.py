@@ -39,6 +39,8 @@ class SmacParallelEnv(ParallelEnv[str, Any, Any]):
         self.metadata = {"name": f"smac_{map_name}", "render_modes": [], "is_parallelizable": True}
         self.possible_agents = [f"agent_{i}" for i in range(field.n_agents)]
         self.agents: list[str] = []
+        self.agent_types = list(field.unit_names[: field.n_agents])
+        """Of each agent the name of its unit."""
         self.observation_spaces: dict[str, spaces.Space[Any]] = {
             agent: spaces.Dict(
                 {

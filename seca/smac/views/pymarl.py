@@ -51,6 +51,8 @@ class SmacMultiAgentEnv:
         self.n_agents = self._battle.field.n_agents
         self.n_actions = self._battle.field.n_actions
         self.episode_limit = self._battle.field.limit
+        self.agent_types = list(self._battle.field.unit_names[: self.n_agents])
+        """Of each agent the name of its unit, which SMAC does not tell."""
 
     def reset(self) -> tuple[list[np.ndarray], np.ndarray]:
         """Start the next battle; returns the observations and the state."""

@@ -1,6 +1,7 @@
 """What users say of their environments, and the lines where it does not fit."""
 
 import functools
+import types
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,26 @@ def test_limits_that_are_none(limit: Any, known: list[Any], words: str) -> None:
     with pytest.raises(ValueError) as caught:
         given.limit_of("k:x", limit, known)
     assert words in str(caught.value)
+
+
+def test_numpys_numbers_are_limits() -> None:
+    known = [None, np.int64(9), True, np.bool_(True), 7.0, np.uint8(8), 0, np.int32(-1)]
+    assert given.least(known) == 8 and type(given.least(known)) is int
+    assert given.limit_of("x", None, known) == 8 and given.limit_of("x", 8, known) == 8
+    with pytest.raises(ValueError, match="`env-options` limit is 9 but x ends after 8 env steps"):
+        given.limit_of("x", 9, known)
+    assert given.least([None, 0]) is None
+
+
+def test_types() -> None:
+    """Of the environment, or of the one inside its wrappers; one name for each agent, in order."""
+    inside = types.SimpleNamespace(agent_types=("ox", "mule"))
+    for env in (inside, types.SimpleNamespace(unwrapped=inside), types.SimpleNamespace(agent_types=["ox", "mule"])):
+        assert given.types_in("x", env, 2) == ["ox", "mule"]
+    assert given.types_in("x", types.SimpleNamespace(), 2) is None
+    for said in (["ox"], "ox", {"a": "ox", "b": "ox"}, [1, 2], 2):
+        with pytest.raises(ValueError, match="`env` 'x' has agent_types .*; it must hold 2 names, one for each agent"):
+            given.types_in("x", types.SimpleNamespace(agent_types=said), 2)
 
 
 def test_limits_are_looked_for_inside_wrappers() -> None:

@@ -28,6 +28,8 @@ class Walk(library.Env):
         self.sent: list[Any] = []
         if own_limit is not None:
             self.max_steps = own_limit
+        if "agent_types" in changes:
+            self.agent_types = changes["agent_types"]
         if form == "tuple":
             self.action_space = kinds.Tuple([kinds.Discrete(3)] + [kinds.Discrete(2)] * (team - 1))
             self.observation_space = kinds.Tuple([kinds.Box(-9, 99, (3,))] + [kinds.Discrete(40)] * (team - 1))
@@ -59,17 +61,25 @@ class Walk(library.Env):
         return self.changes.get("returns", lambda told: told)(told)
 
 
+class Plain(Walk):
+    """Without options."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
 @pytest.fixture(autouse=True)
 def _registered() -> Iterator[None]:
     for name, limit in (("Walk-v3", 7), ("EndlessWalk-v0", None)):
         library.register(f"secatest/{name}", entry_point=Walk, max_episode_steps=limit)
+    library.register("secatest/Plain-v0", entry_point=Plain, max_episode_steps=5)
     library.register("secatest/Team-v0", entry_point=Walk, max_episode_steps=5, kwargs={"n_agents": 2})
     yield
-    for name in ("Walk-v3", "EndlessWalk-v0", "Team-v0"):
+    for name in ("Walk-v3", "EndlessWalk-v0", "Plain-v0", "Team-v0"):
         del library.registry[f"secatest/{name}"]
 
 
-def make(name: str = "secatest/Walk-v3", **options: Any) -> gymnasium.Joint:
+def make(name: str = "secatest/Walk-v3", /, **options: Any) -> gymnasium.Joint:
     env = gymnasium.make(name, **options)
     assert isinstance(env, gymnasium.Joint) and isinstance(env, Single)
     return env
@@ -132,6 +142,15 @@ def test_a_box_is_shared_out() -> None:
         ("EndlessWalk-v0", {"limit": 6}, 6, False, False),
         ("EndlessWalk-v0", {"own_limit": 6}, 6, False, False),  # Reported as an end, as RWARE does.
         ("EndlessWalk-v0", {"own_limit": 3}, 3, True, False),  # Nobody can tell one end from the other.
+        # Arriving takes three steps: in the step of a limit that somebody else keeps, before it, after it.
+        ("Walk-v3", {"max_episode_steps": 3}, 3, True, True),
+        ("EndlessWalk-v0", {"limit": 3}, 3, True, True),
+        ("Walk-v3", {"limit": 3, "own_limit": 4}, 3, True, True),
+        ("EndlessWalk-v0", {"limit": 4}, 3, True, True),
+        ("EndlessWalk-v0", {"limit": 2}, 2, True, False),
+        ("EndlessWalk-v0", {"own_limit": 4}, 3, True, True),
+        ("EndlessWalk-v0", {"own_limit": np.int64(3)}, 3, True, False),
+        ("Walk-v3", {"max_episode_steps": 3, "own_limit": 3}, 3, True, False),
         ("Walk-v3", {"returns": lambda told: (*told[:3], True, told[4])}, 1, False, False),
         ("Walk-v3", {"returns": lambda told: (*told[:2], [True] * 3, [True] * 3, told[4])}, 1, False, True),
     ],
@@ -229,6 +248,9 @@ def test_breaches_are_named(options: dict[str, Any], words: str) -> None:
         ("secatest/Walk-v3", {"team_reward": "max"}, "`env-options` team_reward is 'max'"),
         ("secatest/Walk-v3", {"n_agents": 2}, "`env-options` n_agents is 2 but .* takes actions of 3"),
         ("secatest/Walk-v3", {"n_agents": 0}, "`env-options` n_agents is 0; it must be a whole number"),
+        ("secatest/Walk-v3", {"id": "x"}, "cannot be made with these `env-options`: TypeError.* 'id'"),
+        ("secatest/Plain-v0", {"name": "x"}, "cannot be made with these `env-options`: TypeError.* 'name'"),
+        ("secatest/Walk-v3", {"agent_types": ["a", "b"]}, "agent_types .* must hold 3 names, one for each agent"),
     ],
 )
 def test_what_cannot_be_made(name: str, options: dict[str, Any], words: str) -> None:
@@ -258,6 +280,13 @@ def test_an_environment_that_is_registered_with_a_number_of_agents_gets_it() -> 
     assert make("secatest/Team-v0").spec.n_agents == 2
     env = make("secatest/Team-v0", n_agents=4)
     assert env.spec.n_agents == 4 and made == [2, 4] and env.spec.options == (("n_agents", 4),)
+
+
+def test_types_that_are_told() -> None:
+    """Beside sizes of observations and numbers of actions, which tell the first from the others."""
+    assert make().spec.agent_types == (0, 1, 1)
+    assert make(agent_types=["mule", "mule", "ox"]).spec.agent_types == (0, 1, 2)
+    assert make(form="multi", agent_types=("ox", "ox", "ox")).spec.agent_types == (0, 1, 1)
 
 
 def test_without_gymnasium(monkeypatch: pytest.MonkeyPatch) -> None:

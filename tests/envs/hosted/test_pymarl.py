@@ -233,11 +233,12 @@ def test_a_game_that_was_lost_is_no_end() -> None:
 
 def test_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     made = types.ModuleType("a_module_of_hunts")
-    made.__dict__.update(Hunt=Hunt, number=3)
+    made.__dict__.update(Hunt=Hunt, Typed=Typed, number=3)
     monkeypatch.setitem(sys.modules, "a_module_of_hunts", made)
     env = pymarl.make("a_module_of_hunts.Hunt", form=5, limit=3)
     assert env.spec.options == (("form", 5), ("limit", 3)) and env.spec.version == "a_module_of_hunts"
     env.close()
+    assert env.spec.agent_types == () and pymarl.make("a_module_of_hunts.Typed").spec.agent_types == (0, 1, 0)
     sizes = {"state_shape": 2, "obs_shape": 2, "n_actions": 5, "n_agents": 3}
     refused: list[tuple[str, dict[str, Any], str]] = [
         ("number", {}, "is int; expected a class: pymarl:MODULE.CLASS"),
@@ -246,6 +247,9 @@ def test_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         ("Hunt", {"info": sizes}, "says no episode_limit in `get_env_info`, only state_shape, obs_shape"),
         ("Hunt", {"info": sizes | {"episode_limit": 0}}, "says that episode_limit is 0; it must be at least 1"),
         ("Hunt", {"team_reward": "max"}, "`env-options` team_reward is 'max'"),
+        ("Typed", {"path": "x"}, "`env-options` do not fit pymarl:.*'path'"),
+        ("Typed", {"name": "x"}, "`env-options` do not fit pymarl:.*'name'"),
+        ("Typed", {"agent_types": ["ox"]}, "agent_types .'ox'.; it must hold 3 names, one for each agent"),
     ]
     for path, options, words in refused:
         with pytest.raises(ValueError, match=words) as caught:
@@ -257,6 +261,14 @@ def test_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         pymarl.make("seca.smac.views.pymarl.SmacMultiAgentEnv")
     with pytest.raises(ValueError, match="cannot be made: ValueError: .*nowhere"):
         pymarl.make("seca.smac.views.pymarl.SmacMultiAgentEnv", map_name="nowhere")
+
+
+class Typed(Hunt):
+    """Says of what types its agents are."""
+
+    def __init__(self, agent_types: Any = ("ox", "mule", "ox")) -> None:
+        super().__init__()
+        self.agent_types = agent_types
 
 
 class Replay:

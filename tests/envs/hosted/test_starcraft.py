@@ -66,6 +66,8 @@ def test_options_and_versions(game: pathlib.Path) -> None:
     assert env.spec.obs_size == 3 and env.reset(0).obs.shape == (2, 3)
     with pytest.raises(ValueError, match="`env-options` do not fit starcraft:3m: .*'sise'"):
         starcraft.make("3m", sise=3)
+    with pytest.raises(ValueError, match="`env-options` map_name is '8m', but the map is part of the name, starcraft:"):
+        starcraft.make("3m", **{"map_name": "8m"})
     shutil.rmtree(game / "Versions" / "Base69232")
     with pytest.raises(ValueError, match="game_version is '4.6.2', which is not in .*/Versions: there is 4.10"):
         starcraft.make("3m", game_version="4.6.2")
