@@ -119,7 +119,7 @@ def _iterate(
     collect_key, update_key, _ = iteration_keys(state)
     keys = device_keys(collect_key, per_device, axis)
     episodes, played = collect(env, algorithm, algorithm.policy(state.learner), keys, state.env_steps)
-    replay = None if replay is None else buffer.add(replay, episodes, axis)
+    replay = None if replay is None else buffer.add(replay, episodes, axis, played.lost)
     learner = state.learner if algorithm.begin is None else algorithm.begin(state.learner, episodes, axis)
     if algorithm.forking is None:
         update = lambda learner, part, key: algorithm.update(learner, part, replay, key, axis)  # noqa: E731
