@@ -26,8 +26,9 @@ Evaluate = Callable[..., dict[str, np.ndarray]]
 def make_evaluate(env: Env, algorithm: Algorithm, episodes: int, devices: list[jax.Device]) -> Evaluate:
     """`evaluate(state, key=None)` plays `episodes` greedy episodes at once with the state's policy.
 
-    Returns `won` (bool, where the environment says so), `return` and `length`, one entry per episode. Without a key,
-    the state's own evaluation key of its iteration is used, which training never touches.
+    Returns `won` (bool, where the environment says so), `return` and `length`, one entry per episode; where workers
+    play also `lost`, the number of episodes that are missing since they were lost whenever begun. Without a key, the
+    state's own evaluation key of its iteration is used, which training never touches.
     """
     if env.host is not None:
         return _with_workers(env, algorithm, episodes, env.host)
@@ -61,8 +62,8 @@ def make_evaluate(env: Env, algorithm: Algorithm, episodes: int, devices: list[j
 def _with_workers(env: Env, algorithm: Algorithm, episodes: int, host: Host) -> Evaluate:
     """The same where workers play: as many at once as there are environments, those that were lost once more.
 
-    After `TRIES` an episode is given up: then there are fewer. Raises RunError when none is left, or when the workers
-    cannot go on.
+    After `TRIES` an episode is given up: then there are fewer, `lost` says by how many. Raises RunError when none is
+    left, or when the workers cannot go on.
     """
     at_once = min(host.lanes, episodes)
 
@@ -92,7 +93,7 @@ def _with_workers(env: Env, algorithm: Algorithm, episodes: int, host: Host) -> 
         rows = [found[episode] for episode in sorted(found)]
         won = {} if rows[0].won is None else {"won": np.array([row.won for row in rows])}
         returns, lengths = (np.array([getattr(row, name) for row in rows]) for name in ("episode_return", "length"))
-        return won | {"return": returns, "length": lengths}
+        return won | {"return": returns, "length": lengths, "lost": np.array(episodes - len(rows))}
 
     return evaluate
 

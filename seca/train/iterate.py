@@ -20,7 +20,6 @@ from seca.train.forking import credits_of_batch
 from seca.train.minibatches import in_turn
 from seca.train.rollout import collect
 from seca.train.state import TrainState, iteration_keys
-from seca.types import Episodes, PyTree
 
 AXIS = "runners"
 """Name of the device axis over which runners are spread."""
@@ -123,8 +122,8 @@ def _iterate(
     learner = state.learner if algorithm.begin is None else algorithm.begin(state.learner, episodes, axis)
     if algorithm.forking is None:
         update = lambda learner, part, key: algorithm.update(learner, part, replay, key, axis)  # noqa: E731
-        update = update if played.lost is None else functools.partial(_unless_all_lost, update, axis)
-        learner, metrics = in_turn(update, learner, episodes, minibatches, update_key, axis)
+        left = None if played.lost is None else lambda part: global_sum(part.valid.sum(), axis)
+        learner, metrics = in_turn(update, learner, episodes, minibatches, update_key, axis, left)
     else:
         forking = algorithm.forking
         fork_key, update_key = jax.random.split(update_key)
@@ -153,17 +152,3 @@ def _iterate(
         env_steps=state.env_steps + steps.astype(state.env_steps.dtype),
     )
     return following, outcome | metrics
-
-
-def _unless_all_lost(
-    update: Callable[..., tuple[PyTree, dict[str, Array]]],
-    axis: str | None,
-    learner: PyTree,
-    part: Episodes,
-    key: Array,
-) -> tuple[PyTree, dict[str, Array]]:
-    """An update, or none where no episode is left to learn from: then all measures are 0."""
-    shapes = jax.eval_shape(update, learner, part, key)[1]
-    nothing = lambda: (learner, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))  # noqa: E731
-    left = global_sum(part.valid.sum(), axis)
-    return jax.lax.cond(left > 0, lambda: update(learner, part, key), nothing)

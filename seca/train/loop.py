@@ -139,7 +139,10 @@ def crossed(before: int, after: int, interval: int) -> bool:
 
 
 def training_line(state: TrainState, metrics: dict[str, Any], seconds: float, steps_before: int) -> dict[str, Any]:
-    """One JSON-ready line about an iteration; time fields start with `time_`."""
+    """One JSON-ready line about an iteration; time fields start with `time_`.
+
+    Where all its episodes were lost there is nothing that anybody measured: what remains are counts.
+    """
     line: dict[str, Any] = {
         "kind": "train",
         "env_steps": int(state.env_steps),
@@ -148,6 +151,8 @@ def training_line(state: TrainState, metrics: dict[str, Any], seconds: float, st
         "time_iteration": seconds,
         "time_env_steps_per_s": (int(state.env_steps) - steps_before) / max(seconds, 1e-9),
     }
+    if "episodes_lost" in metrics and line["env_steps"] == steps_before:
+        metrics = {name: value for name, value in metrics.items() if name in ("episodes_lost", "buffer_episodes")}
     for name, value in metrics.items():
         array = np.asarray(value)
         line[name] = array.item() if array.ndim == 0 else array.tolist()
@@ -173,4 +178,5 @@ def evaluation_line(state: TrainState, results: dict[str, np.ndarray]) -> dict[s
         **({} if won is None else {"episode_won": np.asarray(won).astype(int).tolist()}),
         "episode_return": np.asarray(results["return"], dtype=np.float64).round(6).tolist(),
         "episode_length": np.asarray(results["length"]).astype(int).tolist(),
+        **({"episodes_lost": int(results["lost"])} if "lost" in results else {}),
     }
