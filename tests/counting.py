@@ -63,6 +63,18 @@ def losing(*lengths: int) -> Env:
     )
 
 
+class Stand:
+    """Stands for workers, two environments at a time."""
+
+    lanes, restarts, said = 2, 0, ""
+
+    def check(self) -> None:
+        """Nothing is wrong with them."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
 def algorithm() -> Algorithm:
     """SeCA for it, with networks as small as they can be."""
     return seca("test", env().spec, SecaConfig(actor_hidden=8, critic_embed=8, critic_width=16))

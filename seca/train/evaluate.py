@@ -12,9 +12,10 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from seca import numerics
 from seca.algos.base import Algorithm
 from seca.envs.base import Env, Host
-from seca.errors import RunError
+from seca.errors import RunError, UsageError
+from seca.train import contract
 from seca.train.iterate import AXIS, device_keys
-from seca.train.rollout import Played, play
+from seca.train.rollout import Played, collect, play
 from seca.train.state import TrainState, iteration_keys
 from seca.types import PyTree
 
@@ -28,7 +29,8 @@ def make_evaluate(env: Env, algorithm: Algorithm, episodes: int, devices: list[j
 
     Returns `won` (bool, where the environment says so), `return` and `length`, one entry per episode; where workers
     play also `lost`, the number of episodes that are missing since they were lost whenever begun. Without a key, the
-    state's own evaluation key of its iteration is used, which training never touches.
+    state's own evaluation key of its iteration is used, which training never touches. Raises UsageError, in one line,
+    where a return is not finite.
     """
     if env.host is not None:
         return _with_workers(env, algorithm, episodes, env.host)
@@ -53,10 +55,27 @@ def make_evaluate(env: Env, algorithm: Algorithm, episodes: int, devices: list[j
         key = iteration_keys(state)[2] if key is None else key
         params = algorithm.policy(state.learner)
         played = jax.device_get(compiled(*jax.device_put((params, key), place)))
+        if not np.isfinite(played.episode_return).all():
+            raise _endless(env, algorithm, params, key, np.asarray(played.episode_return))
         won = {} if played.won is None else {"won": np.asarray(played.won)}
         return won | {"return": np.asarray(played.episode_return), "length": np.asarray(played.length)}
 
     return evaluate
+
+
+def _endless(env: Env, algorithm: Algorithm, params: PyTree, key: Array, returns: np.ndarray) -> UsageError:
+    """The line about a return that is not finite: the first such episode is played again, and looked at."""
+    episode, start = int(np.flatnonzero(~np.isfinite(returns))[0]), jnp.zeros((), jnp.uint32)
+
+    @jax.jit
+    def again(params: PyTree, key: Array) -> Int[Array, ""]:
+        played, _ = collect(env, algorithm, params, jax.random.fold_in(key, episode)[None], start, greedy=True)
+        return contract.first_breach(env.spec, played, None)
+
+    first = int(again(params, key))
+    if first != contract.NONE:
+        return contract.broken(env, first, "an evaluation")
+    return UsageError(f"`env` {env.spec.id}: the return of an episode of an evaluation is {returns[episode]}")
 
 
 def _with_workers(env: Env, algorithm: Algorithm, episodes: int, host: Host) -> Evaluate:

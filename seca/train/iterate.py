@@ -16,6 +16,7 @@ from seca.envs.check import check_pure
 from seca.learning import buffer
 from seca.learning.buffer import Replay
 from seca.learning.devices import global_sum
+from seca.train import contract
 from seca.train.forking import credits_of_batch
 from seca.train.minibatches import in_turn
 from seca.train.rollout import collect
@@ -39,7 +40,7 @@ class Iteration:
 
     @numerics.own()
     def __call__(self, state: TrainState) -> tuple[TrainState, dict[str, Array]]:
-        """The next state, and measures."""
+        """The next state, and measures: `contract.check_kept` reads the one of whether the environment kept its own."""
         return self.program(state.without_replay(), state.replay)
 
     @numerics.own()
@@ -133,6 +134,8 @@ def _iterate(
         learner, metrics = in_turn(update, learner, (episodes, tried), minibatches, update_key, axis)
     if replay is not None:
         metrics["buffer_episodes"] = buffer.filled(replay)
+    if contract.looked_at(env):
+        metrics[contract.BREACH] = contract.first_breach(env.spec, episodes, axis)
     wins = None if played.won is None else played.won.sum()
     count = jnp.asarray(per_device) if played.lost is None else jnp.sum(~played.lost)
     sums = (played.episode_return.sum(), wins, played.length.sum(), count)

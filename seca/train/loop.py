@@ -17,6 +17,7 @@ from seca import numerics
 from seca.algos.base import Algorithm
 from seca.envs.base import Env
 from seca.ranges import Batch, Range, Steps
+from seca.train.contract import check_kept
 from seca.train.evaluate import make_evaluate
 from seca.train.iterate import Iterate, make_iterate, placement, spread
 from seca.train.state import TrainState, init_state
@@ -80,8 +81,8 @@ def train(
 
     `compiling` is what `start_compiling` gave, if it was called already.
 
-    Raises `NonFiniteError` when a loss or a gradient norm is not finite, and what `Host.check` raises; nothing is
-    handed to the sinks then.
+    Raises `NonFiniteError` when a loss or a gradient norm is not finite, UsageError when the environment breaks its
+    contract, and what `Host.check` raises; nothing is handed to the sinks then.
     """
     state = spread(state, devices)
     evaluate = make_evaluate(env, algorithm, config.eval_episodes, devices)
@@ -99,7 +100,8 @@ def train(
         new_state, metrics = iterate(state)
         if env.host is not None:
             env.host.check()
-        line = training_line(new_state, jax.device_get(metrics), clock() - started, steps_before)
+        measured = check_kept(env, jax.device_get(metrics), f"iteration {int(new_state.iteration)}")
+        line = training_line(new_state, measured, clock() - started, steps_before)
         state = new_state
         sinks.metrics(line)
         evaluated = None

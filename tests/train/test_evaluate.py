@@ -65,21 +65,9 @@ def test_where_nobody_can_win_nobody_does() -> None:
     assert set(found) == {"return", "length"}
 
 
-class Stand:
-    """Stands for workers, two environments at a time."""
-
-    lanes, restarts, said = 2, 0, ""
-
-    def check(self) -> None:
-        """Nothing is wrong with them."""
-
-    def close(self) -> None:
-        """Nothing to end."""
-
-
 def test_episodes_that_stay_lost_are_counted() -> None:
     """Those of lengths 2 and 5, whenever they are begun; the others are there, in their order."""
-    algorithm, env = counting.watcher([]), dataclasses.replace(counting.losing(2, 5), host=Stand())
+    algorithm, env = counting.watcher([]), dataclasses.replace(counting.losing(2, 5), host=counting.Stand())
     found = make_evaluate(env, algorithm, 9, jax.devices()[:1])(init_state(algorithm, 0), jax.random.key(5))
     keys = jnp.stack([jax.random.split(jax.random.fold_in(jax.random.key(5), i))[0] for i in range(9)])
     kept = [min(length, counting.LIMIT) for length in counting.lengths(keys) if length not in (2, 5)]

@@ -6,15 +6,19 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
+from seca.envs.hosted import frames
 from seca.envs.hosted.lanes import Recipe
 from seca.envs.hosted.single import Single
 
 
 def make(recipe: Recipe) -> Single:
-    """The environment. Raises ValueError in one line where there is none of that name, or it is not served."""
+    """The environment. Raises ValueError in one line where there is none of that name, or it is not served.
+
+    Whatever its kind, its frames are held against its spec: by the adapter, or here where it is somebody's own.
+    """
     if recipe.kind == "python":
         module, _, name = recipe.name.rpartition(".")
-        return getattr(importlib.import_module(module), name)(**dict(recipe.options))
+        return frames.Checked(getattr(importlib.import_module(module), name)(**dict(recipe.options)))
     return KINDS[recipe.kind](recipe.name, **dict(recipe.options))
 
 
