@@ -39,8 +39,8 @@ def env(how: str = "", at: int = 2, every: int = 1, mended: str = "") -> Env:
         both = broken & (how == "ends")
         state = jnp.stack([t / LIMIT, number / 100 + told("state")], axis=-1)
         reward = jnp.where(t > 0, 1.0, 0.0) + told("reward")
-        arrays = (x.astype(jnp.float32) for x in (obs, state))
-        return TimeStep(*arrays, avail, reward.astype(jnp.float32), both, both | (t >= LIMIT), {})
+        obs, state, reward = (x.astype(jnp.float32) for x in (obs, state, reward))
+        return TimeStep(obs, state, avail, reward, both, both | (t >= LIMIT), {})
 
     def reset(keys):
         number = jax.vmap(lambda key: jax.random.randint(key, (), 0, 100))(keys)

@@ -1,6 +1,7 @@
 """Episodes that break the contract of their environment: found wherever it is, on any number of devices, and told."""
 
 import dataclasses
+from typing import Any
 
 import breaching
 import counting
@@ -16,15 +17,16 @@ from seca.errors import UsageError
 from seca.train import contract
 from seca.train.evaluate import make_evaluate
 from seca.train.state import init_state
+from seca.types import Episodes
 
 ENV = dataclasses.replace(counting.env(), spec=SPEC)
 GOOD = dataclasses.replace(in_float32(random_episodes()), avail=random_episodes().avail.at[..., 0].set(True))
 """Episode 1 has 3 steps, the third is truncated; episode 2 has 1, which terminates."""
 
 
-def spoiled(*places: tuple[str, tuple[int, ...], object]):
+def spoiled(*places: tuple[str, tuple[Any, ...], float | bool]) -> Episodes:
     """The good episodes with other numbers at some places."""
-    changes = {}
+    changes: dict[str, Any] = {}
     for field, where, value in places:
         changes[field] = changes.get(field, getattr(GOOD, field)).at[where].set(value)
     return dataclasses.replace(GOOD, **changes)

@@ -88,6 +88,7 @@ def test_lost_episodes_are_neither_stored_nor_counted(devices: int) -> None:
         assert int(state.episodes) == len(steps) and int(state.env_steps) == sum(steps)
         assert int(metrics["buffer_episodes"]) == min(len(steps), 9)
         assert int(metrics["episodes_lost"]) == (played == 0).sum()
+        assert state.replay is not None
         held = np.asarray(state.replay.state.experience.valid.sum(axis=-1))[0]
         end = int(state.replay.state.current_index)
         assert np.roll(held, -end)[::-1][: len(steps)].tolist() == steps[::-1][:9]
