@@ -151,7 +151,7 @@ def evaluate(arguments: list[str]) -> int:
     else:
         enemy = f" against {options.opponent}" if options.opponent is not None else ""
         print(f"{result['env']}{enemy}, {result['checkpoint']} checkpoint at {result['env_steps']:,} env steps")
-        print(f"{options.episodes} greedy episodes, seed {options.seed}: {stats.sentence(result)}")
+        print(f"{result['episodes']} greedy episodes, seed {options.seed}: {stats.sentence(result)}")
         if "credit_share" in result:
             share = f"{100 * result['credit_share']:.1f} %"
             print(f"mean size of the credit: {share} of that of all the policy follows; is it right? seca audit RUN")

@@ -129,14 +129,19 @@ def agent_of(hidden: int, spec: EnvSpec = SPEC, outputs: int | None = None) -> R
 
 
 def updated(
-    algorithm: Algorithm, learner: Any, episodes: Episodes, key: jax.Array, axis: str | None = None
+    algorithm: Algorithm,
+    learner: Any,
+    episodes: Episodes,
+    key: jax.Array,
+    axis: str | None = None,
+    lost: jax.Array | None = None,
 ) -> tuple[Any, dict[str, jax.Array]]:
     """One update as the training loop makes it, from an empty buffer where there is one."""
     replay = None
     if algorithm.buffer is not None:
         empty = algorithm.buffer.init()
         wide = episodes.reward.dtype == jnp.float64  # As the numbers are compared in.
-        replay = buffer.add(in_float64(empty) if wide else empty, episodes, axis)
+        replay = buffer.add(in_float64(empty) if wide else empty, episodes, axis, lost)
     return algorithm.update(learner, episodes, replay, key, axis)
 
 

@@ -1,5 +1,7 @@
 """Battles that count: an environment whose rows say which step they belong to."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -47,6 +49,32 @@ def env() -> Env:
     return Env(spec, reset, step)
 
 
+def losing(*lengths: int) -> Env:
+    """The same, but battles of those lengths are lost at their first step: nothing of them counts."""
+    whole = env()
+
+    def told(made):
+        (length, t), shown = made
+        lost = (t > 0) & jnp.isin(length, jnp.array(lengths))
+        return (length, t), dataclasses.replace(shown, info=shown.info | {"lost": lost})
+
+    return Env(
+        whole.spec, lambda keys: told(whole.reset(keys)), lambda state, actions: told(whole.step(state, actions))
+    )
+
+
+class Stand:
+    """Stands for workers, two environments at a time."""
+
+    lanes, restarts, said = 2, 0, ""
+
+    def check(self) -> None:
+        """Nothing is wrong with them."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
 def algorithm() -> Algorithm:
     """SeCA for it, with networks as small as they can be."""
     return seca("test", env().spec, SecaConfig(actor_hidden=8, critic_embed=8, critic_width=16))
@@ -80,4 +108,4 @@ def watcher(seen: list[bool]) -> Algorithm:
 
 def lengths(keys: jax.Array) -> list[int]:
     """Env steps of the episodes that these keys reset to, cut by the limit or not."""
-    return [int(jax.random.randint(key, (), 1, 9)) for key in keys]
+    return jax.jit(jax.vmap(lambda key: jax.random.randint(key, (), 1, 9)))(keys).tolist()

@@ -74,7 +74,8 @@ class Meter:
             changes |= {"win_rate": line["win_rate"]} if "win_rate" in line else {"test_return": line["return_mean"]}
         else:
             now = self._clock()
-            changes |= {"train_return": line["return_mean"], "credit_share": line.get("credit_share")}
+            if "return_mean" in line:  # Else all episodes were lost: what there was stays.
+                changes |= {"train_return": line["return_mean"], "credit_share": line.get("credit_share")}
             changes["episodes"] = line.get("episodes", 0)
             if self._start is None:
                 self._start = (now, line["env_steps"])

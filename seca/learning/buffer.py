@@ -107,14 +107,27 @@ def filled(replay: Replay) -> Int[Array, ""]:
     return jnp.where(replay.state.is_full, size(replay), replay.state.current_index)
 
 
-def add(replay: Replay, episodes: Episodes, axis: str | None) -> Replay:
-    """Store new episodes of all devices over the oldest ones."""
+def add(replay: Replay, episodes: Episodes, axis: str | None, lost: Bool[Array, " batch"] | None = None) -> Replay:
+    """Store new episodes of all devices over the oldest ones, but for those that were `lost`: they take no room."""
     record = episodes.record if replay.state.experience.record is not None else None
     new = dataclasses.replace(episodes, record=record)
     new = jax.tree.map(lambda x, room: x.astype(room.dtype), new, replay.state.experience)
     if axis is not None:
-        new = jax.lax.all_gather(new, axis, tiled=True)
-    return Replay(_flashbax(size(replay), 1).add(replay.state, new))
+        new, lost = jax.lax.all_gather((new, lost), axis, tiled=True)
+    if lost is None:
+        return Replay(_flashbax(size(replay), 1).add(replay.state, new))
+    return Replay(_with_kept(replay.state, new, ~lost))
+
+
+def _with_kept(state: PyTree, new: Episodes, kept: Bool[Array, " batch"]) -> PyTree:
+    """flashbax's state with some of the episodes, in their order: flashbax itself adds all of a batch."""
+    room, here = state.experience.reward.shape[1], state.current_index
+    behind = jnp.cumsum(kept, dtype=here.dtype)
+    # What is put beyond the end is dropped.
+    place = jnp.where(kept, (here + behind - 1) % room, room)
+    stored = jax.tree.map(lambda held, x: held.at[0, place].set(x, mode="drop"), state.experience, new)
+    end = here + behind[-1]
+    return state.replace(experience=stored, current_index=end % room, is_full=state.is_full | (end >= room))
 
 
 def sample(replay: Replay, batch: int, key: PRNGKeyArray, axis: str | None) -> Episodes:

@@ -143,7 +143,8 @@ def _read(scored: Scored) -> Run:
     lines = folders.read_metrics(folder)
     trained = [line for line in lines if line["kind"] == "train"]
     rates = [rate for line in trained if (rate := scores.number(line.get("time_env_steps_per_s"))) is not None]
-    gradient_steps = [scores.number(line.get("gradient_steps")) for line in trained]
+    counted = (scores.number(line.get("gradient_steps")) for line in trained)
+    gradient_steps = [count for count in counted if count is not None]
     environment = folders.read_environment(folder) or {"sessions": []}
     return Run(
         curve=curve,

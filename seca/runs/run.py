@@ -251,7 +251,8 @@ def report_result(prepared: Prepared, folder: RunFolder, state: TrainState, disp
     before = stats.summary(evaluate(untrained(prepared), key))
     result = {"env_steps": int(state.env_steps), "greedy": True, "trained": trained, "untrained": before}
     files.write(folder.result, json.dumps(result, indent=1) + "\n")
-    display.note(f"greedy {'win rate' if 'win_rate' in trained else 'return'} over {FINAL_EPISODES} episodes:")
+    over = " and ".join(map(str, dict.fromkeys((trained["episodes"], before["episodes"]))))
+    display.note(f"greedy {'win rate' if 'win_rate' in trained else 'return'} over {over} episodes:")
     display.note(f"  trained    {stats.sentence(trained)}")
     display.note(f"  untrained  {stats.sentence(before)}")
 

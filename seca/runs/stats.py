@@ -37,10 +37,14 @@ def wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, flo
 
 
 def summary(results: dict[str, np.ndarray]) -> dict[str, Any]:
-    """JSON-ready numbers of one evaluation: means, interval, and every episode; of wins where there are any."""
+    """JSON-ready numbers of one evaluation: means, interval, and every episode; of wins where there are any.
+
+    `episodes` were played to their end; `episodes_lost` more were not, where workers play.
+    """
     rate, each = _wins(results["won"]) if "won" in results else ({}, {})
     return {
         "episodes": int(np.size(results["return"])),
+        **({"episodes_lost": int(results["lost"])} if "lost" in results else {}),
         **rate,
         "return_mean": float(np.mean(results["return"])),
         "length_mean": float(np.mean(results["length"])),
@@ -60,6 +64,8 @@ def _wins(results: np.ndarray) -> tuple[dict[str, float], dict[str, list[int]]]:
 def sentence(numbers: dict[str, Any]) -> str:
     """One line on one evaluation, for people."""
     told = f"return {numbers['return_mean']:.2f}, length {numbers['length_mean']:.1f}"
+    if numbers.get("episodes_lost"):
+        told += f", {numbers['episodes_lost']} more episodes lost"
     if "win_rate" not in numbers:
         return told
     low, high = 100 * numbers["win_rate_low"], 100 * numbers["win_rate_high"]

@@ -12,9 +12,10 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from seca import numerics
 from seca.algos.base import Algorithm
 from seca.envs.base import Env, Host
-from seca.errors import RunError
+from seca.errors import RunError, UsageError
+from seca.train import contract
 from seca.train.iterate import AXIS, device_keys
-from seca.train.rollout import Played, play
+from seca.train.rollout import Played, collect, play
 from seca.train.state import TrainState, iteration_keys
 from seca.types import PyTree
 
@@ -26,8 +27,10 @@ Evaluate = Callable[..., dict[str, np.ndarray]]
 def make_evaluate(env: Env, algorithm: Algorithm, episodes: int, devices: list[jax.Device]) -> Evaluate:
     """`evaluate(state, key=None)` plays `episodes` greedy episodes at once with the state's policy.
 
-    Returns `won` (bool, where the environment says so), `return` and `length`, one entry per episode. Without a key,
-    the state's own evaluation key of its iteration is used, which training never touches.
+    Returns `won` (bool, where the environment says so), `return` and `length`, one entry per episode; where workers
+    play also `lost`, the number of episodes that are missing since they were lost whenever begun. Without a key, the
+    state's own evaluation key of its iteration is used, which training never touches. Raises UsageError, in one line,
+    where a return is not finite.
     """
     if env.host is not None:
         return _with_workers(env, algorithm, episodes, env.host)
@@ -52,17 +55,34 @@ def make_evaluate(env: Env, algorithm: Algorithm, episodes: int, devices: list[j
         key = iteration_keys(state)[2] if key is None else key
         params = algorithm.policy(state.learner)
         played = jax.device_get(compiled(*jax.device_put((params, key), place)))
+        if not np.isfinite(played.episode_return).all():
+            raise _endless(env, algorithm, params, key, np.asarray(played.episode_return))
         won = {} if played.won is None else {"won": np.asarray(played.won)}
         return won | {"return": np.asarray(played.episode_return), "length": np.asarray(played.length)}
 
     return evaluate
 
 
+def _endless(env: Env, algorithm: Algorithm, params: PyTree, key: Array, returns: np.ndarray) -> UsageError:
+    """The line about a return that is not finite: the first such episode is played again, and looked at."""
+    episode, start = int(np.flatnonzero(~np.isfinite(returns))[0]), jnp.zeros((), jnp.uint32)
+
+    @jax.jit
+    def again(params: PyTree, key: Array) -> Int[Array, ""]:
+        played, _ = collect(env, algorithm, params, jax.random.fold_in(key, episode)[None], start, greedy=True)
+        return contract.first_breach(env.spec, played, None)
+
+    first = int(again(params, key))
+    if first != contract.NONE:
+        return contract.broken(env, first, "an evaluation")
+    return UsageError(f"`env` {env.spec.id}: the return of an episode of an evaluation is {returns[episode]}")
+
+
 def _with_workers(env: Env, algorithm: Algorithm, episodes: int, host: Host) -> Evaluate:
     """The same where workers play: as many at once as there are environments, those that were lost once more.
 
-    After `TRIES` an episode is given up: then there are fewer. Raises RunError when none is left, or when the workers
-    cannot go on.
+    After `TRIES` an episode is given up: then there are fewer, `lost` says by how many. Raises RunError when none is
+    left, or when the workers cannot go on.
     """
     at_once = min(host.lanes, episodes)
 
@@ -92,7 +112,7 @@ def _with_workers(env: Env, algorithm: Algorithm, episodes: int, host: Host) -> 
         rows = [found[episode] for episode in sorted(found)]
         won = {} if rows[0].won is None else {"won": np.array([row.won for row in rows])}
         returns, lengths = (np.array([getattr(row, name) for row in rows]) for name in ("episode_return", "length"))
-        return won | {"return": returns, "length": lengths}
+        return won | {"return": returns, "length": lengths, "lost": np.array(episodes - len(rows))}
 
     return evaluate
 

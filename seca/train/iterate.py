@@ -16,11 +16,11 @@ from seca.envs.check import check_pure
 from seca.learning import buffer
 from seca.learning.buffer import Replay
 from seca.learning.devices import global_sum
+from seca.train import contract
 from seca.train.forking import credits_of_batch
 from seca.train.minibatches import in_turn
 from seca.train.rollout import collect
 from seca.train.state import TrainState, iteration_keys
-from seca.types import Episodes, PyTree
 
 AXIS = "runners"
 """Name of the device axis over which runners are spread."""
@@ -40,7 +40,7 @@ class Iteration:
 
     @numerics.own()
     def __call__(self, state: TrainState) -> tuple[TrainState, dict[str, Array]]:
-        """The next state, and measures."""
+        """The next state, and measures: `contract.check_kept` reads the one of whether the environment kept its own."""
         return self.program(state.without_replay(), state.replay)
 
     @numerics.own()
@@ -119,12 +119,12 @@ def _iterate(
     collect_key, update_key, _ = iteration_keys(state)
     keys = device_keys(collect_key, per_device, axis)
     episodes, played = collect(env, algorithm, algorithm.policy(state.learner), keys, state.env_steps)
-    replay = None if replay is None else buffer.add(replay, episodes, axis)
+    replay = None if replay is None else buffer.add(replay, episodes, axis, played.lost)
     learner = state.learner if algorithm.begin is None else algorithm.begin(state.learner, episodes, axis)
     if algorithm.forking is None:
         update = lambda learner, part, key: algorithm.update(learner, part, replay, key, axis)  # noqa: E731
-        update = update if played.lost is None else functools.partial(_unless_all_lost, update, axis)
-        learner, metrics = in_turn(update, learner, episodes, minibatches, update_key, axis)
+        left = None if played.lost is None else lambda part: global_sum(part.valid.sum(), axis)
+        learner, metrics = in_turn(update, learner, episodes, minibatches, update_key, axis, left)
     else:
         forking = algorithm.forking
         fork_key, update_key = jax.random.split(update_key)
@@ -134,6 +134,8 @@ def _iterate(
         learner, metrics = in_turn(update, learner, (episodes, tried), minibatches, update_key, axis)
     if replay is not None:
         metrics["buffer_episodes"] = buffer.filled(replay)
+    if contract.looked_at(env):
+        metrics[contract.BREACH] = contract.first_breach(env.spec, episodes, axis)
     wins = None if played.won is None else played.won.sum()
     count = jnp.asarray(per_device) if played.lost is None else jnp.sum(~played.lost)
     sums = (played.episode_return.sum(), wins, played.length.sum(), count)
@@ -153,17 +155,3 @@ def _iterate(
         env_steps=state.env_steps + steps.astype(state.env_steps.dtype),
     )
     return following, outcome | metrics
-
-
-def _unless_all_lost(
-    update: Callable[..., tuple[PyTree, dict[str, Array]]],
-    axis: str | None,
-    learner: PyTree,
-    part: Episodes,
-    key: Array,
-) -> tuple[PyTree, dict[str, Array]]:
-    """An update, or none where no episode is left to learn from: then all measures are 0."""
-    shapes = jax.eval_shape(update, learner, part, key)[1]
-    nothing = lambda: (learner, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))  # noqa: E731
-    left = global_sum(part.valid.sum(), axis)
-    return jax.lax.cond(left > 0, lambda: update(learner, part, key), nothing)

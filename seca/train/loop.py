@@ -17,6 +17,7 @@ from seca import numerics
 from seca.algos.base import Algorithm
 from seca.envs.base import Env
 from seca.ranges import Batch, Range, Steps
+from seca.train.contract import check_kept
 from seca.train.evaluate import make_evaluate
 from seca.train.iterate import Iterate, make_iterate, placement, spread
 from seca.train.state import TrainState, init_state
@@ -80,8 +81,8 @@ def train(
 
     `compiling` is what `start_compiling` gave, if it was called already.
 
-    Raises `NonFiniteError` when a loss or a gradient norm is not finite, and what `Host.check` raises; nothing is
-    handed to the sinks then.
+    Raises `NonFiniteError` when a loss or a gradient norm is not finite, UsageError when the environment breaks its
+    contract, and what `Host.check` raises; nothing is handed to the sinks then.
     """
     state = spread(state, devices)
     evaluate = make_evaluate(env, algorithm, config.eval_episodes, devices)
@@ -100,7 +101,8 @@ def train(
         metrics = jax.device_get(metrics)  # Until then it may not even have begun, on several devices.
         if env.host is not None:
             env.host.check()
-        line = training_line(new_state, metrics, clock() - started, steps_before)
+        measured = check_kept(env, metrics, f"iteration {int(new_state.iteration)}")
+        line = training_line(new_state, measured, clock() - started, steps_before)
         state = new_state
         sinks.metrics(line)
         evaluated = None
@@ -140,7 +142,10 @@ def crossed(before: int, after: int, interval: int) -> bool:
 
 
 def training_line(state: TrainState, metrics: dict[str, Any], seconds: float, steps_before: int) -> dict[str, Any]:
-    """One JSON-ready line about an iteration; time fields start with `time_`."""
+    """One JSON-ready line about an iteration; time fields start with `time_`.
+
+    Where all its episodes were lost there is nothing that anybody measured: what remains are counts.
+    """
     line: dict[str, Any] = {
         "kind": "train",
         "env_steps": int(state.env_steps),
@@ -149,6 +154,8 @@ def training_line(state: TrainState, metrics: dict[str, Any], seconds: float, st
         "time_iteration": seconds,
         "time_env_steps_per_s": (int(state.env_steps) - steps_before) / max(seconds, 1e-9),
     }
+    if "episodes_lost" in metrics and line["env_steps"] == steps_before:
+        metrics = {name: value for name, value in metrics.items() if name in ("episodes_lost", "buffer_episodes")}
     for name, value in metrics.items():
         array = np.asarray(value)
         line[name] = array.item() if array.ndim == 0 else array.tolist()
@@ -174,4 +181,5 @@ def evaluation_line(state: TrainState, results: dict[str, np.ndarray]) -> dict[s
         **({} if won is None else {"episode_won": np.asarray(won).astype(int).tolist()}),
         "episode_return": np.asarray(results["return"], dtype=np.float64).round(6).tolist(),
         "episode_length": np.asarray(results["length"]).astype(int).tolist(),
+        **({"episodes_lost": int(results["lost"])} if "lost" in results else {}),
     }

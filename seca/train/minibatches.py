@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, Shaped
 
 from seca import numerics
 from seca.algos.base import Algorithm
@@ -20,19 +20,24 @@ from seca.learning.devices import first_of_share
 from seca.train.rollout import collect
 from seca.types import PyTree
 
+Update = Callable[[PyTree, PyTree, PRNGKeyArray], tuple[PyTree, dict[str, Array]]]
 COUNTERS = ("gradient_steps",)
 """Measures of how far a learner has come: those of the last update count, of all others the mean over updates."""
 
 
 def in_turn(
-    update: Callable[[PyTree, PyTree, PRNGKeyArray], tuple[PyTree, dict[str, Array]]],
+    update: Update,
     learner: PyTree,
     whole: PyTree,
     minibatches: int,
     key: PRNGKeyArray,
     axis: str | None,
+    left: Callable[[PyTree], Int[Array, ""]] | None = None,
 ) -> tuple[PyTree, dict[str, Array]]:
     """The learner after one update on each minibatch, and measures.
+
+    Where episodes may be lost, a minibatch without a step to learn from has no update, and measures are of the others;
+    where there is no update at all they are 0, and nobody measured them.
 
     Args:
         update: `update(learner, part, key) -> (learner, metrics)`.
@@ -41,21 +46,47 @@ def in_turn(
         minibatches: how many; with one, it is the whole batch as it is.
         key: for who is in which, and for what updates draw.
         axis: mapped axis of devices, or None.
+        left: how many valid steps a part has on all devices; None where no episode can be lost.
 
     Raises:
         ValueError: the share does not divide evenly.
     """
     if minibatches == 1:
-        return update(learner, whole, key)
+        return _updated(update, left, learner, whole, key)[:2]
     share_key, update_key = jax.random.split(key)
     parts = dealt(share_key, jax.tree.leaves(whole)[0].shape[0], minibatches, axis)
 
-    def step(before: PyTree, told: tuple[Array, PRNGKeyArray]) -> tuple[PyTree, dict[str, Array]]:
+    def step(before: PyTree, told: tuple[Array, PRNGKeyArray]) -> tuple[PyTree, tuple[dict[str, Array], Array | None]]:
         part, own_key = told
-        return update(before, jax.tree.map(lambda x: x[part], whole), own_key)
+        after, found, made = _updated(update, left, before, jax.tree.map(lambda x: x[part], whole), own_key)
+        return after, (found, made)
 
-    learner, found = jax.lax.scan(step, learner, (parts, jax.random.split(update_key, minibatches)))
-    return learner, {name: x[-1] if name in COUNTERS else x.mean(axis=0) for name, x in found.items()}
+    learner, (found, made) = jax.lax.scan(step, learner, (parts, jax.random.split(update_key, minibatches)))
+    return learner, {name: _over_updates(name, x, made) for name, x in found.items()}
+
+
+def _updated(
+    update: Update, left: Callable[[PyTree], Array] | None, learner: PyTree, part: PyTree, key: PRNGKeyArray
+) -> tuple[PyTree, dict[str, Array], Bool[Array, ""] | None]:
+    """The learner after an update, measures, and whether there was one: None where there always is."""
+    if left is None:
+        return *update(learner, part, key), None
+    shapes = jax.eval_shape(update, learner, part, key)[1]
+    nothing = lambda: (learner, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))  # noqa: E731
+    some = left(part) > 0
+    return *jax.lax.cond(some, lambda: update(learner, part, key), nothing), some
+
+
+def _over_updates(
+    name: str, found: Shaped[Array, "minibatches ..."], made: Bool[Array, " minibatches"] | None
+) -> Shaped[Array, "..."]:
+    """A measure of all updates, of those that were `made`."""
+    if made is None:
+        return found[-1] if name in COUNTERS else found.mean(axis=0)
+    if name in COUNTERS:
+        return found[jnp.max(jnp.where(made, jnp.arange(made.size), 0))]
+    # Of an update that was not made it is 0.
+    return found.sum(axis=0) / jnp.maximum(made.sum(), 1)
 
 
 def dealt(

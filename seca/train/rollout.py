@@ -39,9 +39,14 @@ class Playing(eqx.Module):
 
 
 def collect(
-    env: Env, algorithm: Algorithm, params: PyTree, keys: Key[Array, " batch"], env_steps: Array
+    env: Env,
+    algorithm: Algorithm,
+    params: PyTree,
+    keys: Key[Array, " batch"],
+    env_steps: Array,
+    greedy: bool = False,
 ) -> tuple[Episodes, Played]:
-    """One whole episode per runner, sampled from the policy.
+    """One whole episode per runner, sampled from the policy unless it is to be `greedy`.
 
     The work follows the longest episode of the batch, not the time limit. Each runner draws from its own key, so the
     episodes do not depend on how runners are spread over devices.
@@ -50,10 +55,10 @@ def collect(
     playing = eqx.tree_at(
         lambda p: p.episodes, playing, _buffers(env, algorithm, params, playing), is_leaf=lambda x: x is None
     )
-    step = functools.partial(stepped, env, algorithm, params, env_steps, False)
+    step = functools.partial(stepped, env, algorithm, params, env_steps, greedy)
     playing = jax.lax.while_loop(functools.partial(unfinished, env), step, playing)
     # The row after the last step: final observations and an action sampled there.
-    acted = _act(algorithm, params, playing, env_steps, False)
+    acted = _act(algorithm, params, playing, env_steps, greedy)
     episodes = _write_row(playing.episodes, playing, acted)
     played = _kept(playing.played)
     if played.lost is not None:

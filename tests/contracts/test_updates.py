@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from batches import BOXED, LENGTHS, SPEC, in_float64, initial, random_episodes
 from batches import updated as update_of
@@ -60,20 +61,19 @@ def test_padding_changes_nothing(name: str, float64: None) -> None:
     assert_trees_close(found, expected, 1e-12)
 
 
-@pytest.mark.parametrize(
-    "name", cases([name for name in [*METHODS, *CONTINUOUS] if name not in ("scc", "riit")], "seca")
-)
+@pytest.mark.parametrize("name", cases([*METHODS, *CONTINUOUS, "iql"], "seca", "iql"))
 def test_an_episode_that_was_lost_counts_for_nothing(name: str, float64: None) -> None:
-    """Of which no step is valid, since its environment failed: as if it had not been begun.
-
-    `scc` and `riit` have it in their buffers, and so draw others.
-    """
+    """Of which no step is valid, since its environment failed: as if it had not been begun, replayed or not."""
     lengths, learner = (*LENGTHS, 6), in_float64(initial(algorithm(name).init, jax.random.key(0)))
     batch = random_episodes(lengths=lengths, spec=spec_of(name))
-    lost = dataclasses.replace(batch, valid=batch.valid.at[-1].set(False))
+    some = dataclasses.replace(batch, valid=batch.valid.at[-1].set(False))
     without = jax.tree.map(lambda x: x[:-1], batch)
-    key = jax.random.key(1)
-    assert_trees_close(compiled(name)(learner, lost, key), compiled(name)(learner, without, key), 1e-9)
+    key, lost = jax.random.key(1), jnp.arange(len(lengths)) == len(lengths) - 1
+    found = compiled(name)(learner, some, key, lost=lost)
+    expected = compiled(name)(learner, without, key)
+    assert_trees_close(found, expected, 1e-9)
+    steps = expected[1].get("gradient_steps", 1)
+    assert np.asarray(steps).sum() > 0  # Drawn episodes were learned from.
 
 
 @pytest.mark.parametrize("name", cases([*METHODS, *CONTINUOUS], "seca", "seca in a box"))

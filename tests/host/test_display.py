@@ -39,6 +39,12 @@ def test_where_nobody_wins_returns_are_shown() -> None:
     assert status.short(10).endswith("| return 3.00 | test -1.50")
 
 
+def test_an_iteration_of_which_all_was_lost_shows_what_was_known() -> None:
+    meter = Meter(lambda: 0.0)
+    before = meter.update({"kind": "train", "env_steps": 1, "episodes": 4, "return_mean": 3.0, "credit_share": 0.5})
+    assert meter.update({"kind": "train", "env_steps": 1, "episodes": 4, "episodes_lost": 4}) == before
+
+
 def test_plain_lines_at_evaluations_and_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     now = [0.0]
     display = PlainDisplay(7_500, every=10.0, clock=lambda: now[0])

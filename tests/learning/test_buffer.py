@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import SPEC, in_float32, random_episodes
+from batches import LENGTHS, SPEC, in_float32, random_episodes
+from jax.sharding import Mesh, PartitionSpec
+from tiers import cases
 
 from seca.learning import buffer as buffers
 from seca.learning.acting import Acting, acting_over, n_agent_inputs
@@ -37,12 +39,52 @@ def test_buffer_keeps_the_latest_and_draws_only_what_it_holds() -> None:
 
 
 @pytest.mark.slow
-def test_buffer_is_written_in_place() -> None:
+@pytest.mark.parametrize("devices", cases([1, 3], 3))
+def test_lost_episodes_are_never_stored(devices: int) -> None:
+    """Against a list: batches of six, of which none to all are lost, go round a ring of seven four times."""
+    add_to = lambda replay, new, lost: buffers.add(replay, new, None, lost)  # noqa: E731
+    if devices > 1:
+        everywhere, split = PartitionSpec(), PartitionSpec("runners")
+        add_to = jax.shard_map(
+            lambda replay, new, lost: buffers.add(replay, new, "runners", lost),
+            mesh=Mesh(jax.devices()[:devices], ("runners",)),
+            in_specs=(everywhere, split, split),
+            out_specs=everywhere,
+            check_vma=False,
+        )
+
+    @jax.jit
+    def added(replay, new, lost, key):
+        """Afterwards, and what is found in it."""
+        replay = add_to(replay, new, lost)
+        latest = buffers.latest(replay, 7, None)
+        drawn = buffers.sample(replay, 5, key, None)
+        return replay, buffers.filled(replay), latest.reward[:, 0], latest.valid.any(axis=1), drawn.reward[:, 0]
+
+    rng = np.random.default_rng(0)
+    episodes, replay, held = random_episodes(lengths=LENGTHS[:6]), Buffer(SPEC, 7).init(), []
+    for number in range(12):
+        lost = rng.random(6) < (number % 5) / 4
+        marks = 10.0 * number + np.arange(6)
+        marked = dataclasses.replace(episodes, reward=jnp.full((6, SPEC.episode_limit), jnp.asarray(marks)[:, None]))
+        held = (held + marks[~lost].tolist())[-7:]
+        replay, *found = added(replay, marked, jnp.asarray(lost), jax.random.key(number))
+        filled, latest, shown, drawn = map(np.asarray, found)
+        assert filled == len(held) and latest[: len(held)].tolist() == held[::-1]
+        assert (shown == (np.arange(7) < len(held))).all()
+        assert not held or set(drawn.tolist()) <= set(held)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loses", [False, True])
+def test_buffer_is_written_in_place(loses: bool) -> None:
     """Donated, the program's memory is the buffer's once, not twice."""
     replay = Buffer(SPEC, 4096).init()
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(replay))
     episodes = in_float32(random_episodes())
-    program = jax.jit(lambda b, e: buffers.add(b, e, None), donate_argnums=0).lower(replay, episodes).compile()
+    lost = jnp.zeros(len(LENGTHS), bool) if loses else None
+    add = jax.jit(lambda replay, new, lost: buffers.add(replay, new, None, lost), donate_argnums=0)
+    program = add.lower(replay, episodes, lost).compile()
     analysis = program.memory_analysis()
     assert analysis is not None
     assert analysis.alias_size_in_bytes >= size and analysis.temp_size_in_bytes < size / 50

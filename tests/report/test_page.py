@@ -70,6 +70,9 @@ def _make_run(
             trained = {"env_steps": 1000 * index, "gradient_steps": 3 * index, "time_env_steps_per_s": 1500.0}
             lines.append({"kind": "train", **trained, "time_elapsed": float(index)})
         lines.append(_evaluation(1000 * index, rate, 32, wins))
+    if lines[-1]["env_steps"]:  # All its episodes were lost, so that it counts no gradient steps.
+        lost = {"env_steps": lines[-1]["env_steps"], "episodes_lost": 32, "time_env_steps_per_s": 0.0}
+        lines.insert(-1, {"kind": "train", **lost, "time_elapsed": float(len(rates) - 1)})
     (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     if result is not None:
         trained = {"episodes": 100, "win_rate": result, "return_mean": 20 * result}

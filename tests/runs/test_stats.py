@@ -43,3 +43,12 @@ def test_where_nobody_wins_returns_are_told() -> None:
     assert not any("win" in name or "won" in name for name in summary)
     assert (summary["episodes"], summary["return_mean"], summary["length_mean"]) == (4, 2.5, 1.5)
     assert stats.sentence(summary) == "return 2.50, length 1.5"
+
+
+def test_lost_episodes_are_counted_beside_those_played() -> None:
+    results = {"return": np.array([1.0, 2, 3, 4]), "length": np.arange(4), "lost": np.array(2)}
+    summary = stats.summary(results)
+    assert (summary["episodes"], summary["episodes_lost"]) == (4, 2)
+    assert stats.sentence(summary) == "return 2.50, length 1.5, 2 more episodes lost"
+    whole = stats.summary(results | {"lost": np.array(0)})
+    assert whole["episodes_lost"] == 0 and stats.sentence(whole) == "return 2.50, length 1.5"

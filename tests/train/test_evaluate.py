@@ -63,3 +63,13 @@ def test_where_nobody_can_win_nobody_does() -> None:
     algorithm = counting.watcher([])
     found = make_evaluate(env, algorithm, 3, jax.devices()[:1])(init_state(algorithm, 0))
     assert set(found) == {"return", "length"}
+
+
+def test_episodes_that_stay_lost_are_counted() -> None:
+    """Those of lengths 2 and 5, whenever they are begun; the others are there, in their order."""
+    algorithm, env = counting.watcher([]), dataclasses.replace(counting.losing(2, 5), host=counting.Stand())
+    found = make_evaluate(env, algorithm, 9, jax.devices()[:1])(init_state(algorithm, 0), jax.random.key(5))
+    keys = jnp.stack([jax.random.split(jax.random.fold_in(jax.random.key(5), i))[0] for i in range(9)])
+    kept = [min(length, counting.LIMIT) for length in counting.lengths(keys) if length not in (2, 5)]
+    assert found["length"].tolist() == kept and 0 < len(kept) < 9
+    assert int(found["lost"]) == 9 - len(kept)

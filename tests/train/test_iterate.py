@@ -1,5 +1,6 @@
 """One iteration: device counts, and what counts as an env step."""
 
+import dataclasses
 import functools
 
 import counting
@@ -9,7 +10,10 @@ import numpy as np
 import pytest
 from tiers import cases
 
-from seca.train.iterate import make_iterate
+from seca.learning.buffer import Buffer
+from seca.learning.devices import global_max
+from seca.train.iterate import make_iterate, spread
+from seca.train.minibatches import dealt
 from seca.train.rollout import collect
 from seca.train.state import init_state, iteration_keys
 
@@ -51,3 +55,45 @@ def test_env_steps_are_steps_of_unfinished_episodes() -> None:
 def test_runners_must_divide_over_devices() -> None:
     with pytest.raises(ValueError, match="`runners` is 15; it must be a positive multiple of the 2 devices"):
         make_iterate(ENV, ALGORITHM, 15, jax.devices()[:2])
+
+
+@pytest.mark.parametrize("devices", cases([1, 2], 2))
+def test_lost_episodes_are_neither_stored_nor_counted(devices: int) -> None:
+    """What the buffer holds is what was kept, in its order; measures are of updates from some of it."""
+    env, lost = counting.losing(1, 3, 5, 8), (1, 3, 5, 8)
+
+    def update(learner, episodes, replay, key, axis):
+        """Measures how often it was called, and the longest episode it was given."""
+        longest = global_max(episodes.length.max(), axis)
+        return learner + 1, {"gradient_steps": learner[0] + 1, "longest": longest}
+
+    @jax.jit
+    def drawn(state):
+        """Keys of the episodes, and who is in which minibatch."""
+        collect_key, update_key, _ = iteration_keys(state)
+        keys = jax.vmap(functools.partial(jax.random.fold_in, collect_key))(jnp.arange(6))
+        return jax.vmap(jax.random.split, out_axes=1)(keys)[0], dealt(jax.random.split(update_key)[0], 6, 3, None)
+
+    algorithm = dataclasses.replace(
+        counting.watcher([]), init=lambda key: jnp.zeros(1, jnp.int32), update=update, buffer=Buffer(env.spec, 9)
+    )
+    iterate = make_iterate(env, algorithm, 6, jax.devices()[:devices], 3)
+    state, steps, updates = spread(init_state(algorithm, 0), jax.devices()[:devices]), [], 0
+    for _ in range(4):
+        keys, parts = drawn(state)
+        begun = np.array(counting.lengths(keys))
+        played = np.where(np.isin(begun, lost), 0, np.minimum(begun, counting.LIMIT))
+        steps += played[played > 0].tolist()
+        state, metrics = iterate(state)
+        assert int(state.episodes) == len(steps) and int(state.env_steps) == sum(steps)
+        assert int(metrics["buffer_episodes"]) == min(len(steps), 9)
+        assert int(metrics["episodes_lost"]) == (played == 0).sum()
+        assert state.replay is not None
+        held = np.asarray(state.replay.state.experience.valid.sum(axis=-1))[0]
+        end = int(state.replay.state.current_index)
+        assert np.roll(held, -end)[::-1][: len(steps)].tolist() == steps[::-1][:9]
+        of_each = played[np.asarray(parts)].max(axis=1)
+        updates += (of_each > 0).sum()
+        assert int(metrics["gradient_steps"]) == updates
+        assert float(metrics["longest"]) == pytest.approx(of_each[of_each > 0].mean())
+    assert len(steps) > 9 and updates < 12

@@ -127,6 +127,24 @@ def test_a_line_of_training() -> None:
     }
 
 
+def test_a_line_of_an_iteration_of_which_all_was_lost() -> None:
+    """Counts alone: 0 for a return or a loss would be a number that nobody measured. With a step it is told whole."""
+    metrics = {"return_mean": np.float32(0), "gradient_steps": np.int32(0), "buffer_episodes": np.int32(9)}
+    metrics["episodes_lost"] = np.int32(4)
+    line = training_line(at(140, 7), metrics, 2.0, 140)
+    assert line == {
+        "kind": "train",
+        "env_steps": 140,
+        "iteration": 7,
+        "episodes": 28,
+        "time_iteration": 2.0,
+        "time_env_steps_per_s": 0.0,
+        "episodes_lost": 4,
+        "buffer_episodes": 9,
+    }
+    assert training_line(at(140, 7), metrics, 2.0, 139).keys() == line.keys() | metrics.keys()
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_line_with_a_number_that_is_none(value: float) -> None:
     """One of several is enough; the first of them is named."""
@@ -153,6 +171,7 @@ def test_a_line_of_an_evaluation() -> None:
     del results["won"]
     without = {name: value for name, value in line.items() if name not in ("win_rate", "episode_won")}
     assert evaluation_line(at(140, 7), results) == without
+    assert evaluation_line(at(140, 7), results | {"lost": np.array(2)}) == without | {"episodes_lost": 2}
 
 
 class Script:

@@ -87,6 +87,29 @@ def test_updates_are_the_plain_loop(minibatches: int) -> None:
         np.testing.assert_allclose(metrics[name], np.mean([line[name] for line in lines], axis=0), rtol=1e-6)
 
 
+@pytest.mark.parametrize(("minibatches", "lost"), [(1, ()), (1, (0,)), (5, (1, 4)), (5, (0, 1, 2)), (5, range(5))])
+def test_minibatches_that_were_lost_have_no_say(minibatches: int, lost: tuple[int, ...]) -> None:
+    """Nothing is learned from those whose episodes were all lost: what is told is of the others alone."""
+    share_key, update_key = jax.random.split(KEY)
+    parts = np.asarray(dealt(share_key, 10, minibatches, None)) if minibatches > 1 else np.arange(10)[None]
+    keys = jax.random.split(update_key, minibatches) if minibatches > 1 else KEY[None]
+    weights = np.ones(10)
+    weights[parts[list(lost)]] = 0
+    whole = jnp.arange(10.0), jnp.asarray(weights, jnp.float32)
+    left = lambda part: part[1].sum().astype(int)  # noqa: E731
+    found, metrics = in_turn(adding, jnp.zeros(()), whole, minibatches, KEY, None, left)
+    learner, lines = jnp.zeros(()), []
+    for number, (part, key) in enumerate(zip(parts, keys, strict=True)):
+        if number not in lost:
+            learner, line = adding(learner, tuple(x[part] for x in whole), key)
+            lines.append(line)
+    np.testing.assert_allclose(found, learner, rtol=1e-6)
+    assert int(metrics["gradient_steps"]) == (int(lines[-1]["gradient_steps"]) if lines else 0)
+    for name in ("told", "each"):
+        expected = np.mean([line[name] for line in lines], axis=0) if lines else np.zeros_like(metrics[name])
+        np.testing.assert_allclose(metrics[name], expected, rtol=1e-6)
+
+
 @functools.lru_cache
 def iterated(name: str, env_id: str, runners: int, minibatches: int, devices: int = 1) -> tuple[Any, Any]:
     """State and metrics after two iterations."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from seca.envs.hosted.single import Broken, Frame, Spec
+from seca.envs.hosted.single import Broken, Frame, Single, Spec
 
 
 def broken(env_id: str, where: str, what: str) -> Broken:
@@ -53,6 +53,46 @@ def checked(spec: Spec, frame: Frame, where: str, names: Sequence[str] = ()) -> 
     if frame.terminated and frame.truncated:
         raise broken(spec.id, where, "the episode both terminated and was truncated")
     return frame
+
+
+class Checked:
+    """Somebody's own `Single`, whose frames are held against its spec as those of adapters are."""
+
+    def __init__(self, env: Single) -> None:
+        self.spec, self.wins = env.spec, env.wins
+        self._env, self._time = env, 0
+
+    def reset(self, seed: int) -> Frame:
+        """See `Single`. Raises Broken where the frame is not what the spec promises, as does `step`."""
+        self._time = 0
+        return self._held(self._env.reset(seed), "reset")
+
+    def step(self, actions: Int[np.ndarray, " agents"] | Float[np.ndarray, "agents numbers"]) -> Frame:
+        """See `Single`."""
+        self._time += 1
+        return self._held(self._env.step(actions), f"step {self._time}")
+
+    def close(self) -> None:
+        """See `Single`."""
+        self._env.close()
+
+    def _held(self, frame: Any, where: str) -> Frame:
+        if not isinstance(frame, Frame):
+            raise broken(self.spec.id, where, f"what is returned is {type(frame).__name__}, no Frame")
+        told: dict[str, Any] = {}
+        for field, kind in {"obs": np.float32, "state": np.float32, "avail": np.bool_, "reward": np.float32}.items():
+            value = getattr(frame, field)
+            try:
+                with np.errstate(over="ignore"):  # What float32 cannot hold becomes infinite, and `checked` says so.
+                    told[field] = np.asarray(value).astype(kind, copy=False)
+            except (TypeError, ValueError):
+                what = f"`{field}` is {type(value).__name__}, and no array of numbers of one shape"
+                raise broken(self.spec.id, where, what) from None
+        if told["reward"].shape:
+            shape = list(told["reward"].shape)
+            raise broken(self.spec.id, where, f"`reward` has shape {shape}; it must be one number, of the team")
+        ends = {name: bool(getattr(frame, name)) for name in ("terminated", "truncated", "won")}
+        return checked(self.spec, Frame(**told | {"reward": float(told["reward"])}, **ends), where)
 
 
 def vector(env_id: str, where: str, what: str, value: Any, size: int) -> Float[np.ndarray, " numbers"]:

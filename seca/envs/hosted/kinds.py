@@ -6,22 +6,26 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
+from seca.envs.hosted import frames
 from seca.envs.hosted.lanes import Recipe
 from seca.envs.hosted.single import Single
 
 
 def make(recipe: Recipe) -> Single:
-    """The environment. Raises ValueError in one line where there is none of that name, or it is not served."""
+    """The environment. Raises ValueError in one line where there is none of that name, or it is not served.
+
+    Whatever its kind, its frames are held against its spec: by the adapter, or here where it is somebody's own.
+    """
     if recipe.kind == "python":
         module, _, name = recipe.name.rpartition(".")
-        return getattr(importlib.import_module(module), name)(**dict(recipe.options))
+        return frames.Checked(getattr(importlib.import_module(module), name)(**dict(recipe.options)))
     return KINDS[recipe.kind](recipe.name, **dict(recipe.options))
 
 
 def _made_by(kind: str) -> Callable[..., Single]:
     """The `make` of an adapter, whose module is imported at the first call."""
 
-    def make(name: str, **options: Any) -> Single:
+    def make(name: str, /, **options: Any) -> Single:
         return importlib.import_module(f"seca.envs.hosted.{kind}").make(name, **options)
 
     return make

@@ -111,3 +111,66 @@ def test_the_reward_of_the_team() -> None:
     for rewards, words in (("much", "no number"), ([], "there is no reward"), ({"a": 1}, "no number")):
         with pytest.raises(Broken, match=words):
             frames.team("e", "step 1", rewards, "mean")
+
+
+class Script:
+    """Shows what it is told to, a frame after another."""
+
+    spec, wins = SPEC, True
+
+    def __init__(self, *shown: Any) -> None:
+        self._shown, self.closed = list(shown), False
+
+    def reset(self, seed: int) -> Any:
+        return self._shown.pop(0)
+
+    def step(self, actions: np.ndarray) -> Any:
+        return self._shown.pop(0)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def loosely(**changes: Any) -> Frame:
+    """A frame as somebody makes it whose types nobody checks."""
+    frame = good()
+    for name, value in changes.items():
+        object.__setattr__(frame, name, value)
+    return frame
+
+
+def test_what_a_single_shows_is_passed_on_in_the_types_of_the_spec() -> None:
+    """Episode after episode: steps are counted from `reset`."""
+    doubles = loosely(obs=[[0.1] * 4] * 3, state=np.arange(7), avail=np.ones((3, 5), int))
+    won = loosely(terminated=np.True_, won=np.True_, reward=np.float64(0.5))
+    script = Script(doubles, won, good(), good(), loosely(reward=1e300))
+    env = frames.Checked(script)
+    assert (env.spec, env.wins) == (SPEC, True)
+    shown, end = env.reset(3), env.step(np.zeros(3, np.int32))
+    assert (shown.obs.dtype, shown.state.dtype, shown.avail.dtype) == (np.float32, np.float32, bool)
+    assert (shown.obs == np.float32(0.1)).all() and shown.state.tolist() == list(range(7)) and not shown.done
+    assert (end.reward, end.terminated, end.truncated, end.won) == (0.5, True, False, True)
+    env.reset(4)
+    env.step(np.zeros(3, np.int32))
+    with pytest.raises(Broken, match="at step 2: the reward is inf"):
+        env.step(np.zeros(3, np.int32))
+    env.close()
+    assert script.closed
+
+
+@pytest.mark.parametrize(
+    ("shown", "words"),
+    [
+        ({"obs": 1}, "what is returned is dict, no Frame"),
+        (loosely(obs=np.full((3, 4), 1e300)), "observation of agent 0 holds inf as number 0"),
+        (loosely(obs=np.zeros((3, 3))), "`obs` has shape [3, 3]; by the spec it is [3, 4]"),
+        (loosely(obs=[[1.0], [1.0, 2.0], []]), "`obs` is list, and no array of numbers of one shape"),
+        (loosely(state="s"), "`state` is str, and no array of numbers of one shape"),
+        (loosely(avail=np.zeros((3, 5))), "agent 0 has no available action"),
+        (loosely(reward=np.zeros(3)), "`reward` has shape [3]; it must be one number, of the team"),
+    ],
+)
+def test_what_a_single_breaks_is_named(shown: Any, words: str) -> None:
+    with pytest.raises(Broken) as caught:
+        frames.Checked(Script(shown)).reset(0)
+    assert str(caught.value).startswith("`env` kind:game breaks its contract at reset: ") and words in str(caught.value)

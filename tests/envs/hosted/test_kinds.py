@@ -7,10 +7,13 @@ import subprocess
 import sys
 from typing import Any
 
+import breaching
 import numpy as np
 import pytest
 
+from seca.envs.hosted import arrays as blocks
 from seca.envs.hosted import kinds
+from seca.envs.hosted.lanes import Lanes, Recipe
 
 
 def test_each_kind_makes() -> None:
@@ -88,3 +91,17 @@ def test_the_examples_play(
             frame, steps = env.step(np.ones(env.spec.n_agents, np.int64)), steps + 1
         assert frame.truncated and steps == env.spec.episode_limit
     env.close()
+
+
+@pytest.mark.parametrize("how", ["", *breaching.WAYS])
+def test_frames_of_ones_own_are_held_against_the_spec(how: str) -> None:
+    """As adapters' are, at every step; what is broken is no failure, which starting anew would mend."""
+    recipe = Recipe("python", "breaching.single", (("at", 3), ("every", 5), ("how", how)))
+    env = kinds.make(recipe)
+    arrays = blocks.views(bytearray(blocks.size(blocks.layout(env.spec, 2))), blocks.layout(env.spec, 2))
+    lanes = Lanes(lambda: kinds.make(recipe), env, arrays)
+    arrays["seeds"][:] = (7, 10)  # Of which the second breaks it.
+    replies = [lanes.do(asked, [0, 1]) for asked in ("reset", "step", "step", "step")]
+    assert not any(reply.broken or reply.lost for reply in replies[:-1]) and not replies[-1].lost
+    assert replies[-1].broken.startswith("`env` breaching breaks its contract at step 3: " if how else "")
+    assert bool(replies[-1].broken) == bool(how)
