@@ -416,7 +416,11 @@ def check_env(arguments: list[str]) -> int:
     try:
         with refusing():
             env = registry.make(options.env, options.env_options, Hosting(options.runners, machine.cpu_cores()))
-        report = trial.examine(env, *sizes)
+        try:
+            report = trial.examine(env, *sizes)
+        finally:
+            if env.host is not None:
+                env.host.close()  # Games of a training to measure come after these, not beside them.
     except UsageError as error:
         if not isinstance(error.__cause__, ContractError):
             raise
