@@ -13,7 +13,6 @@ import seca as package
 from seca import cli
 from seca.config import RunConfig, from_preset
 from seca.errors import UsageError
-from seca.host.display import PlainDisplay
 from seca.host import machine
 from seca.host.display import PlainDisplay
 from seca.learning.options import Adaptation
