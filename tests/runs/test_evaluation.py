@@ -5,10 +5,11 @@ import pathlib
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 from commands import printed
 
-from seca.runs import stats
+from seca.runs import evaluation, stats
 from seca.runs.evaluation import credit_share, evaluate_run
 from seca.runs.folder import RunFolder
 
@@ -34,6 +35,18 @@ def test_evaluate_agrees_with_the_result_of_the_run(
     evaluated = json.loads(printed(capsys, "evaluate", finished_run, "--episodes", 128, "--json"))
     trained = json.loads((finished_run / "result.json").read_text())["trained"]
     assert {name: evaluated[name] for name in trained} == trained
+
+
+def test_evaluate_says_how_many_were_played(
+    finished_run: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not how many it was asked for: some may have been lost."""
+    results = {"return": np.ones(13), "length": np.ones(13, np.int32), "lost": np.array(3)}
+    monkeypatch.setattr(evaluation, "make_evaluate", lambda *arguments: lambda *given: results)
+    text = printed(capsys, "evaluate", finished_run, "--episodes", 16)
+    assert "13 greedy episodes, seed 0: return 1.00, length 1.0, 3 more episodes lost" in text
+    found = json.loads(printed(capsys, "evaluate", finished_run, "--episodes", 16, "--json"))
+    assert (found["episodes"], found["episodes_lost"]) == (13, 3)
 
 
 def share(tmp_path: pathlib.Path, env_steps: int, *lines: dict[str, Any] | str) -> dict[str, float]:

@@ -199,3 +199,27 @@ def test_what_may_change_a_number_is_told(tmp_path: pathlib.Path) -> None:
         "warning: not bit for bit the same as without the break: "
         f'seca "0" -> "{package.__version__}"; cores 99 -> {now["cores"]}'
     )
+
+
+def test_the_end_says_how_many_episodes_were_played(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the trained policy's three were lost."""
+    returns = iter([125, 128])
+
+    def evaluate(state: TrainState, key: Any) -> dict[str, np.ndarray]:
+        played = next(returns)
+        return {"return": np.ones(played), "length": np.ones(played, np.int32), "lost": np.array(128 - played)}
+
+    monkeypatch.setattr(runs, "make_evaluate", lambda *arguments: evaluate)
+    prepared = runs.prepare(config("iql", 8, batch_episodes=8, buffer_episodes=8))
+    folder = folders.RunFolder(tmp_path)
+    runs.report_result(prepared, folder, runs.untrained(prepared), PlainDisplay(1))
+    assert capsys.readouterr().out.splitlines() == [
+        "greedy return over 125 and 128 episodes:",
+        "  trained    return 1.00, length 1.0, 3 more episodes lost",
+        "  untrained  return 1.00, length 1.0",
+    ]
+    result = json.loads(folder.result.read_text())
+    told = [(result[who]["episodes"], result[who]["episodes_lost"]) for who in ("trained", "untrained")]
+    assert told == [(125, 3), (128, 0)]

@@ -20,6 +20,7 @@ from seca.envs.hosted import looped
 from seca.envs.hosted.lanes import Recipe
 from seca.envs.hosted.pool import Hosting
 from seca.errors import RunError
+from seca.train import contract
 from seca.train.evaluate import make_evaluate
 from seca.train.iterate import make_iterate, spread
 from seca.train.rollout import collect
@@ -92,6 +93,8 @@ def test_training_is_as_with_the_same_game_in_jax(devices: int, limit: int) -> N
             state, metrics = iterate(state)
             lines.append({name: np.asarray(value).tolist() for name, value in metrics.items()})
         outcomes = make_evaluate(env, algorithm, 15, chosen)(state)
+        assert [line.pop(contract.BREACH, contract.NONE) for line in lines] == [contract.NONE] * 3
+        assert outcomes.pop("lost", 0) == 0
         found.append((lines, {name: value.tolist() for name, value in outcomes.items()}))
         if env.host is not None:
             assert [line.pop("episodes_lost") for line in lines] == [0, 0, 0]
