@@ -9,7 +9,7 @@ from typing import Any
 
 from seca.envs import check, jaxmarl, jumanji, matrix, mpe, quadratic
 from seca.envs.base import Env, in_units
-from seca.envs.hosted import kinds
+from seca.envs.hosted import frames, kinds
 from seca.envs.hosted.lanes import Recipe
 from seca.envs.hosted.pool import Hosting
 from seca.envs.hosted.single import Broken, Single
@@ -115,7 +115,7 @@ def _make_hosted(recipe: Recipe, hosting: Hosting) -> Env:
     try:
         return looped.make(recipe, hosting)
     except Broken as error:
-        raise check.ContractError(f"`env` '{recipe.kind}:{recipe.name}' does not keep its contract: {error}") from None
+        raise check.ContractError(f"`env` '{recipe.kind}:{recipe.name}' {frames.breach(str(error))}") from None
 
 
 def _make_python(path: str, options: dict[str, Any], hosting: Hosting) -> Env:

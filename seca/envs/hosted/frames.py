@@ -12,7 +12,16 @@ from seca.envs.hosted.single import Broken, Frame, Single, Spec
 
 def broken(env_id: str, where: str, what: str) -> Broken:
     """The one line of an environment that does not keep its own contract; `where` is `reset` or `step 3`."""
-    return Broken(f"`env` {env_id} breaks its contract at {where}: {' '.join(what.split())}")
+    return Broken(f"`env` {env_id}{_BREAKS} at {where}: {' '.join(what.split())}")
+
+
+def breach(said: str) -> str:
+    """What to say of a `Broken` after the environment's name, by which a line of `broken` begins for itself."""
+    _, found, where = said.partition(_BREAKS)
+    return f"{found.strip()}{where}" if found else f"does not keep its contract: {said}"
+
+
+_BREAKS = " breaks its contract"
 
 
 def checked(spec: Spec, frame: Frame, where: str, names: Sequence[str] = ()) -> Frame:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32
 
+from seca.envs.hosted import frames
 from seca.envs.hosted.arrays import SHOWN
 from seca.envs.hosted.lanes import Asked, Recipe
 from seca.envs.hosted.processes import Lost, Process, Worker
@@ -320,7 +321,7 @@ class Pool:
                 except ValueError as error:
                     raise self._fail(f"could be made once, and no more: {error}") from None
                 except Broken as error:
-                    raise self._fail(f"does not keep its contract: {error}", UsageError) from None
+                    raise self._fail(frames.breach(str(error)), UsageError) from None
                 except Lost as error:
                     self._fell(number, str(error))
 
@@ -407,7 +408,7 @@ class Pool:
             self._fell(number, str(error))
             return set(mine)
         if reply.broken:
-            raise self._fail(f"does not keep its contract: {reply.broken}", UsageError)
+            raise self._fail(frames.breach(reply.broken), UsageError)
         if reply.lost:
             self._count(number, list(reply.lost.values())[-1], len(reply.lost))
         lost = {place for place in mine if lanes[place] in reply.lost}

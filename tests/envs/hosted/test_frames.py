@@ -174,3 +174,10 @@ def test_what_a_single_breaks_is_named(shown: Any, words: str) -> None:
     with pytest.raises(Broken) as caught:
         frames.Checked(Script(shown)).reset(0)
     assert str(caught.value).startswith("`env` kind:game breaks its contract at reset: ") and words in str(caught.value)
+
+
+def test_a_breach_names_its_environment_once() -> None:
+    assert frames.breach(str(frames.broken("x", "step 3", "the reward is nan"))) == (
+        "breaks its contract at step 3: the reward is nan"
+    )
+    assert frames.breach("agent_0 shows NaN") == "does not keep its contract: agent_0 shows NaN"
