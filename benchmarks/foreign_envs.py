@@ -32,12 +32,25 @@ class Case:
     env: str
     env_steps: int
     options: tuple[str, ...] = ()
+    normalise: tuple[str, ...] = ()
+    """Of `--normalise`."""
+    methods: tuple[str, ...] = ()
+    """All where empty."""
+
+    @property
+    def name(self) -> str:
+        """In the table, and of folders."""
+        return " ".join([self.env, *(["--normalise", *self.normalise] if self.normalise else [])])
 
 
 CASES = (
     Case("pettingzoo:mpe2.simple_spread_v3.parallel_env", 200_000),
     Case("jaxmarl:MPE_simple_spread_v3", 200_000),
     Case("jaxmarl:HeuristicEnemySMAX", 300_000, ("scenario=2s3z",)),
+    *(
+        Case("jaxmarl:HeuristicEnemySMAX", 300_000, ("scenario=2s3z",), normalise, ("seca",))
+        for normalise in (("reward",), ("state",), ("state", "reward"))
+    ),
     Case("jumanji:LevelBasedForaging-v0", 300_000),
     Case("gymnasium:lbforaging:Foraging-8x8-2p-3f-v3", 200_000),
     Case("gymnasium:smaclite:smaclite/2s3z-v0", 100_000, ("limit=120",)),
@@ -57,14 +70,17 @@ def measure(options: argparse.Namespace) -> None:
     for seed in options.seeds:
         for case in CASES:
             for method in options.methods:
-                cell = {"env": case.env, "method": method, "seed": seed, "env_steps": case.env_steps}
-                if case.env not in options.envs or any(cell.items() <= line.items() for line in lines()):
+                cell = {"env": case.name, "method": method, "seed": seed, "env_steps": case.env_steps}
+                if case.env not in options.envs or method not in (case.methods or METHODS):
                     continue
-                name = case.env.replace(":", "-").replace("/", "-")
+                if any(cell.items() <= line.items() for line in lines()):
+                    continue
+                name = case.name.replace(" --", "-").replace(" ", "-").replace(":", "-").replace("/", "-")
                 run = options.out / f"{name}-{method}-s{seed}"
                 given = ["--env", case.env, "--seed", seed, "--steps", case.env_steps, "--out", run]
                 given += ["--eval-interval", case.env_steps // POINTS]
                 given += ["--env-options", *case.options] if case.options else []
+                given += ["--normalise", *case.normalise] if case.normalise else []
                 if not (run / "result.json").exists():
                     resumed = (run / "checkpoints").is_dir()
                     call("resume", run) if resumed else call("train", method, *given)
@@ -89,7 +105,7 @@ def show(options: argparse.Namespace) -> None:
     from matplotlib.figure import Figure
 
     found = lines()
-    envs = [case.env for case in CASES if any(line["env"] == case.env for line in found)]
+    envs = list(dict.fromkeys(case.env for case in CASES if any(line["env"] == case.name for line in found)))
     print("| environment | method | env steps | greedy return, untrained | at the end, by seed | won |")
     print("|---|---|---|---|---|---|")
     figure = Figure(figsize=(9, 2.6 * -(-len(envs) // 3)), layout="constrained")
@@ -97,24 +113,28 @@ def show(options: argparse.Namespace) -> None:
     for unused in axes[len(envs) :]:
         unused.set_visible(False)
     for axis, env in zip(axes, envs, strict=False):
-        for method, style in zip(METHODS, ("-", "--", ":"), strict=True):
-            mine = [line for line in found if (line["env"], line["method"]) == (env, method)]
+        variants = [(case, method) for case in CASES if case.env == env for method in case.methods or METHODS]
+        for number, (case, method) in enumerate(variants):
+            mine = [line for line in found if (line["env"], line["method"]) == (case.name, method)]
             if not mine:
                 continue
             curves = [line["curve"] for line in sorted(mine, key=lambda line: line["seed"])]
             ends = ", ".join(f"{curve[-1]['return_mean']:.2f}" for curve in curves)
             first = np.mean([curve[0]["return_mean"] for curve in curves])
             won = ", ".join(f"{curve[-1]['win_rate']:.0%}" for curve in curves if "win_rate" in curve[-1]) or "-"
-            print(f"| `{env}` | `{method}` | {mine[0]['env_steps'] / 1e6:g}M | {first:.2f} | {ends} | {won} |")
-            for number, curve in enumerate(curves):
+            named = " ".join(
+                [f"`{method}`", *(f"`--normalise {' '.join(case.normalise)}`" for _ in case.normalise[:1])]
+            )
+            print(f"| `{env}` | {named} | {mine[0]['env_steps'] / 1e6:g}M | {first:.2f} | {ends} | {won} |")
+            for again, curve in enumerate(curves):
                 steps = [point["env_steps"] / 1e3 for point in curve]
-                label = method if number == 0 else None
-                colour = f"C{METHODS.index(method)}"
-                axis.plot(steps, [point["return_mean"] for point in curve], style, color=colour, label=label)
-        axis.set_title(env.removeprefix("gymnasium:"), fontsize=7)
+                label = None if again else named.replace("`", "").replace("--normalise ", "")
+                style = ("-", "--", ":", "-.")[number % 4]
+                axis.plot(steps, [point["return_mean"] for point in curve], style, color=f"C{number}", label=label)
+        axis.set_title(env.removeprefix("gymnasium:").replace("seca.smac.views.pymarl.", ""), fontsize=7)
         axis.set_xlabel("thousand env steps")
         axis.set_ylabel("greedy return")
-    axes[0].legend(fontsize=7)
+        axis.legend(fontsize=6)
     figure.savefig(FIGURE, dpi=150)
 
 
@@ -122,7 +142,7 @@ def main() -> None:
     """Measure, or show."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("measure", "show"))
-    parser.add_argument("--envs", nargs="+", default=[case.env for case in CASES])
+    parser.add_argument("--envs", nargs="+", default=sorted({case.env for case in CASES}))
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "runs" / "foreign")

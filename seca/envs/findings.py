@@ -8,6 +8,8 @@ import numpy as np
 from seca.envs.play import Played
 from seca.types import EnvSpec
 
+WIDE = 10.0
+"""Numbers of a state with which methods that make weights of it are seen to fail (docs/environments.md, SMAX)."""
 LARGE = 100.0
 """Beyond it networks are fed what they hardly learn from: most of them are made for numbers around 1."""
 
@@ -126,6 +128,9 @@ def numbers(spec: EnvSpec, played: Played) -> Iterator[Finding]:
         elif name != "reward" and array.size and np.abs(array).max() > LARGE:
             line = f"`{name}` goes up to {np.abs(array).max():.4g}{_entry(name, np.abs(array) > LARGE)}: divide by its "
             yield Finding("huge", f"{line}range, so that most numbers lie within -1 and 1")
+        elif name == "state" and array.size and np.abs(array).max() > WIDE:
+            line = f"`state` goes up to {np.abs(array).max():.4g}: mixing critics and mixers make their weights of it, "
+            yield Finding("wide-state", f"{line}so divide it by its range, or train with --normalise state", note=True)
 
 
 def observations(spec: EnvSpec, played: Played) -> Iterator[Finding]:

@@ -173,3 +173,12 @@ def test_differences_are_told_with_their_place(right: Played) -> None:
     cut = {name: getattr(right, name)[:3] for name in ("obs", "state", "avail", "reward", "terminated", "truncated")}
     short = dataclasses.replace(right, **cut, info={"won": right.info["won"][:3]})
     assert findings.difference(right, short) is None
+
+
+@pytest.mark.parametrize(("top", "notes", "mistakes"), [(9.9, set(), set()), (40, {"wide-state"}, set())])
+def test_a_wide_state(right: Played, top: float, notes: set[str], mistakes: set[str]) -> None:
+    """Not so wide that it is a mistake, yet mixing critics fail with it: SMAX's is up to 40."""
+    state = right.state.copy()
+    state[1, 0, 0] = top
+    shown = dataclasses.replace(right, state=state)
+    assert names(shown, notes=True) == notes and names(shown) == mistakes
