@@ -29,7 +29,7 @@ from seca.types import EnvSpec, PyTree, TimeStep
 CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("jaxmarl:MPE_simple_spread_v3", {}),
     ("jaxmarl:overcooked", {"limit": 100}),
-    ("jumanji:RobotWarehouse-v0", {"limit": 100}),
+    ("jumanji:LevelBasedForaging-v0", {}),
 )
 
 
