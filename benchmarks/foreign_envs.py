@@ -52,6 +52,7 @@ CASES = (
         for normalise in (("reward",), ("state",), ("state", "reward"))
     ),
     Case("jumanji:LevelBasedForaging-v0", 300_000),
+    Case("jumanji:LevelBasedForaging-v0", 300_000, normalise=("state", "reward"), methods=("seca",)),
     Case("gymnasium:lbforaging:Foraging-8x8-2p-3f-v3", 200_000),
     Case("gymnasium:smaclite:smaclite/2s3z-v0", 100_000, ("limit=120",)),
     Case("pymarl:seca.smac.views.pymarl.SmacMultiAgentEnv", 200_000, ("map_name=3m",)),
@@ -128,13 +129,13 @@ def show(options: argparse.Namespace) -> None:
             print(f"| `{env}` | {named} | {mine[0]['env_steps'] / 1e6:g}M | {first:.2f} | {ends} | {won} |")
             for again, curve in enumerate(curves):
                 steps = [point["env_steps"] / 1e3 for point in curve]
-                label = None if again else named.replace("`", "").replace("--normalise ", "")
+                label = None if again else named.replace("`", "").replace("--", "")
                 style = ("-", "--", ":", "-.")[number % 4]
                 axis.plot(steps, [point["return_mean"] for point in curve], style, color=f"C{number}", label=label)
         axis.set_title(env.removeprefix("gymnasium:").replace("seca.smac.views.pymarl.", ""), fontsize=7)
         axis.set_xlabel("thousand env steps")
         axis.set_ylabel("greedy return")
-        axis.legend(fontsize=6)
+        axis.legend(fontsize=5, framealpha=0.4)
     figure.savefig(FIGURE, dpi=150)
 
 
