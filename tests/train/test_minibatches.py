@@ -135,8 +135,13 @@ def test_any_number_of_devices_learns_the_same(name: str) -> None:
 )
 def test_as_many_updates_as_of_so_many_small_batches(name: str) -> None:
     """Counted where a method counts them, and in no other number of episodes or steps."""
-    (whole, measured), (shared, metrics) = (iterated(name, "counting", 12, number) for number in (1, 3))
-    assert int(metrics["gradient_steps"]) == 3 * int(measured["gradient_steps"])
+    env_id = "smac/3m" if name == "qatten" else "counting"  # It reads SMAC's features of agents.
+    (whole, measured), (shared, metrics) = (iterated(name, env_id, 12, number) for number in (1, 3))
+    steps, each = int(metrics["gradient_steps"]), int(measured["gradient_steps"])
+    if name == "coma":  # A step of the critic for each env step that any episode of a batch has reached.
+        assert each < steps <= 3 * each
+    else:
+        assert steps == 3 * each
     for counter in ("iteration", "episodes", "env_steps"):
         assert int(getattr(shared, counter)) == int(getattr(whole, counter))
     assert metrics.keys() == measured.keys()
