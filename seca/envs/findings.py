@@ -9,7 +9,7 @@ from seca.envs.play import Played
 from seca.types import EnvSpec
 
 WIDE = 10.0
-"""Numbers of a state with which methods that make weights of it are seen to fail (docs/environments.md, SMAX)."""
+"""Beyond it a state is worth normalising for methods that make weights of it: SMAX's is (docs/environments.md)."""
 LARGE = 100.0
 """Beyond it networks are fed what they hardly learn from: most of them are made for numbers around 1."""
 
