@@ -13,6 +13,7 @@ class Count:
 
     The start differs by seed, so that an episode tells which seed it was. At step `at` of an episode it does what
     `then` says, in episodes whose seed leaves no rest divided by `every`: raise, die, hang, wait, or show nonsense.
+    Or it stays there for as long as there is a file `once`, and leaves one that is named after its process, `once`.PID.
     """
 
     def __init__(self, length: int, limit: int, at: int, then: str, every: int, once: str, continuous: bool) -> None:
@@ -48,6 +49,11 @@ class Count:
 
     def _fail(self) -> None:
         if self._seed % self._every:
+            return
+        if self._then == "stay":
+            while os.path.exists(self._once):
+                with open(f"{self._once}.{os.getpid()}", "w"):
+                    time.sleep(0.01)
             return
         if self._once:
             if os.path.exists(self._once):

@@ -136,8 +136,11 @@ def players() -> list[int]:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks up processes in /proc")
 def test_a_node_that_is_lost_costs_its_episodes(tmp_path: pathlib.Path) -> None:
-    """Two nodes, one of which is killed in the middle: another actor takes over, and the run ends as it should."""
-    run = tmp_path / "run"
+    """Two nodes, one of which is killed in the middle: another actor takes over, and the run ends as it should.
+
+    Its actor is killed in the third env step of its episodes: between episodes nothing would be lost.
+    """
+    run, stay = tmp_path / "run", tmp_path / "stay"
     with nodes() as cluster:
         cluster.start()
         cluster.wait_for_head()
@@ -145,25 +148,33 @@ def test_a_node_that_is_lost_costs_its_episodes(tmp_path: pathlib.Path) -> None:
         until = time.monotonic() + 60
         command = [sys.executable, "-m", "seca", "train", "ia2c", "--env", "python:hosted_games.count"]
         command += ["--workers", "ray", "--runners", "4", "--devices", "1", "--steps", "20000", "--out", str(run)]
-        command += ["--eval-episodes", "4", "--eval-interval", "10000", "--env-options", "length=7", "limit=9"]
+        command += ["--eval-episodes", "4", "--eval-interval", "20000", "--env-options"]
+        command += ["length=7", "limit=9", "at=3", "then=stay", f"once={stay}"]
         environment = cluster.environment() | {"RAY_ADDRESS": cluster.address}
         while "2" not in alive(cluster.address, environment):
             assert time.monotonic() < until
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         ) as training:
-            metrics, victim, until = run / "metrics.jsonl", None, time.monotonic() + 200
+            metrics, victim, until = run / "metrics.jsonl", None, time.monotonic() + 300
             while victim is None:
                 assert training.poll() is None and time.monotonic() < until, training.communicate()
                 far = [p for p in players() if cluster.nodes[1].pid in [q for _, q in ancestors(p)]]
                 if far and metrics.exists() and metrics.read_text().count('"train"') > 3:
                     victim = far[0]
                 time.sleep(0.05)
+            stay.touch()
+            while not pathlib.Path(f"{stay}.{victim}").exists():
+                assert training.poll() is None and time.monotonic() < until, training.communicate()
+                time.sleep(0.05)
             raylet = next(process for program, process in ancestors(victim) if program == "raylet")
             os.kill(raylet, signal.SIGKILL)
+            while not gone(victim):
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            stay.unlink()
             printed, said = training.communicate(timeout=300)
         assert training.returncode == 0 and said == "", printed + said
-        assert gone(victim)
     lines = [json.loads(line) for line in metrics.read_text().splitlines()]
     lost = [line["episodes_lost"] for line in lines if line["kind"] == "train"]
     assert sum(lost) == 2 and max(lost) == 2  # Of four, its own two.
