@@ -17,8 +17,9 @@ from jax.experimental import io_callback
 from jaxtyping import Array, Int, Key
 
 from seca.envs.base import Env
+from seca.envs.hosted.batches import Shown
 from seca.envs.hosted.lanes import Recipe
-from seca.envs.hosted.pool import Hosting, Pool, Shown
+from seca.envs.hosted.pool import Hosting, Pool
 from seca.envs.hosted.single import Spec
 from seca.types import Actions, Box, EnvSpec, TimeStep
 

@@ -1,4 +1,4 @@
-"""All workers of an environment: batches of episodes are dealt out to them, and what fails is started anew."""
+"""All workers of an environment: episodes are dealt out to them, and what fails is started anew."""
 
 import contextlib
 import dataclasses
@@ -7,21 +7,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int, Int32
+from jaxtyping import Int, Int32
 
 from seca.envs.hosted import frames
 from seca.envs.hosted.arrays import SHOWN
+from seca.envs.hosted.batches import OVER, Batch, Batches, Shown
 from seca.envs.hosted.lanes import Asked, Recipe
 from seca.envs.hosted.processes import Lost, Process, Worker
-from seca.envs.hosted.single import Broken, Spec
+from seca.envs.hosted.single import Broken
 from seca.errors import RunError, UsageError, told
 
-KEPT = 8
-"""Batches that are over of which the last time steps are remembered; those that go on all are."""
 LAUNCH_AGAIN = 0.5
 """Seconds until a process that the system refused is asked for again."""
-OVER = -1
-"""In place of the lane of an episode that is over."""
 
 
 class HostError(RunError):
@@ -42,58 +39,6 @@ class Hosting:
     """How many failures in a row of one worker's environments are borne: one more ends the run."""
     launch: Callable[[Recipe], Worker] = Process
     """How a worker is started."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Shown:
-    """What a batch of environments shows."""
-
-    obs: Float32[np.ndarray, "batch agents obs"]
-    state: Float32[np.ndarray, "batch state"]
-    avail: Bool[np.ndarray, "batch agents actions"]
-    reward: Float32[np.ndarray, " batch"]
-    terminated: Bool[np.ndarray, " batch"]
-    truncated: Bool[np.ndarray, " batch"]
-    won: Bool[np.ndarray, " batch"]
-    lost: Bool[np.ndarray, " batch"]
-    """The environment failed: the episode is cut there, and nothing of it counts."""
-    time: Int32[np.ndarray, " batch"]
-    """Env steps played."""
-
-    def some(self, places: Int[np.ndarray, " some"]) -> "Shown":
-        """Copies of some rows."""
-        return Shown(**{field.name: getattr(self, field.name)[places] for field in dataclasses.fields(self)})
-
-    @staticmethod
-    def blank(spec: Spec, batch: int) -> "Shown":
-        """Before anything is shown: no agent has more than its first action."""
-        avail = np.zeros((batch, spec.n_agents, spec.n_actions), bool)
-        avail[..., 0] = True
-        return Shown(
-            obs=np.zeros((batch, spec.n_agents, spec.obs_size), np.float32),
-            state=np.zeros((batch, spec.state_size), np.float32),
-            avail=avail,
-            reward=np.zeros(batch, np.float32),
-            terminated=np.zeros(batch, bool),
-            truncated=np.zeros(batch, bool),
-            won=np.zeros(batch, bool),
-            lost=np.zeros(batch, bool),
-            time=np.zeros(batch, np.int32),
-        )
-
-
-@dataclasses.dataclass
-class _Batch:
-    """Episodes that are begun together."""
-
-    lane: Int[np.ndarray, " batch"]
-    """Where each is played; OVER once it is over."""
-    shown: Shown
-    todo: set[int]
-    """Places of those that are still to be begun."""
-    begun: bool = False
-    given_up: bool = False
-    """Other episodes have taken the place of some of these, which nobody plays any more."""
 
 
 @dataclasses.dataclass
@@ -132,11 +77,9 @@ class Pool:
         self.restarts = 0
         """How often a worker, or one of its environments, was started anew."""
         self._lock = threading.RLock()
-        self._batches: dict[int, _Batch] = {}
-        self._number = 0
+        self._batches = Batches(hosting.lanes)
         workers = min(hosting.workers, hosting.lanes)
         self._seats = [_Seat(None, len(range(i, hosting.lanes, workers))) for i in range(workers)]
-        self._free = list(range(hosting.lanes))
         try:
             first = hosting.launch(recipe)
         except (Lost, OSError) as error:
@@ -176,13 +119,7 @@ class Pool:
 
     def _begun(self, seeds: Int32[np.ndarray, " batch"]) -> tuple[Int32[np.ndarray, " batch"], Shown]:
         with self._lock:
-            todo = set(range(len(seeds)))
-            batch = _Batch(self._lanes_for(len(seeds)), Shown.blank(self.spec, len(seeds)), todo)
-            self._number += 1
-            number, self._batches[self._number] = self._number, batch
-            over = [n for n, one in sorted(self._batches.items()) if one.begun and (one.lane == OVER).all()]
-            for old in over[:-KEPT]:
-                del self._batches[old]
+            number, batch = self._batches.begin(Shown.blank(self.spec, len(seeds)))
         while not batch.begun:
             with self._lock:
                 places, batch.todo = np.array(sorted(batch.todo), int), set()
@@ -208,7 +145,7 @@ class Pool:
         cannot go back.
         """
         with self._lock:
-            batch = self._batches.get(int(number[0]))
+            batch = self._batches.find(int(number[0]))
             if self.failed is not None or batch is None and number[0] == 0:
                 shown = Shown.blank(self.spec, len(place))
                 shown.lost[:] = shown.truncated[:] = True
@@ -269,29 +206,13 @@ class Pool:
         assert worker is not None
         return worker.arrays, int(lane) // len(self._seats)
 
-    def _lanes_for(self, count: int) -> Int[np.ndarray, " batch"]:
-        """Free lanes. The oldest batches give theirs up: whoever began a new one does not play on with them."""
-        while len(self._free) < count:
-            oldest = next(batch for _, batch in sorted(self._batches.items()) if (batch.lane != OVER).any())
-            oldest.given_up = True
-            self._let_go(oldest, np.arange(len(oldest.lane)))
-        found, self._free = self._free[:count], self._free[count:]
-        return np.array(found, int)
-
-    def _let_go(self, batch: _Batch, places: Int[np.ndarray, " some"]) -> None:
-        for place in places:
-            if batch.lane[place] != OVER:
-                self._free.append(int(batch.lane[place]))
-                batch.lane[place] = OVER
-        self._free.sort()
-
-    def _note_ends(self, batch: _Batch, places: Int[np.ndarray, " some"]) -> None:
+    def _note_ends(self, batch: Batch, places: Int[np.ndarray, " some"]) -> None:
         """Let go of those that are over; one that ended well ends its worker's row of failures."""
         shown = batch.shown
         over = places[(shown.terminated | shown.truncated)[places]]
         for place in over[~shown.lost[over]]:
             self._seats[self._seat_of(batch.lane[place])].failures = 0
-        self._let_go(batch, over)
+        self._batches.let_go(batch, over)
 
     @contextlib.contextmanager
     def _held(self, seats: Iterable[int]) -> Iterator[list[int]]:
@@ -346,20 +267,10 @@ class Pool:
         seat = self._seats[number]
         with self._lock:
             worker, seat.worker, seat.ready = seat.worker, None, False
-            self._lose(number)
+            self._batches.lose(range(number, self.lanes, len(self._seats)))
         if worker is not None:
             worker.close()
         self._count(number, words)
-
-    def _lose(self, number: int) -> None:
-        """Episodes of all batches that a worker played are lost with it; those that are not begun begin again."""
-        for batch in self._batches.values():
-            gone = np.flatnonzero((batch.lane != OVER) & (batch.lane % len(self._seats) == number))
-            if batch.begun:
-                batch.shown.lost[gone] = batch.shown.truncated[gone] = True
-                self._let_go(batch, gone)
-            else:
-                batch.todo |= set(gone.tolist())
 
     def _count(self, number: int, words: str, environments: int = 1) -> None:
         """One failure more, of so many environments. Raises HostError when it is one too many."""
@@ -370,7 +281,7 @@ class Pool:
             if seat.failures > self.hosting.restarts:
                 raise self._fail(f"failed {seat.failures} times in a row, the last time: {words}")
 
-    def _ask(self, asked: Asked, batch: _Batch, places: Int[np.ndarray, " some"], given: np.ndarray) -> set[int]:
+    def _ask(self, asked: Asked, batch: Batch, places: Int[np.ndarray, " some"], given: np.ndarray) -> set[int]:
         """Have these episodes played, with these seeds or actions; returns those that were lost.
 
         What the others show is put into the batch. Raises HostError, UsageError.
@@ -396,7 +307,7 @@ class Pool:
                 lost |= self._answered(number, workers[number], asked, batch, mine)
         return lost
 
-    def _answered(self, number: int, worker: Worker | None, asked: Asked, batch: _Batch, mine: list[int]) -> set[int]:
+    def _answered(self, number: int, worker: Worker | None, asked: Asked, batch: Batch, mine: list[int]) -> set[int]:
         """What came of what one worker was asked."""
         if worker is None:
             self.check()  # All were closed.

@@ -14,8 +14,9 @@ from hosted_games import count
 
 from seca.envs.hosted import arrays as blocks
 from seca.envs.hosted import kinds
+from seca.envs.hosted.batches import Shown
 from seca.envs.hosted.lanes import Asked, Lanes, Recipe, Reply
-from seca.envs.hosted.pool import Hosting, Pool, Shown
+from seca.envs.hosted.pool import Hosting, Pool
 from seca.envs.hosted.processes import Lost
 from seca.errors import RunError, UsageError
 
