@@ -23,6 +23,7 @@ FIGURE = ROOT / "docs" / "figures" / "foreign_envs.png"
 POINTS = 10
 """Evaluations of a training, besides that of the untrained policy."""
 METHODS = ("seca", "mappo", "qmix")
+NORMALISED, TERMINAL = ("--normalise", "reward"), ("--time-limit", "terminal")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,27 +33,31 @@ class Case:
     env: str
     env_steps: int
     options: tuple[str, ...] = ()
-    normalise: tuple[str, ...] = ()
-    """Of `--normalise`."""
+    changed: tuple[str, ...] = ()
+    """Options of `seca train`."""
     methods: tuple[str, ...] = ()
     """All where empty."""
 
     @property
     def name(self) -> str:
         """In the table, and of folders."""
-        return " ".join([self.env, *(["--normalise", *self.normalise] if self.normalise else [])])
+        return " ".join([self.env, *self.changed])
 
 
 CASES = (
     Case("pettingzoo:mpe2.simple_spread_v3.parallel_env", 200_000),
     Case("jaxmarl:MPE_simple_spread_v3", 200_000),
+    *(
+        Case("jaxmarl:MPE_simple_spread_v3", 200_000, changed=changed, methods=("qmix",))
+        for changed in (NORMALISED, TERMINAL, (*TERMINAL, *NORMALISED))
+    ),
     Case("jaxmarl:HeuristicEnemySMAX", 300_000, ("scenario=2s3z",)),
     *(
-        Case("jaxmarl:HeuristicEnemySMAX", 300_000, ("scenario=2s3z",), normalise, ("seca",))
-        for normalise in (("reward",), ("state",), ("state", "reward"))
+        Case("jaxmarl:HeuristicEnemySMAX", 300_000, ("scenario=2s3z",), ("--normalise", *names), ("seca",))
+        for names in (("reward",), ("state",), ("state", "reward"))
     ),
     Case("jumanji:LevelBasedForaging-v0", 300_000),
-    Case("jumanji:LevelBasedForaging-v0", 300_000, normalise=("state", "reward"), methods=("seca",)),
+    Case("jumanji:LevelBasedForaging-v0", 300_000, changed=("--normalise", "state", "reward"), methods=("seca",)),
     Case("gymnasium:lbforaging:Foraging-8x8-2p-3f-v3", 200_000),
     Case("gymnasium:smaclite:smaclite/2s3z-v0", 100_000, ("limit=120",)),
     Case("pymarl:seca.smac.views.pymarl.SmacMultiAgentEnv", 200_000, ("map_name=3m",)),
@@ -81,7 +86,7 @@ def measure(options: argparse.Namespace) -> None:
                 given = ["--env", case.env, "--seed", seed, "--steps", case.env_steps, "--out", run]
                 given += ["--eval-interval", case.env_steps // POINTS]
                 given += ["--env-options", *case.options] if case.options else []
-                given += ["--normalise", *case.normalise] if case.normalise else []
+                given += case.changed
                 if not (run / "result.json").exists():
                     resumed = (run / "checkpoints").is_dir()
                     call("resume", run) if resumed else call("train", method, *given)
@@ -123,9 +128,7 @@ def show(options: argparse.Namespace) -> None:
             ends = ", ".join(f"{curve[-1]['return_mean']:.2f}" for curve in curves)
             first = np.mean([curve[0]["return_mean"] for curve in curves])
             won = ", ".join(f"{curve[-1]['win_rate']:.0%}" for curve in curves if "win_rate" in curve[-1]) or "-"
-            named = " ".join(
-                [f"`{method}`", *(f"`--normalise {' '.join(case.normalise)}`" for _ in case.normalise[:1])]
-            )
+            named = " ".join([f"`{method}`", *([f"`{' '.join(case.changed)}`"] if case.changed else [])])
             print(f"| `{env}` | {named} | {mine[0]['env_steps'] / 1e6:g}M | {first:.2f} | {ends} | {won} |")
             for again, curve in enumerate(curves):
                 steps = [point["env_steps"] / 1e3 for point in curve]

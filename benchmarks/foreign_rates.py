@@ -5,11 +5,11 @@
 Three times in turn, of episodes of one fixed length each: an iteration on the environment; an iteration on one of the
 same sizes that does nothing, which is what acting and updating take; and as many steps of the library's own batched
 `step`, with random actions and the library's automatic resets, which is what the environment takes by itself. Medians,
-and the first over the sum of the others. Needs jaxmarl and jumanji.
+and the first over the sum of the others. Beside them one that shows ones at every step, which compilers can make use
+of: it is in no sum. Needs jaxmarl and jumanji.
 """
 
 import argparse
-import dataclasses
 import json
 import statistics
 import time
@@ -33,14 +33,19 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-def idle(spec: EnvSpec) -> Env:
-    """An environment of these sizes that shows the same at every step and ends at the limit."""
+def idle(spec: EnvSpec, constant: bool = False) -> Env:
+    """An environment of these sizes that ends at the limit, and shows random numbers times the time, or ones."""
+    size = spec.n_agents * spec.obs_size + spec.state_size
 
-    def show(t: jax.Array) -> TimeStep:
+    def show(t: jax.Array, noise: jax.Array) -> TimeStep:
         batch, no = t.shape[0], jnp.zeros(t.shape, bool)
+        scaled = noise * (t[:, None] / spec.episode_limit)
+        observed = spec.n_agents * spec.obs_size
+        obs = scaled[:, :observed].reshape(batch, spec.n_agents, spec.obs_size)
+        state = scaled[:, observed : observed + spec.state_size]
         return TimeStep(
-            obs=jnp.ones((batch, spec.n_agents, spec.obs_size), jnp.float32),
-            state=jnp.ones((batch, spec.state_size), jnp.float32),
+            obs=jnp.ones_like(obs) if constant else obs,
+            state=jnp.ones_like(state) if constant else state,
             avail=jnp.ones((batch, spec.n_agents, spec.n_actions), bool),
             reward=jnp.ones(batch, jnp.float32),
             terminated=no,
@@ -49,12 +54,13 @@ def idle(spec: EnvSpec) -> Env:
         )
 
     def reset(keys: jax.Array) -> tuple[PyTree, TimeStep]:
-        t = jnp.zeros(keys.shape[0], jnp.int32)
-        return t, show(t)
+        t, noise = jnp.zeros(keys.shape[0], jnp.int32), jax.vmap(lambda key: jax.random.normal(key, (size,)))(keys)
+        return (t, noise), show(t, noise)
 
-    def step(t: PyTree, actions: jax.Array) -> tuple[PyTree, TimeStep]:
+    def step(before: PyTree, actions: jax.Array) -> tuple[PyTree, TimeStep]:
         del actions
-        return t + 1, show(t + 1)
+        t, noise = before
+        return (t + 1, noise), show(t + 1, noise)
 
     return Env(spec, reset, step)
 
@@ -102,7 +108,8 @@ def measure(env_id: str, options: dict[str, Any], preset: str, runners: int, rep
     """Of one environment."""
     env = registry.make(env_id, options)
     calls: dict[str, Callable[[], Any]] = {}
-    for name, one in (("training", env), ("idle", idle(dataclasses.replace(env.spec)))):
+    twins = {"idle": idle(env.spec), "ones": idle(env.spec, constant=True)}
+    for name, one in {"training": env, **twins}.items():
         algorithm = build(preset, env.spec, PRESETS[preset].config)
         iterate, state = make_iterate(one, algorithm, runners, jax.devices()[:1]), init_state(algorithm, 0)
         metrics = jax.block_until_ready(iterate(state))[1]
@@ -134,11 +141,14 @@ def main() -> None:
         if env_id in options.envs:
             rows.append(measure(env_id, given, options.preset, options.runners, options.repeats))
             print(json.dumps(rows[-1]), flush=True)
-    print("| environment | iteration | acting and update | environment alone | iteration / sum | env steps/s |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "| environment | iteration | acting and update | environment alone | iteration / sum | of ones | env steps/s |"
+    )
+    print("|---|---|---|---|---|---|---|")
     for row in rows:
         times = " | ".join(f"{1000 * row[name]:.1f} ms" for name in ("training", "idle", "alone"))
-        print(f"| `{row['env']}` | {times} | {row['ratio']:.2f} | {row['per_s']:,.0f} |")
+        ones = f"{1000 * row['ones']:.1f} ms"
+        print(f"| `{row['env']}` | {times} | {row['ratio']:.2f} | {ones} | {row['per_s']:,.0f} |")
 
 
 if __name__ == "__main__":

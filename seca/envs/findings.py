@@ -67,6 +67,11 @@ def limit(spec: EnvSpec, played: Played) -> Iterator[Finding]:
     if most > 1 and (played.terminated[rows, at_end] & (rows == most)).all():
         line = f"every episode is terminated at the very limit of {most} steps: where that is a time limit, set "
         yield Finding("limit-as-end", f"{line}`truncated`, else values beyond it are taken for 0", note=True)
+    if most > 1 and played.truncated[rows, at_end].all():
+        line = f"none of {len(rows)} episodes ended but by being cut: values are learned as if it went on there, which "
+        yield Finding(
+            "never-ends", f"{line}had QMIX's diverge; --time-limit terminal takes the cut for the end", note=True
+        )
 
 
 def after_the_end(spec: EnvSpec, played: Played) -> Iterator[Finding]:

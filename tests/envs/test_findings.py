@@ -90,7 +90,7 @@ def test_cuts_at_several_steps_are_a_note(right: Played) -> None:
     """An end of another kind, maybe; all at the same step is a limit that the spec has wrong."""
     turned = dataclasses.replace(right, truncated=right.done, terminated=np.zeros_like(right.done))
     turned = dataclasses.replace(turned, info={})
-    assert names(turned) == set() and names(turned, notes=True) == {"cut-early"}
+    assert names(turned) == set() and names(turned, notes=True) == {"cut-early", "never-ends"}
     spec = dataclasses.replace(SPEC, episode_limit=LIMIT + 2)
     late = dataclasses.replace(turned, truncated=np.arange(len(right.done))[:, None] >= np.full(7, LIMIT))
     [finding] = [told for told in findings.limit(spec, late) if not told.note]
@@ -182,3 +182,16 @@ def test_a_wide_state(right: Played, top: float, notes: set[str], mistakes: set[
     state[1, 0, 0] = top
     shown = dataclasses.replace(right, state=state)
     assert names(shown, notes=True) == notes and names(shown) == mistakes
+
+
+@pytest.mark.parametrize("itself", [0, 1])
+def test_what_never_ends(right: Played, itself: int) -> None:
+    """Not a mistake, yet whose values look beyond every end has nothing that they are anchored to."""
+    rows, at_end = np.minimum(right.ends, right.steps), np.arange(len(right.ends))
+    terminated, truncated = np.zeros_like(right.terminated), np.zeros_like(right.truncated)
+    truncated[rows, at_end] = True
+    terminated[rows[:itself], at_end[:itself]], truncated[rows[:itself], at_end[:itself]] = True, False
+    shown = dataclasses.replace(right, terminated=terminated, truncated=truncated)
+    found = {finding.name: finding.line for finding in findings.limit(SPEC, shown)}
+    assert ("never-ends" in found) == (itself == 0)
+    assert itself or f"none of {len(rows)} episodes ended but by being cut" in found["never-ends"]

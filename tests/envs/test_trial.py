@@ -163,7 +163,7 @@ def test_too_few_runners() -> None:
         ("matrix/qtran", {}, {"never-masked", "no-luck"}),
         ("quadratic/apart", {}, {"no-luck"}),
         ("mpe/predator-prey", {}, {"never-masked"}),
-        ("mpe/cooperative-navigation", {"actions": "continuous"}, set()),
+        ("mpe/cooperative-navigation", {"actions": "continuous"}, {"never-ends"}),
         ("smac/3m", {}, set()),
     ],
 )
