@@ -1,7 +1,7 @@
 """Every method's credit held against the truth: the runs and the tables behind docs/credit.md.
 
     python benchmarks/credit_table.py measure [--methods seca coma ...] [--maps 2s3z] [--seeds 0 1 2]   hours
-    python benchmarks/credit_table.py show                                                  the table of what is there
+    python benchmarks/credit_table.py show                                      the table of what is there, a figure
 
 Each cell is an ordinary run, `<out>/<env>-<method>-<env steps>-s<seed>`, trained by `seca train PRESET` with its
 defaults, and an ordinary `seca audit` of its latest policy. `measure` leaves out what is in docs/data/credit.jsonl
@@ -15,6 +15,7 @@ import json
 import pathlib
 import subprocess
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from seca.presets import PRESETS, compared
@@ -27,6 +28,12 @@ METHODS = [name for name in PRESETS if compared(name) and name not in SILENT]
 POLICIES = (100_000, 300_000, 1_000_000)
 """Env steps of training after which a policy is audited."""
 AUDIT = {"steps": 64, "forks": 256}
+FIGURE = ROOT / "docs" / "figures" / "credit_table.png"
+DRAWN = ("2s3z", 300_000)
+MARKERS = ("o", "s", "^")
+"""Of seeds."""
+UNITLESS = ("qmix", "cw-qmix", "ow-qmix", "qatten", "qplex", "qtran")
+"""Their utilities are put through a function of any slope: only correlations and signs mean something."""
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -92,18 +99,70 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def show(options: argparse.Namespace) -> None:
-    """Print a Markdown table, methods by maps and policies."""
+    """Print a Markdown table, a row for each method, map and length of training, and draw the figure."""
     del options
-    print("| map | method | env steps | seed | truth | steps | explained (95 %) | corr | signs | rms: credit, truth |")
+    found = read_data()
+    print("| map | method | env steps | truth | steps | explained (95 %) | corr | signs | rms: credit | truth |")
     print("|---|---|---|---|---|---|---|---|---|---|")
-    for cell, line in sorted(read_data().items()):
-        one = line["scores"]["credit"]
-        told = {name: "-" if value is None else f"{value:.2f}" for name, value in one.items()}
-        print(
-            f"| {cell.map_name} | `{cell.method}` | {cell.env_steps / 1e6:g}M | {cell.seed} | {line['kind']} | "
-            f"{one['agent_steps']} | {told['explained']} ({told['low']} to {told['high']}) | {told['correlation']} | "
-            f"{told['signs']} | {one['rms_credit']:.3f}, {one['rms_truth']:.3f} |"
-        )
+    for map_name, method, env_steps in dict.fromkeys((c.map_name, c.method, c.env_steps) for c in sorted(found)):
+        lines = [line for cell, line in sorted(found.items()) if cell in seeds_of(map_name, method, env_steps, found)]
+        scores = [line["scores"]["credit"] for line in lines]
+        explained = [f"{number(one, 'explained')} ({number(one, 'low')} to {number(one, 'high')})" for one in scores]
+        row = [map_name, f"`{method}`", f"{env_steps / 1e6:g}M", lines[0]["kind"]]
+        row += [", ".join(str(one["agent_steps"]) for one in scores), "; ".join(explained)]
+        row += [", ".join(number(one, name) for one in scores) for name in ("correlation", "signs")]
+        row += [", ".join(f"{one[name]:.3f}" for one in scores) for name in ("rms_credit", "rms_truth")]
+        print(f"| {' | '.join(row)} |")
+    draw(found)
+
+
+def number(scores: dict[str, Any], name: str) -> str:
+    """Or a dash where it is not known."""
+    return "-" if scores[name] is None else f"{scores[name]:.2f}"
+
+
+def seeds_of(map_name: str, method: str, env_steps: int, found: Iterable[Cell]) -> list[Cell]:
+    """All of one row, in the order of their seeds."""
+    return sorted(
+        cell for cell in found if (cell.map_name, cell.method, cell.env_steps) == (map_name, method, env_steps)
+    )
+
+
+def draw(found: dict[Cell, dict[str, Any]]) -> None:
+    """Shares explained with their intervals, and correlations, of every seed of every method on one map."""
+    from matplotlib.figure import Figure
+
+    map_name, env_steps = DRAWN
+    cells_of = {name: seeds_of(map_name, name, env_steps, found) for name in reversed(METHODS)}
+    methods = [name for name, cells in cells_of.items() if cells]
+    figure = Figure(figsize=(9, 0.27 * len(methods) + 1.2), layout="constrained")
+    explained, correlation = figure.subplots(1, 2, sharey=True)
+    for row, method in enumerate(methods):
+        for cell in cells_of[method]:
+            one = found[cell]["scores"]["credit"]
+            at, colour = row + 0.22 * (1 - cell.seed), f"C{cell.seed}"
+            if method not in UNITLESS:
+                explained.plot([one["low"], one["high"]], [at, at], color=colour, linewidth=1)
+                explained.plot(one["explained"], at, MARKERS[cell.seed], color=colour, markersize=4)
+            if one["correlation"] is not None:
+                correlation.plot(one["correlation"], at, MARKERS[cell.seed], color=colour, markersize=4)
+    explained.set_xlim(-1.0, 1.0)
+    explained.set_xlabel("share of the truth explained, 95 % interval (cut at -1)")
+    correlation.set_xlim(-1.0, 1.0)
+    correlation.set_xlabel("correlation with the truth")
+    for axis in (explained, correlation):
+        axis.axvline(0.0, color="0.6", linewidth=0.8)
+        axis.set_yticks(range(len(methods)), methods, fontsize=7)
+        axis.set_ylim(-0.7, len(methods) - 0.3)
+        axis.grid(axis="x", color="0.9")
+        axis.set_axisbelow(True)
+    for seed, marker in enumerate(MARKERS):
+        correlation.plot([], [], marker, color=f"C{seed}", markersize=4, label=f"seed {seed}")
+    correlation.legend(fontsize=7, loc="lower right")
+    figure.suptitle(
+        f"{map_name}, policies of {env_steps / 1e6:g}M env steps, audits of {AUDIT['steps']} steps", fontsize=9
+    )
+    figure.savefig(FIGURE, dpi=150)
 
 
 def main() -> None:
