@@ -59,6 +59,12 @@ CASES = (
     Case("jumanji:LevelBasedForaging-v0", 300_000),
     Case("jumanji:LevelBasedForaging-v0", 300_000, changed=("--normalise", "state", "reward"), methods=("seca",)),
     Case("gymnasium:lbforaging:Foraging-8x8-2p-3f-v3", 200_000),
+    Case(
+        "gymnasium:lbforaging:Foraging-8x8-2p-3f-v3",
+        200_000,
+        changed=("--normalise", "state", "reward"),
+        methods=("seca",),
+    ),
     Case("gymnasium:smaclite:smaclite/2s3z-v0", 100_000, ("limit=120",)),
     Case("pymarl:seca.smac.views.pymarl.SmacMultiAgentEnv", 200_000, ("map_name=3m",)),
     Case("smac/3m", 200_000),
@@ -114,7 +120,7 @@ def show(options: argparse.Namespace) -> None:
     envs = list(dict.fromkeys(case.env for case in CASES if any(line["env"] == case.name for line in found)))
     print("| environment | method | env steps | greedy return, untrained | at the end, by seed | won |")
     print("|---|---|---|---|---|---|")
-    figure = Figure(figsize=(9, 2.6 * -(-len(envs) // 3)), layout="constrained")
+    figure = Figure(figsize=(9, 2.9 * -(-len(envs) // 3)), layout="constrained")
     axes = figure.subplots(-(-len(envs) // 3), 3, squeeze=False).ravel()
     for unused in axes[len(envs) :]:
         unused.set_visible(False)
@@ -138,7 +144,7 @@ def show(options: argparse.Namespace) -> None:
         axis.set_title(env.removeprefix("gymnasium:").replace("seca.smac.views.pymarl.", ""), fontsize=7)
         axis.set_xlabel("thousand env steps")
         axis.set_ylabel("greedy return")
-        axis.legend(fontsize=5, framealpha=0.4)
+        axis.legend(fontsize=5, ncols=2, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.22))
     figure.savefig(FIGURE, dpi=150)
 
 
