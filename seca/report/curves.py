@@ -109,31 +109,42 @@ def read_curve(path: pathlib.Path) -> Curve:
     steps = [line["env_steps"] for line in lines]
     if any(later <= earlier for earlier, later in itertools.pairwise(steps)):
         raise UsageError(f"`run` is {path}: `env_steps` of the evaluation lines of metrics.jsonl do not ascend")
+    trained = folders.read_metrics(folder, "train")
     environment = folders.read_environment(folder) or {"env": {"version": "unknown"}}
     options = " ".join(f"{name}={value}" for name, value in sorted(config.env_options.items()))
     return Curve(
         run=str(path),
         preset=label(config),
         seed=config.seed,
-        budget=_budget(config, lines),
+        budget=_budget(config, lines, trained),
         interval=config.loop.eval_interval,
         episodes=config.loop.eval_episodes,
         env=f"{_env_name(config)} version {environment['env']['version']}{' ' if options else ''}{options}",
         steps=np.array(steps, dtype=np.float64),
         values={name: np.array([line[name] for line in lines], dtype=np.float64) for name in METRICS if name in bounds},
-        gradient_steps=_gradient_steps(folders.read_metrics(folder, "train")),
+        gradient_steps=_gradient_steps(trained),
         runners=config.loop.runners,
         updates=config.loop.minibatches,
     )
 
 
-def _budget(config: RunConfig, lines: Sequence[Mapping[str, object]]) -> int:
+def _budget(config: RunConfig, lines: Sequence[Mapping[str, object]], trained: Sequence[Mapping[str, object]]) -> int:
     """Env steps that a run was to have: those that it has, where it has done as many episodes as it should."""
-    last = lines[-1]
-    iteration, env_steps = last.get("iteration"), last["env_steps"]
-    episodes = int(iteration) * config.loop.runners if _is_number(iteration, 0, 2**32) else 0  # type: ignore[call-overload]
+    env_steps = lines[-1]["env_steps"]
     assert isinstance(env_steps, int)
-    return env_steps if config.loop.over(env_steps, episodes) else config.loop.steps
+    return env_steps if config.loop.over(env_steps, _episodes(config, lines[-1], trained)) else config.loop.steps
+
+
+def _episodes(config: RunConfig, line: Mapping[str, object], trained: Sequence[Mapping[str, object]]) -> int:
+    """Episodes up to an evaluation: as the last line of training before it counts them, those lost left out."""
+    until, iteration, episodes = line.get("iteration"), 0, 0
+    if not _is_number(until, 0, 2**32):
+        return 0
+    for before in trained:
+        counted = before.get("iteration"), before.get("episodes")
+        if _is_number(counted[0], iteration, until) and _is_number(counted[1], 0, 2**63):  # type: ignore[arg-type]
+            iteration, episodes = int(counted[0]), int(counted[1])  # type: ignore[call-overload]
+    return episodes + (int(until) - iteration) * config.loop.runners  # type: ignore[call-overload]
 
 
 def _gradient_steps(lines: Sequence[Mapping[str, object]]) -> float | None:

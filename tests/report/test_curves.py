@@ -285,3 +285,17 @@ def test_a_run_that_did_its_episodes_is_whole(tmp_path: pathlib.Path) -> None:
         (path / "config.json").write_text(to_json(config))
         (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         assert curves.read_curve(path).budget == budget
+
+
+@pytest.mark.parametrize(("lost", "budget"), [(0, 27), (1, 1_000)])
+def test_episodes_that_were_lost_are_not_done(lost: int, budget: int, tmp_path: pathlib.Path) -> None:
+    """Three iterations of one runner are three episodes, but for one that was lost; the last has no line."""
+    base = from_preset("coma-mpe")
+    loop = dataclasses.replace(base.loop, steps=1_000, episodes=3)
+    (tmp_path / "config.json").write_text(to_json(dataclasses.replace(base, env="mpe/predator-prey", loop=loop)))
+    lines: list[dict[str, object]] = [
+        {"kind": "train", "env_steps": 9 * n, "iteration": n, "episodes": n - lost} for n in (1, 2)
+    ]
+    lines.append({"kind": "eval", "env_steps": 27, "iteration": 3, "return_mean": 0.0})
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert curves.read_curve(tmp_path).budget == budget
