@@ -127,7 +127,7 @@ def resume(arguments: list[str]) -> int:
 def evaluate(arguments: list[str]) -> int:
     """Measure a run's policy."""
     options = parse(EvaluateOptions, "evaluate", arguments)
-    from seca.host import machine
+    from seca.host import machine, progress
     from seca.runs import absolute, stats
     from seca.runs.evaluation import evaluate_run
 
@@ -139,13 +139,15 @@ def evaluate(arguments: list[str]) -> int:
                 raise UsageError(f"`{field}` is given beside `absolute`, which says what is played: leave one out")
         config = read_config(existing(options.run).config)
         machine.configure(0, absolute.TIMES * config.loop.eval_episodes)
-        measured = absolute.measure(options.run)
+        with progress.shown("evaluation", "episodes") as tell:
+            measured = absolute.measure(options.run, tell)
         told = f"{config.env}, {measured['checkpoint']} checkpoint at {measured['env_steps']:,} env steps\n"
         told += f"{measured['episodes']} greedy episodes: {stats.sentence(measured)}"
         print(json.dumps(measured) if options.json else told)
         return 0
     machine.configure(0, options.episodes)
-    result = evaluate_run(options.run, options.episodes, options.checkpoint, options.seed, options.opponent)
+    with progress.shown("evaluation", "episodes") as tell:
+        result = evaluate_run(options.run, options.episodes, options.checkpoint, options.seed, options.opponent, tell)
     if options.json:
         print(json.dumps(result))
     else:

@@ -18,7 +18,7 @@ from seca.runs import stats
 from seca.runs.folder import RunFolder
 from seca.runs.load import Newest, build_run, load_state
 from seca.train import checkpoint
-from seca.train.evaluate import make_evaluate
+from seca.train.evaluate import Tell, make_evaluate
 
 TIMES = 10
 """How many times the episodes of an evaluation."""
@@ -26,17 +26,19 @@ KINDS: tuple[Newest, ...] = ("highest-return", "best", "latest")
 _STREAM = 0xAB50
 
 
-def measure(path: pathlib.Path) -> dict[str, Any]:
+def measure(path: pathlib.Path, tell: Tell | None = None) -> dict[str, Any]:
     """Play the episodes and write `absolute.json` into the run folder; returns what is in it.
+
+    `tell` hears how far it is.
 
     Raises UsageError when the run cannot be read, is in use, has no evaluation, or no checkpoint of the policy.
     """
     folder = folders.existing(path)
     with folders.locked(folder):
-        return _measure(folder)
+        return _measure(folder, tell)
 
 
-def _measure(folder: RunFolder) -> dict[str, Any]:
+def _measure(folder: RunFolder, tell: Tell | None) -> dict[str, Any]:
     config = folders.read_config(folder.config)
     env_steps = highest(folder)
     kind = kept(folder, env_steps)
@@ -47,7 +49,8 @@ def _measure(folder: RunFolder) -> dict[str, Any]:
     episodes = TIMES * config.loop.eval_episodes
     evaluate = make_evaluate(built.env, built.algorithm, episodes, machine.choose_devices(0, episodes))
     key = _key(config.seed)
-    measured = {"checkpoint": kind, "env_steps": env_steps, "greedy": True, **stats.summary(evaluate(state, key))}
+    played = stats.summary(evaluate(state, key, tell))
+    measured = {"checkpoint": kind, "env_steps": env_steps, "greedy": True, **played}
     _write(folder, measured)
     return measured
 

@@ -9,7 +9,7 @@ from seca.runs import folder as folders
 from seca.runs import stats
 from seca.runs.folder import RunFolder
 from seca.runs.load import Kind, build_run, kind_name, load_state
-from seca.train.evaluate import make_evaluate
+from seca.train.evaluate import Tell, make_evaluate
 
 
 def credit_share(folder: RunFolder, env_steps: int) -> dict[str, float]:
@@ -26,11 +26,12 @@ def credit_share(folder: RunFolder, env_steps: int) -> dict[str, float]:
 
 
 def evaluate_run(
-    path: pathlib.Path, episodes: int, kind: Kind, seed: int, opponent: str | None = None
+    path: pathlib.Path, episodes: int, kind: Kind, seed: int, opponent: str | None = None, tell: Tell | None = None
 ) -> dict[str, Any]:
     """Greedy episodes of a run's policy: win rate with interval, where one can win, return, length, and every outcome.
 
     The same `seed` gives the same battles. `opponent` replaces the one it was trained against: a name or a run folder.
+    `tell` hears how far it is.
     Raises UsageError when the run cannot be read or the opponent does not fit.
     """
     folder = folders.existing(path)
@@ -46,4 +47,4 @@ def evaluate_run(
         "greedy": True,
         **({} if opponent is None else {"opponent": opponent}),
         **credit_share(folder, int(state.env_steps)),
-    } | stats.summary(evaluate(state, stats.evaluation_key(seed)))
+    } | stats.summary(evaluate(state, stats.evaluation_key(seed), tell))

@@ -14,19 +14,26 @@ from seca.algos.base import Algorithm
 from seca.envs.base import Env, Host
 from seca.errors import RunError, UsageError
 from seca.train import contract
-from seca.train.iterate import AXIS, device_keys
+from seca.train.iterate import AXIS
 from seca.train.rollout import Played, collect, play
 from seca.train.state import TrainState, iteration_keys
 from seca.types import PyTree
 
 TRIES = 3
 """How often an episode is begun that is lost each time."""
+AT_ONCE = 1024
+"""Episodes that are played at once, at most; no outcome depends on it."""
 Evaluate = Callable[..., dict[str, np.ndarray]]
+Tell = Callable[[float, int], None]
+"""`tell(share, count)`: how much of an evaluation is done, and how many episodes."""
 
 
-def make_evaluate(env: Env, algorithm: Algorithm, episodes: int, devices: list[jax.Device]) -> Evaluate:
-    """`evaluate(state, key=None)` plays `episodes` greedy episodes at once with the state's policy.
+def make_evaluate(
+    env: Env, algorithm: Algorithm, episodes: int, devices: list[jax.Device], at_once: int = AT_ONCE
+) -> Evaluate:
+    """`evaluate(state, key=None, tell=None)` plays `episodes` greedy episodes with the state's policy.
 
+    More than `at_once` are played in portions of one size, after each of which `tell` hears how many are done.
     Returns `won` (bool, where the environment says so), `return` and `length`, one entry per episode; where workers
     play also `lost`, the number of episodes that are missing since they were lost whenever begun. Without a key, the
     state's own evaluation key of its iteration is used, which training never touches. Raises UsageError, in one line,
@@ -34,15 +41,16 @@ def make_evaluate(env: Env, algorithm: Algorithm, episodes: int, devices: list[j
     """
     if env.host is not None:
         return _with_workers(env, algorithm, episodes, env.host)
+    portions = -(-episodes // at_once)
+    portion = -(-episodes // portions)
     # Evaluation batches need not divide evenly: use as many devices as do.
-    share = max(n for n in range(1, len(devices) + 1) if episodes % n == 0)
+    share = max(n for n in range(1, len(devices) + 1) if portion % n == 0)
     mesh = Mesh(devices[:share], (AXIS,))
-    body = functools.partial(_play, env, algorithm, episodes // share)
     compiled = jax.jit(
         jax.shard_map(
-            functools.partial(body, axis=AXIS),
+            functools.partial(_play, env, algorithm),
             mesh=mesh,
-            in_specs=(PartitionSpec(), PartitionSpec()),
+            in_specs=(PartitionSpec(), PartitionSpec(), PartitionSpec(AXIS)),
             out_specs=PartitionSpec(AXIS),
             check_vma=False,
         )
@@ -51,10 +59,16 @@ def make_evaluate(env: Env, algorithm: Algorithm, episodes: int, devices: list[j
     place = NamedSharding(mesh, PartitionSpec())
 
     @numerics.own()
-    def evaluate(state: TrainState, key: PRNGKeyArray | None = None) -> dict[str, np.ndarray]:
+    def evaluate(state: TrainState, key: PRNGKeyArray | None = None, tell: Tell | None = None) -> dict[str, np.ndarray]:
         key = iteration_keys(state)[2] if key is None else key
         params = algorithm.policy(state.learner)
-        played = jax.device_get(compiled(*jax.device_put((params, key), place)))
+        given, parts = jax.device_put((params, key), place), []
+        for first in range(0, episodes, portion):
+            which = np.minimum(first + np.arange(portion), episodes - 1)  # One program: the last one is repeated.
+            parts.append(jax.device_get(compiled(*given, which)))
+            if tell is not None:
+                tell(min(first + portion, episodes) / episodes, min(first + portion, episodes))
+        played = jax.tree.map(lambda *rows: np.concatenate(rows)[:episodes], *parts)
         if not np.isfinite(played.episode_return).all():
             raise _endless(env, algorithm, params, key, np.asarray(played.episode_return))
         won = {} if played.won is None else {"won": np.asarray(played.won)}
@@ -84,14 +98,10 @@ def _with_workers(env: Env, algorithm: Algorithm, episodes: int, host: Host) -> 
     After `TRIES` an episode is given up: then there are fewer, `lost` says by how many. Raises RunError when none is
     left, or when the workers cannot go on.
     """
-    at_once = min(host.lanes, episodes)
-
-    @jax.jit
-    def some(params: PyTree, key: Array, which: Int[Array, " at_once"]) -> Played:
-        return play(env, algorithm, params, jax.vmap(functools.partial(jax.random.fold_in, key))(which))
+    at_once, some = min(host.lanes, episodes), jax.jit(functools.partial(_play, env, algorithm))
 
     @numerics.own()
-    def evaluate(state: TrainState, key: PRNGKeyArray | None = None) -> dict[str, np.ndarray]:
+    def evaluate(state: TrainState, key: PRNGKeyArray | None = None, tell: Tell | None = None) -> dict[str, np.ndarray]:
         key = iteration_keys(state)[2] if key is None else key
         params = algorithm.policy(state.learner)
         found: dict[int, Played] = {}
@@ -104,6 +114,8 @@ def _with_workers(env: Env, algorithm: Algorithm, episodes: int, host: Host) -> 
                 host.check()
                 one = (jax.tree.map(lambda x: x[row], played) for row in range(len(mine)))  # noqa: B023
                 found |= {episode: outcome for episode, outcome in zip(mine, one, strict=True) if not outcome.lost}
+                if tell is not None:
+                    tell(len(found) / episodes, len(found))
         if not found:
             raise RunError(
                 f"`env` {env.spec.id}: all {episodes} episodes of an evaluation were lost {TRIES} times, the last "
@@ -117,6 +129,5 @@ def _with_workers(env: Env, algorithm: Algorithm, episodes: int, host: Host) -> 
     return evaluate
 
 
-def _play(env: Env, algorithm: Algorithm, per_device: int, params: PyTree, key: Array, axis: str) -> Played:
-    keys = device_keys(key, per_device, axis)
-    return play(env, algorithm, params, keys)
+def _play(env: Env, algorithm: Algorithm, params: PyTree, key: Array, which: Int[Array, " batch"]) -> Played:
+    return play(env, algorithm, params, jax.vmap(functools.partial(jax.random.fold_in, key))(which))

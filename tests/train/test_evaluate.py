@@ -53,6 +53,20 @@ def test_every_episode_has_its_key_whatever_the_devices() -> None:
             np.testing.assert_array_equal(found["won"], (np.array(ends) % 2 == 0) & (np.array(ends) <= counting.LIMIT))
 
 
+@pytest.mark.slow
+def test_portions_change_no_outcome() -> None:
+    """Eleven episodes at most four at once are three portions of four, on two devices; each tells how many are done."""
+    state, key, told = init_state(counting.watcher([]), 0), jax.random.key(5), []
+    whole = make_evaluate(ENV, counting.watcher([]), 11, jax.devices()[:1])(state, key)
+    evaluate = make_evaluate(ENV, counting.watcher([]), 11, jax.devices()[:2], at_once=4)
+    parts = evaluate(state, key, lambda share, count: told.append((share, count)))
+    assert told == [(4 / 11, 4), (8 / 11, 8), (1.0, 11)]
+    assert set(parts) == set(whole)
+    for name, values in whole.items():
+        assert values.shape == (11,) and len(set(values.tolist())) > 1
+        np.testing.assert_array_equal(parts[name], values)
+
+
 def test_where_nobody_can_win_nobody_does() -> None:
     def without(made):
         return made[0], dataclasses.replace(made[1], info={})
@@ -68,8 +82,10 @@ def test_where_nobody_can_win_nobody_does() -> None:
 def test_episodes_that_stay_lost_are_counted() -> None:
     """Those of lengths 2 and 5, whenever they are begun; the others are there, in their order."""
     algorithm, env = counting.watcher([]), dataclasses.replace(counting.losing(2, 5), host=counting.Stand())
-    found = make_evaluate(env, algorithm, 9, jax.devices()[:1])(init_state(algorithm, 0), jax.random.key(5))
+    told: list[tuple[float, int]] = []
+    evaluate = make_evaluate(env, algorithm, 9, jax.devices()[:1])
+    found = evaluate(init_state(algorithm, 0), jax.random.key(5), lambda share, count: told.append((share, count)))
     keys = jnp.stack([jax.random.split(jax.random.fold_in(jax.random.key(5), i))[0] for i in range(9)])
     kept = [min(length, counting.LIMIT) for length in counting.lengths(keys) if length not in (2, 5)]
     assert found["length"].tolist() == kept and 0 < len(kept) < 9
-    assert int(found["lost"]) == 9 - len(kept)
+    assert int(found["lost"]) == 9 - len(kept) and told[-1] == (len(kept) / 9, len(kept))
