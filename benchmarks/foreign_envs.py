@@ -65,7 +65,7 @@ CASES = (
         changed=("--normalise", "state", "reward"),
         methods=("seca",),
     ),
-    Case("gymnasium:smaclite:smaclite/2s3z-v0", 100_000, ("limit=120",)),
+    Case("gymnasium:smaclite:smaclite/2s3z-v0", 100_000, ("limit=120", "use_cpp_rvo2=true")),
     Case("pymarl:seca.smac.views.pymarl.SmacMultiAgentEnv", 200_000, ("map_name=3m",)),
     Case("smac/3m", 200_000),
 )
