@@ -54,17 +54,19 @@ def test_every_episode_has_its_key_whatever_the_devices() -> None:
 
 
 @pytest.mark.slow
-def test_portions_change_no_outcome() -> None:
-    """Eleven episodes at most four at once are three portions of four, on two devices; each tells how many are done."""
-    state, key, told = init_state(counting.watcher([]), 0), jax.random.key(5), []
-    whole = make_evaluate(ENV, counting.watcher([]), 11, jax.devices()[:1])(state, key)
-    evaluate = make_evaluate(ENV, counting.watcher([]), 11, jax.devices()[:2], at_once=4)
-    parts = evaluate(state, key, lambda share, count: told.append((share, count)))
-    assert told == [(4 / 11, 4), (8 / 11, 8), (1.0, 11)]
+@pytest.mark.parametrize(("episodes", "told"), [(3, [3]), (4, [4]), (8, [4, 8]), (11, [4, 8, 11]), (5, [3, 5])])
+def test_portions_change_no_outcome(episodes: int, told: list[int]) -> None:
+    """At most four at once, on up to two devices; each portion says how many are done."""
+    state, key, heard = init_state(counting.watcher([]), 0), jax.random.key(5), []
+    whole = make_evaluate(ENV, counting.watcher([]), episodes, jax.devices()[:1])(state, key)
+    evaluate = make_evaluate(ENV, counting.watcher([]), episodes, jax.devices()[:2], at_once=4)
+    parts = evaluate(state, key, lambda share, count: heard.append((share, count)))
+    assert heard == [(count / episodes, count) for count in told]
     assert set(parts) == set(whole)
     for name, values in whole.items():
-        assert values.shape == (11,) and len(set(values.tolist())) > 1
+        assert values.shape == (episodes,)
         np.testing.assert_array_equal(parts[name], values)
+    assert len(set(whole["length"].tolist())) > 1  # Else any other episode would do.
 
 
 def test_where_nobody_can_win_nobody_does() -> None:
