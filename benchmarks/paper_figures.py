@@ -23,12 +23,14 @@ FIGURES = {
     "fig4c": (["seca", "seca-ig-1", "seca-ig-10", "seca-ig-20"], ["MMM2"]),
 }
 SETTINGS = ("paper", "published advantage")
+PUBLISHED = {("seca", "published advantage"): ("seca-uncorrected", "paper")}
+"""Presets of their own whose runs are those of another with an option changed."""
 FEWEST = 3
 """Curves with which a figure is worth drawing."""
 
 
 def runs_of(found: dict, figure: str) -> list[curves.Curve]:
-    """Curves of a figure, those with the published advantage alone under a name of their own."""
+    """Curves of a figure, those with the published advantage alone under a name of their own, in Fig. 4 only."""
     methods, maps = FIGURES[figure]
     return [
         dataclasses.replace(
@@ -38,8 +40,8 @@ def runs_of(found: dict, figure: str) -> list[curves.Curve]:
         )
         for map_name in maps
         for method in methods
-        for setting in SETTINGS
-        for run in comparison.members(found, map_name, method, setting)
+        for setting in (SETTINGS if figure.startswith("fig4") else SETTINGS[:1])
+        for run in comparison.members(found, map_name, *PUBLISHED.get((method, setting), (method, setting)))
     ]
 
 
