@@ -75,7 +75,8 @@ def main() -> None:
         if len({(run.env, run.preset) for run in drawn}) < FEWEST:
             print(f"{figure}: too few runs at their budget")
             continue
-        title = f"{figure.replace('fig', 'Fig. ')} of the paper, at 2M env steps (3s_vs_4z: 4M) instead of 65.6M"
+        longer = " (3s_vs_4z: 4M)" if any("3s_vs_4z" in run.env for run in drawn) else ""
+        title = f"{figure.replace('fig', 'Fig. ')} of the paper, at 2M env steps{longer} instead of 65.6M"
         made = figures.panels(drawn, title)
         curves.save(made, comparison.ROOT / "docs" / "figures" / figure, {})
         (comparison.ROOT / "docs" / "figures" / f"{figure}.svg").unlink()

@@ -30,6 +30,7 @@ from seca.learning.joint_critic import (
 from seca.learning.judging import Batch, Judged, Judging, judge
 from seca.learning.measures import (
     count_steps,
+    mean_of_choices,
     mean_over_steps,
     measure_actor,
     measure_advantage,
@@ -197,8 +198,8 @@ def update(
     metrics |= measure(episodes, acting, regressed, judged, slope, judging, axis)
     if config.td_correction:
         metrics["correction_abs"] = mean_over_steps(jnp.abs(correction), episodes, axis)
-        means = (mean_over_steps(jnp.abs(signal), episodes, axis).mean() for signal in (claimed, advantage))
-        metrics["credit_share"] = share_of(*means)
+        followed = (mean_of_choices(jnp.abs(signal), episodes, axis) for signal in (claimed, advantage))
+        metrics["credit_share"] = share_of(*followed)
     if tried is not None:
         metrics |= measure_tried(episodes, judged.advantage, *tried, axis)
     return Learner(actor, critic, judged.state), metrics

@@ -25,6 +25,21 @@ def mean_over_steps(values: Float[Array, "batch time ..."], episodes: Episodes, 
     return global_sum(jnp.where(mask, values, 0).sum(axis=(0, 1)), axis) / steps
 
 
+def mean_of_choices(
+    values: Float[Array, "batch time agents"],
+    episodes: Episodes,
+    axis: str | None,
+    of: Bool[Array, "batch time"] | None = None,
+) -> Float[Array, ""]:
+    """Mean over the agents that have a choice, in all steps or some `of` them; 0 of none.
+
+    Of an agent without one, as of the dead, the policy follows nothing, whatever its advantage is.
+    """
+    chosen = has_choice(episodes.avail[:, :-1], episodes.actions[:, :-1])
+    chosen = (chosen if of is None else chosen & of[..., None]).astype(values.dtype)
+    return share_of(*(mean_over_steps(x, episodes, axis).sum() for x in (values * chosen, chosen)))
+
+
 def measure_critic(
     episodes: Episodes,
     taken: Float[Array, "batch time ..."],
@@ -96,8 +111,10 @@ def measure_tried(
     known: Bool[Array, "batch time"],
     axis: str | None,
 ) -> dict[str, Array]:
-    """Share of steps with a credit by forks, its size there, and that of the critic's credit in the same steps."""
+    """Share of steps with a credit by forks, its size there, and that of the critic's credit in the same steps.
+
+    Sizes are means over the agents that have a choice.
+    """
     share = mean_over_steps(known.astype(credit.dtype), episodes, axis)
-    sizes = jnp.where(known[..., None], jnp.abs(jnp.stack([credit, advantage])), 0)
-    by_forks, by_critic = (share_of(mean_over_steps(size, episodes, axis).mean(), share) for size in sizes)
+    by_forks, by_critic = (mean_of_choices(jnp.abs(x), episodes, axis, known) for x in (credit, advantage))
     return {"fork_share": share, "fork_abs": by_forks, "fork_critic_abs": by_critic}

@@ -16,6 +16,8 @@ DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 """5 and 7 have no common divisor: 35 methods differ in one or the other."""
 WIDTH, HEIGHT = 4.3, 3.2
 """Inches of a panel."""
+HANDLE, CHARACTER = 0.7, 0.085
+"""Inches of the line in a legend's entry, with what is around it, and of a letter of its text."""
 
 
 def panels(found: Sequence[Curve], title: str, notes: Sequence[str] = ()) -> Figure:
@@ -52,10 +54,13 @@ def panels(found: Sequence[Curve], title: str, notes: Sequence[str] = ()) -> Fig
         label: handle for panel in axes for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
     }
     shown = [method for method in methods if method in labelled]
-    figure.legend([labelled[method] for method in shown], shown, loc="outside upper center", ncols=4, frameon=False)
+    entry = HANDLE + CHARACTER * max((len(method) for method in shown), default=0)
+    across = max(1, min(4, int(figure.get_figwidth() / entry)))
+    handles = [labelled[method] for method in shown]
+    figure.legend(handles, shown, loc="outside upper center", ncols=across, frameon=False)
     lines = textwrap.wrap(caption(found, title, notes), round(17 * figure.get_figwidth()))
     figure.text(0.01, 0.01, "\n".join(lines), fontsize=7.5, va="bottom")
-    figure.set_figheight(HEIGHT * rows + 0.4 + 0.13 * len(lines))
+    figure.set_figheight(HEIGHT * rows + 0.21 * math.ceil(len(shown) / across) + 0.13 * len(lines))
     below = (0.15 + 0.13 * len(lines)) / figure.get_figheight()
     figure.set_layout_engine("constrained", rect=(0, below, 1, 1 - below))
     return figure

@@ -232,7 +232,8 @@ def test_correction_adds_the_td_error_to_every_agent(float64: None) -> None:
     assert_trees_close(found.actor.params, eqx.apply_updates(learner.actor.params, moves), 1e-9)
     expected = 0.7 * jnp.abs(error).sum() / episodes.valid.sum()
     np.testing.assert_allclose(metrics["correction_abs"], expected, rtol=1e-9)
-    real = episodes.valid[..., None]
+    real = episodes.valid[..., None] & (episodes.avail[:, :-1].sum(axis=-1) > 1)  # Others follow nothing.
+    assert 0 < real.sum() < episodes.valid.sum() * SPEC.n_agents
     share = jnp.abs(jnp.where(real, credit, 0)).sum() / jnp.abs(jnp.where(real, advantage, 0)).sum()
     np.testing.assert_allclose(metrics["credit_share"], share, rtol=1e-9)
 

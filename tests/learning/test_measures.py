@@ -14,6 +14,7 @@ from reference import assert_trees_close, float64_fixture
 from seca.learning.acting import Acting
 from seca.learning.measures import (
     count_steps,
+    mean_of_choices,
     mean_over_steps,
     measure_actor,
     measure_advantage,
@@ -162,15 +163,35 @@ def test_a_share_of_nothing_is_nothing(part: float, whole: float, share: float) 
 
 
 def test_credits_that_were_tried() -> None:
-    """Sizes where a credit is known, of both kinds of credit; nowhere known they are 0."""
+    """Sizes where a credit is known, of both kinds of credit, of agents with a choice; nowhere known they are 0."""
     batch, credit, advantage = random_episodes(), drawn(3, seed=4), 2 * drawn(3, seed=5)
     known = batch.valid & (jnp.arange(SPEC.episode_limit) % 3 == 1)
     found, where = measure_tried(batch, advantage, credit, known, None), np.asarray(known)
     np.testing.assert_allclose(found["fork_share"], where.sum() / STEPS, **BY_HAND)
+    where = where[..., None] & (np.asarray(batch.avail[:, :-1]).sum(axis=-1) > 1)
+    assert 0 < where.sum() < np.asarray(known).sum() * SPEC.n_agents  # Some have none.
     np.testing.assert_allclose(found["fork_abs"], np.abs(np.asarray(credit)[where]).mean(), **BY_HAND)
     np.testing.assert_allclose(found["fork_critic_abs"], np.abs(np.asarray(advantage)[where]).mean(), **BY_HAND)
     nothing = measure_tried(batch, advantage, credit, jnp.zeros_like(known), None)
     assert {name: float(value) for name, value in nothing.items()} == dict.fromkeys(found, 0.0)
+
+
+def test_means_leave_out_who_has_no_choice() -> None:
+    """By plain loops; padding and agents without a choice may hold anything. Of nobody the mean is 0."""
+    batch, values = random_episodes(garbage=3.0), drawn(3, seed=8)
+    chosen = np.asarray(batch.avail[:, :-1]).sum(axis=-1) > 1
+    told = [
+        float(values[e, t, i])
+        for e, length in enumerate(LENGTHS)
+        for t in range(length)
+        for i in range(SPEC.n_agents)
+        if chosen[e, t, i]
+    ]
+    assert 0 < len(told) < STEPS * SPEC.n_agents
+    np.testing.assert_allclose(mean_of_choices(values, batch, None), np.mean(told), **BY_HAND)
+    other = jnp.where(jnp.asarray(chosen) & batch.valid[..., None], values, 1e6)
+    np.testing.assert_allclose(mean_of_choices(other, batch, None), np.mean(told), **BY_HAND)
+    assert float(mean_of_choices(values, batch, None, jnp.zeros_like(batch.valid))) == 0
 
 
 def test_two_devices_report_what_one_does() -> None:
@@ -186,6 +207,7 @@ def test_two_devices_report_what_one_does() -> None:
             "actor": measure_actor(batch, acting, gradient, axis),
             "advantage": measure_advantage(batch, many, axis),
             "tried": measure_tried(batch, many, many**2, batch.valid & (few > 0), axis),
+            "choices": mean_of_choices(many, batch, axis),
         }
 
     given = batch, many, few, acted(batch)

@@ -1,7 +1,9 @@
 """Figures of many runs, and what stands below them."""
 
+import dataclasses
 import pathlib
 
+import pytest
 from report import scored
 
 from seca.report import curves, figures
@@ -24,6 +26,19 @@ def test_a_panel_for_each_environment_and_a_line_for_each_method(tmp_path: pathl
     assert len(styles) == 2
     # The same method looks the same on every map.
     assert len({panel.lines[0].get_color() for panel in shown}) == 1
+
+
+@pytest.mark.parametrize("methods", [1, 4, 7, 9])
+def test_nothing_of_the_legend_is_cut_off(methods: int, tmp_path: pathlib.Path) -> None:
+    """One panel is too narrow for four long names side by side."""
+    drawn = found(tmp_path, ("seca", "smac/MMM2", 0))
+    named = [dataclasses.replace(drawn[0], preset=f"seca-entropy, variant {i}") for i in range(methods)]
+    figure = figures.panels(named, "One map")
+    figure.draw_without_rendering()
+    legend, whole = figure.legends[0].get_window_extent(), figure.bbox
+    assert whole.x0 <= legend.x0 and legend.x1 <= whole.x1 and legend.y1 <= whole.y1
+    assert len(figure.legends[0].get_texts()) == methods
+    assert figure.axes[0].get_window_extent().height > 0.4 * whole.height
 
 
 def test_any_method_can_be_told_from_any_other() -> None:
