@@ -147,8 +147,9 @@ def read_archive(
     """
     if not path.is_file():
         raise UsageError(f"{given}: there is no such file")
+    one = f"{'an' if what[0] in 'aeiou' else 'a'} {what}"
     if not zipfile.is_zipfile(path):
-        raise UsageError(f"{given}: not a file of seca with a {what} (.npz), or cut short")
+        raise UsageError(f"{given}: not a file of seca with {one} (.npz), or cut short")
     try:
         arrays = read_arrays(path, most_bytes)
         about = parse_json(str(arrays.pop("about")))
@@ -162,7 +163,7 @@ def read_archive(
     # encryption, in a header that is a Python text, in its sizes, in a name, in an array.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"{given}: damaged, or not a file of seca with a {what} ({reason})") from None
+        raise UsageError(f"{given}: damaged, or not a file of seca with {one} ({reason})") from None
 
 
 @contextlib.contextmanager

@@ -61,19 +61,19 @@ class AuditOptions:
     """Steps of the team to draw, from episodes of the policy itself: 64, or as many as there are with --add."""
     forks: Annotated[int, Range(2, 1_000_000)] | None = None
     """Forks of each step, 256 or as there are; a standard error falls with the root of it."""
-    checkpoint: Checkpoint = "latest"
-    """Which policy, and which critic."""
-    seed: Seed = 0
-    """Seed of episodes and forks; the same seed gives the same numbers."""
+    checkpoint: Checkpoint | None = None
+    """Which policy, and which critic: the latest, or as it was with --add."""
+    seed: Seed | None = None
+    """Seed of episodes and forks, 0 or as it was; the same seed gives the same numbers."""
     truth: Annotated[tuple[str, ...], arg(metavar="KIND [KIND ...]")] = ()
     """Truths to measure beside the one that the method claims: sequential (Eq. 5), counterfactual (Eq. 3), independent
     (Eq. 4), shapley."""
     credits: Annotated[tuple[str, ...], arg(metavar="CREDIT [CREDIT ...]")] = ()
     """Further credits for the run's critic to judge by, by the names of `seca train seca --credit`."""
     order: str | None = None
-    """Who is judged first, if not as in training."""
+    """Who is judged first, if not as in training, or as it was."""
     add: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Add to an audit with the same seed and kinds, up to these steps and forks."""
+    """Add to an audit, up to these steps and forks; what is not said is as it was."""
     out: pathlib.Path | None = None
     """Files to write, without the ending: .json, .npz and .png are added. By default `audit` in the run folder."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

@@ -118,7 +118,7 @@ def claims_of(run: Audited, credits: Sequence[Credit] = (), order: Order | None 
     if own is None or own.kind is None:
         raise ValueError(
             f"`run` was trained with {run.config.preset}, which judges the team alone: there is no agent's credit to "
-            "audit; the groups `explicit credit`, `implicit credit` and `value-based` of `seca algos` have one"
+            "audit; the groups `explicit credit` and `value-based` of `seca algos` have one, and so have lica and riit"
         )
     if order is not None or credits:
         if own.under is None:
@@ -159,15 +159,27 @@ def has_luck(env: Env) -> bool:
 
 def check_addable(before: Audit, plan: Plan, about: dict[str, Any]) -> None:
     """Raise ValueError unless steps or forks of the plan can be added to what was measured before."""
-    then = {"seed": before.plan.seed, "kinds": list(before.plan.kinds)} | before.about
-    now = {"seed": plan.seed, "kinds": list(plan.kinds)} | about
-    for field in ("env", "env_version", "policy", "gamma", "order", "claims", "kinds", "seed"):
+    then = {"seed": before.plan.seed, "truth": list(before.plan.kinds)} | before.about
+    now = {"seed": plan.seed, "truth": list(plan.kinds)} | about
+    for field in ("env", "env_version", "policy", "gamma", "order", "claims", "truth", "seed"):
         if then.get(field) != now[field]:
-            raise ValueError(f"`{field}` is {now[field]} but the audit to add to was made with {then.get(field)}")
+            raise ValueError(
+                f"`{_GIVEN_BY.get(field, field)}` is {_words(now[field])} but the audit to add to was made with "
+                f"{_words(then.get(field))}"
+            )
     for field in ("steps", "forks"):
         was, now = getattr(before.plan, field), getattr(plan, field)
         if now < was:
             raise ValueError(f"`{field}` is {now} but the audit to add to has {was} already")
+
+
+_GIVEN_BY = {"policy": "checkpoint", "claims": "credits"}
+"""What a user chooses that by."""
+
+
+def _words(value: object) -> str:
+    """A list, or the names of a table, as one writes them on the command line."""
+    return ", ".join(map(str, value)) if isinstance(value, list | dict) else str(value)
 
 
 def _check_repeats(before: Audit, round_: Round, start: int) -> None:
@@ -204,10 +216,6 @@ def _order_name(claims: dict[str, Claims], order: Order | None) -> str:
     if order is not None:
         return order.name
     return "as trained" if any(claim.kind == "sequential" for claim in claims.values()) else "by number"
-
-
-def _arrays(sums: Sums) -> tuple[np.ndarray, ...]:
-    return sums.forks, sums.total, sums.squares, sums.counts
 
 
 def _arrays(sums: Sums) -> tuple[np.ndarray, ...]:

@@ -1,6 +1,7 @@
 """`seca audit RUN`: from a run folder to the files and the table."""
 
 import pathlib
+import typing
 from collections.abc import Sequence
 
 import jax
@@ -15,7 +16,7 @@ from seca.host import machine
 from seca.order.base import Order
 from seca.order.named import ORDERS
 from seca.runs import folder as folders
-from seca.runs.load import Kind, LoadedRun, kind_name, load
+from seca.runs.load import Kind, LoadedRun, Newest, kind_name, load
 from seca.sizes import sizes
 from seca.truth import findings, picture
 from seca.truth.audit import Audit, Tell, audit, claims_of
@@ -26,9 +27,9 @@ def audit_run(
     path: pathlib.Path,
     steps: int | None = None,
     forks: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     kinds: tuple[TruthKind, ...] = (),
-    checkpoint: Kind = "latest",
+    checkpoint: Kind | None = None,
     credits: Sequence[str] = (),
     order: str | None = None,
     out: pathlib.Path | None = None,
@@ -43,6 +44,8 @@ def audit_run(
     """
     check_names(credits, order)
     given = None if out is None else files.usable("out", out)
+    if given is not None and given.is_dir():
+        raise UsageError(f"`out` is {out}, a folder: name the files in it, without their ending: {given / 'audit'}")
     folder = folders.existing(path)
     out = given or folder.path / "audit"
     written = [out.with_name(out.name + ending) for ending in (".npz", ".json", ".png")]
@@ -53,7 +56,11 @@ def audit_run(
     if before is not None:  # What is not said is as it was.
         steps, forks = steps or before.plan.steps, forks or before.plan.forks
         kinds, credits = kinds or before.plan.kinds, credits or [name for name in before.credits if name in CREDITS]
-    plan = Plan(steps or Plan.steps, forks or Plan.forks, seed, kinds)
+        seed = before.plan.seed if seed is None else seed
+        order = order or (before.about.get("order") if before.about.get("order") in ORDERS else None)
+        checkpoint = _checkpoint(before) if checkpoint is None else checkpoint
+    plan = Plan(steps or Plan.steps, forks or Plan.forks, seed or Plan.seed, kinds)
+    checkpoint = "latest" if checkpoint is None else checkpoint
     run = load(path, checkpoint)
     with refusing():
         others, other_order = _credits(run, credits), _order(run, order)
@@ -62,6 +69,14 @@ def audit_run(
         found = audit(run, plan, others, other_order, before, devices, tell)
     found.about |= {"run": str(path), "checkpoint": kind_name(checkpoint), "session": machine.session(jax.devices())}
     return found, [*findings.save(found, out), picture.save(found, out.with_name(out.name + ".png"))]
+
+
+def _checkpoint(before: Audit) -> Kind | None:
+    """Which policy was audited, by the newest name or, of a snapshot, by its env steps; None where that is not said."""
+    name = before.about.get("checkpoint")
+    if name == kind_name(0):
+        return before.about.get("env_steps")
+    return name if name in typing.get_args(Newest) else None  # pyrefly: ignore
 
 
 def check_names(credits: Sequence[str], order: str | None) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from seca import files
-from seca.credit.base import Kind
+from seca.credit.base import KINDS, Kind
 from seca.truth.asked import Sums
 from seca.truth.audit import Audit
 from seca.truth.rounds import DRAWN_ARRAYS, OWN, SIGNAL, TEAM, ZERO, Plan
@@ -125,8 +125,13 @@ def table(audit: Audit) -> str:
     return "\n".join(lines)
 
 
+def interval_of(one: Score) -> str:
+    """That of the explained share, in words."""
+    return f"{one.low:.2f} to {one.high:.2f}" if math.isfinite(one.low + one.high) else "no interval"
+
+
 def _row(name: str, one: Score) -> str:
-    interval = f"{one.explained:>6.2f} ({one.low:.2f} to {one.high:.2f})"
+    interval = f"{one.explained:>6.2f} ({interval_of(one)})"
     numbers = f"{one.ceiling:>8.2f}{one.correlation:>7.2f}{one.slope:>8.2f}{one.signs:>7.2f}"
     sizes = f"{one.rms_credit:>12.4f}{one.rms_truth:>11.4f}{one.rms_error:>8.4f}"
     return f"{name:<24}{one.agent_steps:>6}  {interval:<22}{numbers}{sizes}"
@@ -156,7 +161,7 @@ def load(path: pathlib.Path) -> Audit:
     """The audit in an .npz file. Raises UsageError when it is missing, damaged, or of another format."""
 
     def make(arrays: dict[str, np.ndarray], written: dict[str, Any]) -> Audit:
-        plan = Plan(**written["plan"] | {"kinds": tuple(written["plan"]["kinds"])})
+        plan = _plan(written["plan"])
         names = [(str(name), str(kind)) for name, kind in written["credits"]]
         _check(arrays, plan, len(names))
         return Audit(
@@ -172,8 +177,19 @@ def load(path: pathlib.Path) -> Audit:
     return files.read_archive(path, given, "audit", FORMAT, _MOST_BYTES, make)
 
 
+def _plan(written: dict[str, Any]) -> Plan:
+    """The plan of a file. Raises ValueError for numbers that are none, and kinds that nobody knows."""
+    for field in ("steps", "forks", "seed"):
+        if type(written[field]) is not int:
+            raise ValueError(f"`{field}` of the plan is {written[field]!r}, which is no whole number")
+    kinds = tuple(written["kinds"])
+    if not kinds or not set(kinds) <= set(KINDS):
+        raise ValueError(f"`kinds` of the plan is {', '.join(map(str, kinds)) or 'empty'}")
+    return Plan(**written | {"kinds": kinds})
+
+
 def _check(arrays: dict[str, np.ndarray], plan: Plan, credits: int) -> None:
-    """Raise ValueError unless all arrays are there, of the shapes that the plan says, and of finite numbers."""
+    """Raise ValueError unless all arrays are there, as the plan says, of finite numbers that agree with each other."""
     steps, n_agents = plan.steps, arrays["action"].shape[1]
     shapes: dict[str, tuple[int, ...]] = {name: (steps, n_agents) for name in ("action", "order", "choice")}
     shapes["sum_counts"] = (steps, n_agents, arrays["sum_counts"].shape[2])
@@ -185,7 +201,11 @@ def _check(arrays: dict[str, np.ndarray], plan: Plan, credits: int) -> None:
     for name, shape in shapes.items():
         if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
             raise ValueError(f"`{name}` is {list(arrays[name].shape)}, not {list(shape)}, or not finite")
-    if arrays["sum_forks"].min() < 2:
-        raise ValueError("a step without forks")
+    if plan.forks < 2 or (arrays["sum_forks"] != plan.forks).any():
+        raise ValueError(f"`sum_forks` is not {plan.forks} everywhere, or there are steps without forks")
+    if (arrays["sum_counts"].sum(axis=2) != plan.forks).any():
+        raise ValueError(f"`sum_counts` are not of {plan.forks} forks")
+    if not np.allclose(arrays["truth"], arrays["sum_total"] / plan.forks):
+        raise ValueError("`truth` is not the mean that `sum_total` has")
     if (np.sort(arrays["order"], axis=1) != np.arange(n_agents)).any():
         raise ValueError("`order` holds what is no order")

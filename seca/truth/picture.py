@@ -38,7 +38,7 @@ def draw(audit: Audit) -> Figure:
         mean, error = audit.sums.mean()[:, kind], audit.sums.error()[:, kind]
         _scatter(axes, credit[audit.choice], mean[audit.choice], error[audit.choice])
         one = scores[name]
-        axes.set_title(f"{name}: explains {one.explained:.2f} ({one.low:.2f} to {one.high:.2f})", fontsize=10)
+        axes.set_title(f"{name}: explains {one.explained:.2f} ({findings.interval_of(one)})", fontsize=10)
         axes.set_xlabel("what it says an action was worth")
         axes.set_ylabel(f"what it was worth ({audit.plan.kinds[kind]}, by forks)")
     figure.supxlabel("\n".join(textwrap.wrap(caption(audit), width=62 * len(credits))), fontsize=8)

@@ -34,8 +34,8 @@ OWN = "credit"
 CRITIC = "its critic's"
 """Beside credits that were tried out, those of the critic, which are followed in all other steps."""
 SIGNAL, TEAM, ZERO = "credit + team", "team alone", "nothing"
-"""Floors: with what the policy follows beside its credit, the same for all agents; the critic's TD error as if it were
-everybody's credit; and 0."""
+"""Floors: with what the policy follows beside its credit, the same for all agents (nothing, where credits are tried
+out); the critic's TD error as if it were everybody's credit; and 0."""
 
 
 @runtime_checkable
@@ -130,6 +130,7 @@ class Rounds:
         credits = {name: credit[at] for name, credit in credits.items()}
         if self._tried is not None:
             credits[CRITIC] = credits[OWN]
+            credits.pop(SIGNAL, None)  # Where credits are tried out these alone are followed.
             of_steps = self._probs(episodes)[at][filled], episodes.actions[at][filled], order[at][filled]
             seeds = jax.random.split(jax.random.fold_in(claim_key, 1), DRAWN)
             credits[OWN] = np.asarray(self._tried(self._state.learner, standing, *of_steps, seeds, now))[:wanted]

@@ -1,6 +1,7 @@
 """Audits against enumeration: the credits of a game of several steps, their errors, and what may be added to them."""
 
 import dataclasses
+import itertools
 from typing import Any
 
 import forking
@@ -12,7 +13,9 @@ import pytest
 from seca.config import from_preset
 from seca.credit.base import KINDS
 from seca.credit.sequential import SWEPT
+from seca.envs.matrix import GAMES
 from seca.envs.registry import make
+from seca.learning.acting import acting_over
 from seca.order.simple import FIXED, IDENTITY
 from seca.presets import build
 from seca.train.rollout import collect
@@ -123,11 +126,11 @@ def test_who_has_nothing_to_audit() -> None:
         claims_of(forking.run(), [SWEPT])
 
 
-def made(preset: str, **changes: Any) -> Any:
+def made(preset: str, game: str = "additive", **changes: Any) -> Any:
     """An untrained run of a preset on a matrix game."""
-    config = dataclasses.replace(from_preset(preset), env="matrix/additive")
+    config = dataclasses.replace(from_preset(preset), env=f"matrix/{game}")
     config = dataclasses.replace(config, algorithm=dataclasses.replace(config.algorithm, **changes))
-    env = make("matrix/additive", {})
+    env = make(f"matrix/{game}", {})
     algorithm = build(preset, env.spec, config.algorithm)
     return forking.Run(env, algorithm, init_state(algorithm, 3), config)
 
@@ -171,11 +174,62 @@ def test_floors() -> None:
 
 
 @pytest.mark.slow
+def test_where_credits_are_tried_out_they_alone_are_followed() -> None:
+    """So there is no credit with something added; beside the tried one stands the critic's."""
+    found = audit(made("seca-fork"), Plan(6, 2))
+    assert list(found.credits) == ["credit", "team alone", "its critic's", "nothing"]
+
+
+def enumerated(payoff: np.ndarray, probs: np.ndarray, taken: np.ndarray, held: set[int]) -> float:
+    """Q(u_C, pi) of a one-step game: the mean over what the agents that are not held may do."""
+    agents = range(payoff.ndim)
+    choices = [(int(taken[i]),) if i in held else range(payoff.shape[i]) for i in agents]
+    weight = lambda joint: np.prod([1.0 if i in held else probs[i, joint[i]] for i in agents])  # noqa: E731
+    return float(sum(weight(joint) * payoff[joint] for joint in itertools.product(*choices)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("game", ["peak", "additive"])
+def test_games_with_known_payoffs(game: str) -> None:
+    """Forks of matrix games, under `seca` untrained, against all joint actions enumerated."""
+    run = made("seca", game)
+    found = audit(run, Plan(40, 300, kinds=KINDS))
+    assert set(found.plan.kinds) == set(KINDS)
+    keys = jax.random.split(round_keys(0, 0)[0], EPISODES)
+    params = run.algorithm.policy(run.state.learner)
+    episodes, _ = jax.jit(lambda: collect(run.env, run.algorithm, params, keys, run.state.env_steps))()
+    probs = np.asarray(acting_over(params, episodes).probs)[found.battle % EPISODES, found.time]
+    payoff, n_agents = GAMES[game].payoff, run.env.spec.n_agents
+    exact = np.zeros((40, len(KINDS), n_agents))
+    for step, (taken, order) in enumerate(zip(found.action, found.order, strict=True)):
+
+        def worth(agent: int, held: tuple[int, ...], step: int = step, taken: np.ndarray = taken) -> float:
+            with_it, without = ({*held, agent}, set(held))
+            return enumerated(payoff, probs[step], taken, with_it) - enumerated(payoff, probs[step], taken, without)
+
+        for agent in range(n_agents):
+            others = [i for i in range(n_agents) if i != agent]
+            before = [tuple(o[: o.index(agent)]) for o in itertools.permutations(range(n_agents))]
+            told = {
+                "independent": worth(agent, ()),
+                "counterfactual": worth(agent, tuple(others)),
+                "sequential": worth(agent, tuple(order[: list(order).index(agent)].tolist())),
+                "shapley": np.mean([worth(agent, held) for held in before]),
+            }
+            exact[step, :, agent] = [told[kind] for kind in found.plan.kinds]
+    error = found.sums.error()
+    z = (found.sums.mean() - exact) / np.where(error > 0, error, np.inf)
+    assert (np.abs(z) < 4.5).all() and 0.8 < z[error > 0].std() < 1.2
+    assert np.allclose(found.sums.mean()[error == 0], exact[error == 0], atol=1e-5)
+    assert np.abs(exact).max() > 0.1
+
+
+@pytest.mark.slow
 def test_what_cannot_be_forked_again_is_refused() -> None:
     begun = forking.audited()
     flipped = dataclasses.replace(begun, action=1 - begun.action)
     with pytest.raises(ValueError, match=r"`before` has other steps \(`action` differs\)"):
         audit(forking.run(), dataclasses.replace(begun.plan, forks=60), before=flipped)
     older = dataclasses.replace(begun, about=begun.about | {"policy": "00000000"})
-    with pytest.raises(ValueError, match="`policy` is .* but the audit to add to was made with 00000000"):
+    with pytest.raises(ValueError, match="`checkpoint` is .* but the audit to add to was made with 00000000"):
         audit(forking.run(), begun.plan, before=older)

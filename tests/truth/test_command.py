@@ -54,7 +54,9 @@ def test_a_run_is_audited_and_added_to(copied_run: pathlib.Path, capsys: pytest.
         (["--add", "--steps", 5, "--forks", 8, *same], ["`steps` is 5", "6"]),
         (["--add", "--steps", 6, "--forks", 8, "--seed", 1, *same], ["`seed` is 1", "made with 0"]),
         (["--add", "--steps", 6, "--forks", 8, "--order", "random", *same], ["`order` is random", "as trained"]),
-        (["--add", "--credits", "swept"], ["`claims`", "swept", "independent"]),
+        (["--add", "--credits", "swept"], ["`credits` is credit, swept but", "made with credit, independent"]),
+        (["--add", "--truth", "counterfactual"], ["`truth` is sequential, independent, counterfactual but"]),
+        (["--steps", 6, "--out", copied_run], ["`out`", "a folder", "audit"]),
         (["--add", "--steps", 6, "--forks", 8, "--out", "nowhere", *same], ["`add`", "nowhere.npz"]),
     ]
     for options, fragments in refusals:
@@ -73,6 +75,10 @@ def test_another_order_and_the_best_policy(copied_run: pathlib.Path, tmp_path: p
     audit(copied_run, *options, "--order", "identity", "--checkpoint", "best")
     with np.load(f"{out}.npz") as stored:
         assert (stored["order"] == [0, 1]).all()
+    audit(copied_run, "--add", "--forks", 6, "--out", out)
+    added = json.loads((tmp_path / "other.json").read_text())
+    assert added["plan"]["seed"] == 3 and added["plan"]["forks"] == 6 and added["plan"]["steps"] == 4
+    assert added["about"]["order"] == "identity" and added["about"]["checkpoint"] == "best"
 
 
 @pytest.mark.every

@@ -48,6 +48,14 @@ def _told(**fields: object):
     return change
 
 
+def _planned(**fields: object):
+    def change(stored: dict[str, np.ndarray]) -> None:
+        about = json.loads(str(stored["about"]))
+        stored["about"] = np.array(json.dumps(about | {"plan": about["plan"] | fields}))
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -55,7 +63,15 @@ def _told(**fields: object):
         (_changed(sum_total=np.zeros((3, 2, 3))), "`sum_total` is [3, 2, 3], not [30, 2, 3]"),
         (_changed(sum_squares=np.full((30, 2, 3), np.nan)), "`sum_squares`"),
         (_changed(order=np.zeros((30, 3), int)), "`order` holds what is no order"),
-        (_changed(sum_forks=np.zeros(30, np.int64)), "a step without forks"),
+        (_changed(sum_forks=np.zeros(30, np.int64)), "`sum_forks` is not 40 everywhere"),
+        (_changed(sum_forks=np.full(30, 3)), "`sum_forks` is not 40 everywhere"),
+        (_changed(sum_counts=np.ones((30, 3, 2), np.int64)), "`sum_counts` are not of 40 forks"),
+        (_changed(sum_total=np.zeros((30, 2, 3))), "`truth` is not the mean that `sum_total` has"),
+        (_planned(forks="many"), "`forks` of the plan is 'many', which is no whole number"),
+        (_planned(steps=30.0), "`steps` of the plan is 30.0, which is no whole number"),
+        (_planned(seed=None), "`seed` of the plan is None"),
+        (_planned(kinds=["luck", "independent"]), "`kinds` of the plan is luck, independent"),
+        (_planned(kinds=[]), "`kinds` of the plan is empty"),
         (_changed(more=np.zeros(1)), "missing or unknown: more"),
         (_changed(action=np.zeros(30)), "damaged"),
         (_changed(about=np.array("{")), "damaged"),
@@ -79,7 +95,7 @@ def test_no_file_and_no_audit(tmp_path: pathlib.Path) -> None:
     with pytest.raises(UsageError, match="nothing.npz: there is no such file"):
         findings.load(tmp_path / "nothing.npz")
     (tmp_path / "text.npz").write_text("hello")
-    with pytest.raises(UsageError, match="not a file of seca with a"):
+    with pytest.raises(UsageError, match="not a file of seca with an audit"):
         findings.load(tmp_path / "text.npz")
 
 
