@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import shutil
 
 import jax
@@ -66,6 +67,29 @@ def test_a_run_is_audited_and_added_to(copied_run: pathlib.Path, capsys: pytest.
     assert told["plan"]["forks"] == 10 and told == json.loads((copied_run / "audit.json").read_text())
     with np.load(copied_run / "audit.npz") as stored:
         assert (stored["sum_forks"] == 10).all() and len(stored["sum_forks"]) == 7
+
+
+@pytest.mark.slow
+def test_the_example_of_the_docs(
+    copied_run: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """docs/credit.md, from Python; what it leaves can be added to."""
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "credit.md").read_text()
+    [example] = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(copied_run, tmp_path / "runs" / "x")
+    small = example.replace("steps=64, forks=256", "steps=5, forks=6")
+    assert small != example
+    exec(compile(small, "docs/credit.md", "exec"), {"__name__": "__main__"})
+    printed = capsys.readouterr().out
+    assert "5 steps of" in printed and "swept" in printed
+    assert (tmp_path / "mine.png").read_bytes()[:4] == b"\x89PNG"
+    audit(tmp_path / "runs" / "x", "--add", "--forks", 8, "--out", tmp_path / "mine")
+    assert json.loads((tmp_path / "mine.json").read_text())["plan"]["forks"] == 8
 
 
 @pytest.mark.every
