@@ -69,10 +69,11 @@ def _launcher(wanted: Plan, jobs: int, on: str) -> Callable[[SweepFolder, Plan, 
         return lambda folder, made, shown: local.run(folder, made, room, shown)
     launcher, _, told = on.partition(":")
     if launcher == "ray" and (not told or told.startswith("//")):
+        from seca.host import cluster
         from seca.sweeps import on_ray
 
         address = on if told else None
-        on_ray.check(address)
+        cluster.check(address)
         return lambda folder, made, shown: on_ray.run(folder, made, address, jobs, shown)
     if launcher == "slurm":
         from seca.sweeps import on_slurm

@@ -78,7 +78,9 @@ def needs(devices: int, there: Mapping[str, float], platforms: str) -> dict[str,
 def _run(ray: Any, folder: SweepFolder, plan: Plan, jobs: int, shown: local.Board, stopped: Callable[[], bool]) -> int:
     """The loop; returns how many runs failed."""
     seen = status.overview(folder, plan)
-    queue = [cell for cell in plan.cells if seen.runs[cell.name].state not in ("done", "running")]
+    left = [cell for cell in plan.cells if seen.runs[cell.name].state != "done"]
+    # Who goes on elsewhere comes last: it may be just stopping, after a sweep that was killed, and is waited for.
+    queue = sorted(left, key=lambda cell: seen.runs[cell.name].state == "running")
     tasks: dict[Any, Cell] = {}
     failed, looked_at, most = 0, -local.LOOK_SECONDS, jobs or len(queue)
     there = ray.cluster_resources()

@@ -8,8 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-import textwrap
 import time
+import types
 from collections.abc import Iterator
 
 import pytest
@@ -36,24 +36,13 @@ checkpoint-interval = 0
 """
 PLAN = made.plan(TEXT)
 NAMES = [cell.name for cell in PLAN.cells]
+_TROUBLES = ("RayTaskError", "RuntimeEnvSetupError", "TaskUnschedulableError", "WorkerCrashedError", "NodeDiedError")
+_TROUBLES += ("OutOfMemoryError",)
 
-SCRIPT = textwrap.dedent(
-    """
-    import pathlib, sys
-    from seca.errors import RunError, UsageError
-    from seca.host import signals
-    from seca.sweeps import local, on_ray
-    from seca.sweeps.folder import existing, opened, read_plan
-    signals.stop_at_once()
-    path = pathlib.Path(sys.argv[1])
-    try:
-        with opened(path, read_plan(existing(path))) as (folder, plan, _):
-            sys.exit(on_ray.run(folder, plan, None, int(sys.argv[2]), local.PlainBoard(1.0)))
-    except (RunError, UsageError) as error:
-        sys.exit(f"seca: {error}")
-    """
-)
-"""`seca sweep FOLDER --on ray --jobs N`."""
+
+def command(folder: SweepFolder, jobs: int = 0) -> list[str]:
+    """As a user goes on with a sweep."""
+    return [sys.executable, "-m", "seca", "sweep", str(folder.path), "--on", "ray", "--jobs", str(jobs)]
 
 
 @pytest.fixture
@@ -65,8 +54,9 @@ def cluster() -> Iterator[Cluster]:
 def launch(cluster: Cluster, folder: SweepFolder, jobs: int = 0) -> subprocess.Popen[str]:
     kept = {name: value for name, value in os.environ.items() if name.startswith(("XLA_", "JAX_", "SECA_"))}
     environment = cluster.environment() | kept | {"RAY_ADDRESS": cluster.address}
-    command = [sys.executable, "-c", SCRIPT, str(folder.path), str(jobs)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command(folder, jobs), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
 
 
 def on_a_node_that_can_go(cluster: Cluster, folder: SweepFolder) -> tuple[str, int, int] | None:
@@ -94,6 +84,7 @@ def test_a_lost_nodes_run_is_taken_up_elsewhere(tmp_path: pathlib.Path, seca, cl
     cluster.wait_for_head()
     sweep = launch(cluster, lost)
     assert sweep.stdout is not None
+    assert sweep.stdout.readline() == f"sweep {lost.path}: 2 runs\n"
     # Who starts a sweep goes with the node it is on: it is on the head, and another node joins.
     assert sweep.stdout.readline() == "Ray cluster: 1 node, 1 CPUs\n"
     cluster.start()
@@ -160,8 +151,7 @@ def test_without_a_cluster_there_is_one_of_its_own(tmp_path: pathlib.Path, seca)
     with opened(tmp_path / "sweep", made.plan(text)) as (folder, plan, _):
         made.leave(folder, PLAN.cells[0], made.evaluation(0))  # Of another length.
     environment = os.environ | {"RAY_ADDRESS": "local", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", SCRIPT, str(folder.path), "1"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
+    ended = subprocess.run(command(folder, 1), capture_output=True, text=True, timeout=200, env=environment)
     assert ended.returncode == 1 and ended.stderr == "", ended.stderr
     assert f"{NAMES[0]} failed, exit code 2: " in ended.stdout and "loop.steps 120 -> 80" in ended.stdout
     assert [progress(folder, plan, cell).state for cell in plan.cells] == ["failed", "done"]
@@ -187,6 +177,42 @@ def test_a_cluster_that_is_not_there(tmp_path: pathlib.Path, monkeypatch: pytest
             on_ray.run(folder, plan, None, 0, local.PlainBoard())
         assert time.monotonic() - begun < 15 and "\n" not in str(refused.value)
         assert sorted(folder.path.rglob("*")) == before
+
+
+def test_who_asks_for_a_cluster_that_is_not_there(tmp_path: pathlib.Path, seca) -> None:
+    """From the command line, with and without Ray installed: one line, and nothing is begun."""
+    out = tmp_path / "sweep"
+    asked = ["--methods", "seca", "--envs", "matrix/focus-fire", "--out", out]
+    ended = seca("sweep", *asked, "--on", "ray://127.0.0.1:1")
+    assert ended.returncode == 2 and not out.exists()
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("seca: `on` is 'ray://127.0.0.1:1'"), line
+
+
+def test_who_goes_on_elsewhere_is_waited_for_and_comes_last(tmp_path: pathlib.Path) -> None:
+    """A run that is held may be just stopping, after its sweep was killed."""
+    asked: list[str] = []
+
+    class FakeRay:
+        exceptions = types.SimpleNamespace(RaySystemError=OSError, **dict.fromkeys(_TROUBLES, OSError))
+        cluster_resources = staticmethod(lambda: {"CPU": 1.0})
+        nodes = staticmethod(lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}])
+        wait = staticmethod(lambda tasks, num_returns, timeout: (tasks[:1], tasks[1:]))
+        get = staticmethod(lambda task: ("busy", "is left to another process, which is at it"))
+
+        @staticmethod
+        def remote(make):
+            def one(path, name, environment):
+                asked.append(name)
+                return name
+
+            return types.SimpleNamespace(options=lambda **needs: types.SimpleNamespace(remote=one))
+
+    with opened(tmp_path / "sweep", PLAN) as (folder, plan, _):
+        made.leave(folder, plan.cells[0])
+        with folders.locked(folder.run(NAMES[0])):
+            assert on_ray._run(FakeRay, folder, plan, 1, local.PlainBoard(), lambda: False) == 0
+    assert asked == [NAMES[1], NAMES[0]]
 
 
 @pytest.mark.parametrize(("missing", "address"), [("ray", None), ("grpc", "ray://127.0.0.1:1")])
@@ -250,9 +276,9 @@ def test_a_run_that_is_interrupted_is_let_go_of(tmp_path: pathlib.Path, monkeypa
     """As Ray does it: by an exception between two looks."""
     (tmp_path / "worker.py").write_text(made.WORKER)
     (tmp_path / "behaviour.txt").write_text(f"{NAMES[0]}=hang")
-    command = [sys.executable, str(tmp_path / "worker.py")]
+    worker = [sys.executable, str(tmp_path / "worker.py")]
     monkeypatch.setattr(
-        local, "command", lambda folder, name: [*command, str(folder.path), name, str(tmp_path / "behaviour.txt")]
+        local, "command", lambda folder, name: [*worker, str(folder.path), name, str(tmp_path / "behaviour.txt")]
     )
     with opened(tmp_path / "sweep", PLAN) as (folder, _, _):
         pass
