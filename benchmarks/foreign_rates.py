@@ -78,7 +78,7 @@ def theirs(env_id: str, options: dict[str, Any], runners: int, steps: int) -> Ca
             each = jax.random.split(key, (runners, 2))
             sample = lambda k: {a: own.action_space(a).sample(k) for a in own.agents}  # noqa: E731
             obs, state, reward, _, _ = jax.vmap(own.step)(each[:, 0], carry, jax.vmap(sample)(each[:, 1]))
-            return state, sum(jnp.sum(x) for x in (*reward.values(), *obs.values()))
+            return state, sum((jnp.sum(x) for x in (*reward.values(), *obs.values())), jnp.zeros(()))
 
         start = jax.vmap(own.reset)(keys)[1]
     else:

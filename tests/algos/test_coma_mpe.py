@@ -182,7 +182,7 @@ def test_order_by_contribution() -> None:
     order, contribution = coma_mpe.order_of(jax.random.key(0), actors, critics, batch, real, config)
 
     def value(obs: jax.Array, policies: jax.Array) -> jax.Array:
-        found = 0.0
+        found = jnp.zeros(())
         for agent in range(N):
             told = jnp.concatenate([policies[j] for j in range(N) if j != agent])
             x = jnp.concatenate([obs.reshape(-1), obs[agent], told])

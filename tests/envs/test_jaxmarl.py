@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import types
+import typing
 from typing import Any
 
 import jax
@@ -234,7 +235,7 @@ def test_units_tell_types() -> None:
     assert jaxmarl._units(Walk()) == {}
     env.smacv2_unit_type_generation = True  # Drawn anew for each episode.
     assert jaxmarl._units(env) == {}
-    env = Battle()
+    env = typing.cast(Any, Battle())
     env.scenario = None  # All are marines.
     assert jaxmarl._units(env) == {}
 

@@ -100,7 +100,7 @@ class Checked:
         if told["reward"].shape:
             shape = list(told["reward"].shape)
             raise broken(self.spec.id, where, f"`reward` has shape {shape}; it must be one number, of the team")
-        ends = {name: bool(getattr(frame, name)) for name in ("terminated", "truncated", "won")}
+        ends: dict[str, Any] = {name: bool(getattr(frame, name)) for name in ("terminated", "truncated", "won")}
         return checked(self.spec, Frame(**told | {"reward": float(told["reward"])}, **ends), where)
 
 

@@ -194,7 +194,9 @@ class Beside(Player):
         def stacked(name: str) -> np.ndarray:
             return np.stack([np.stack([np.asarray(getattr(frame, name)) for frame in frames]) for frames, _ in rows], 1)
 
-        shown = {name: stacked(name) for name in ("obs", "state", "avail", "reward", "terminated", "truncated")}
+        shown: dict[str, Any] = {
+            name: stacked(name) for name in ("obs", "state", "avail", "reward", "terminated", "truncated")
+        }
         return Played(**shown, info={}, actions=np.stack([np.stack(actions) for _, actions in rows], 1))
 
     @staticmethod
@@ -214,7 +216,7 @@ def said(make: Callable[[], Single]) -> dict[str, str]:
         if "contract" in found or "raises" in found:
             return found
         player, keys = Beside(make), tuple(jax.random.split(jax.random.key(i), RUNNERS) for i in range(3))
-        main = player.play(*keys[:2])
+        main = player.play(keys[0], keys[1])
     except (ValueError, Broken) as error:
         return {"contract": str(error)}
     told = vars(player._lanes[0].spec)
