@@ -204,30 +204,33 @@ def plot(arguments: list[str]) -> int:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # Without a home it says where it keeps its fonts instead.
     from seca.report import curves
 
-    runs = _runs(options.runs)
-    for path in curves.plot(runs, options.out):
+    runs, missing = _runs(options.runs)
+    for path in curves.plot(runs, options.out, missing):
         print(path)
-    print(curves.caption(*curves.read_curves(runs)))
+    found, notes = curves.read_curves(runs)
+    print(curves.caption(found, [*missing, *notes]))
     return 0
 
 
-def _runs(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
-    """Run folders, those of sweeps among them. Raises UsageError when there is none."""
+def _runs(paths: Sequence[pathlib.Path]) -> tuple[list[pathlib.Path], list[str]]:
+    """Run folders, those of sweeps among them, and what sweeps lack. Raises UsageError when there is none."""
     from seca.sweeps import folder as sweeps
 
     found: list[pathlib.Path] = []
+    notes: list[str] = []
     for path in paths:
         begun = sweeps.begun(path) if sweeps.is_sweep(path) else [path]
         if not begun:
             raise UsageError(f"`runs` holds the sweep {path}, of which no run has begun")
         found += begun
+        notes += sweeps.missing(path) if sweeps.is_sweep(path) else []
     if not found:
         raise UsageError("`runs` is empty: give at least one run folder")
     places = [os.path.realpath(path) for path in found]
     for index, place in enumerate(places):
         if place in places[:index]:
             raise UsageError(f"`runs` holds {found[index]} twice: it would count as two runs")
-    return found
+    return found, notes
 
 
 def compare(arguments: list[str]) -> int:
@@ -235,35 +238,47 @@ def compare(arguments: list[str]) -> int:
     options = parse(CompareOptions, "compare", arguments)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from seca import files
+    from seca.host import progress
     from seca.report import compare, curves, marl_eval, scores
 
+    if options.elapsed_time and options.marl_eval is None:
+        raise UsageError("`elapsed-time` is given without `marl-eval`, of whose file it is a part")
     if options.out is not None:
         curves.check_out(files.usable("out", options.out))
     if options.marl_eval is not None and options.marl_eval.suffix != ".json":
         raise UsageError(f"`marl-eval` is {options.marl_eval}: its ending must be .json")
-    runs, notes = scores.read(_runs(options.runs))
-    found = compare.compare(runs, options.score, options.seed, notes)
+    paths, missing = _runs(options.runs)
+    with progress.shown("reading", "runs") as tell:
+        runs, notes = scores.read(paths, tell)
+    found = compare.compare(runs, options.score, options.seed, [*missing, *notes])
     # Whatever may be refused comes before anything is written.
     drawn = None if options.out is None else compare.draw(runs, found)
-    exported = None if options.marl_eval is None else marl_eval.written(compare.exported(runs))
+    exported = {} if options.marl_eval is None else compare.exported(runs, options.elapsed_time)
+    text = marl_eval.written(exported)
     written = []
-    if options.marl_eval is not None and exported is not None:
-        files.write(options.marl_eval, exported)
+    if options.marl_eval is not None:
+        files.write(options.marl_eval, text)
         written.append(options.marl_eval)
     if options.out is not None and drawn is not None:
         written += curves.save(drawn, options.out, {})
     print(json.dumps(compare.as_json(found)) if options.json else compare.table(found))
     for path in () if options.json else written:
         print(path)
+    for line in () if options.json else marl_eval.told(exported):
+        print(line)
     return 0
 
 
 def report(arguments: list[str]) -> int:
     """Write one HTML file about runs."""
     options = parse(ReportOptions, "report", arguments)
+    from seca.host import progress
     from seca.report import page
 
-    print(page.write(_runs(options.runs), options.out, options.title))
+    runs, missing = _runs(options.runs)
+    with progress.shown("reading", "runs") as tell:
+        written = page.write(runs, options.out, options.title, missing, tell)
+    print(written)
     return 0
 
 

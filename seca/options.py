@@ -105,6 +105,8 @@ class CompareOptions:
     """Figure to draw, without the ending: .png and .svg are added. Files of these names are replaced."""
     marl_eval: pathlib.Path | None = None
     """File to write for marl-eval, .json. A file of this name is replaced."""
+    elapsed_time: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Put the seconds of training into marl-eval's file, too: its diagnosis asks for them, and counts a metric more."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print one JSON object instead of tables."""
 

@@ -24,6 +24,8 @@ from seca.runs import absolute
 from seca.runs import folder as folders
 from seca.runs.folder import RunFolder
 
+ONE_RUN = "[one run]"
+"""In the place of an interval."""
 TASKS = "all environments"
 """Name of what is over all of them."""
 STATISTICS: dict[str, Callable[..., Any]] = {
@@ -61,9 +63,15 @@ class Comparison:
     improvement: dict[str, Interval]
     """Probability that a run of the first method is better than one of another, by that one's name."""
     first: str
+    single: list[str]
+    """Methods of which there is one run on each environment: nothing is known of other seeds, and no interval told."""
     notes: list[str]
     """What must be said of it."""
     caption: str
+
+    def alone(self, other: str) -> bool:
+        """Whether the first method and another have one run each on all environments."""
+        return {self.first, other} <= set(self.single)
 
 
 def compare(runs: Sequence[Scored], score: Score | None = None, seed: int = 0, notes: Sequence[str] = ()) -> Comparison:
@@ -104,7 +112,12 @@ def compare(runs: Sequence[Scored], score: Score | None = None, seed: int = 0, n
     }
     told += _notes(environments, [method for method in methods if method not in everywhere])
     caption = _caption(environments, metrics, kind, seed)
-    return Comparison(metrics, kind, seed, rows, together, improvement, first, told, caption)
+    single = [
+        method
+        for method in methods
+        if all(row.runs == 1 for found in rows.values() for row in found if row.method == method)
+    ]
+    return Comparison(metrics, kind, seed, rows, together, improvement, first, single, told, caption)
 
 
 def _metric(groups: Mapping[str, Sequence[Scored]]) -> str:
@@ -191,7 +204,7 @@ def _caption(
             "the percentile bootstrap over runs, "
             f"stratified by environment ({statistics.RESAMPLES:,} resamples, seed {seed}).",
             f"IQM: mean without the lowest and highest quarter, which on one environment are "
-            f"{' or '.join(map(str, trims))} runs on each side.",
+            f"{' or '.join(map(str, trims))} runs on each side; over several all their runs are taken together.",
             f"{curves.made_how([run.curve for run in runs])}.",
             curves.gradient_steps([run.curve for run in runs]),
         ]
@@ -219,12 +232,21 @@ def table(found: Comparison) -> str:
             q = row.quartiles
             median = f"{shown(q.median)} ({shown(q.low)} to {shown(q.high)})"
             each = " ".join(shown(value) for value in row.scores)
-            iqm = interval(row.iqm, percent) if row.runs > 1 else f"{shown(row.iqm.value)} [one run]"
+            iqm = interval(row.iqm, percent) if row.runs > 1 else f"{shown(row.iqm.value)} {ONE_RUN}"
             cells.append((row.method, str(row.runs), median, iqm, each))
         label = f"{env}: {curves.METRICS[metric]}{', in %' if percent else ''}"
         lines += ["", label, *_columns([heads, *cells])]
     if any(found.together.values()) and len(found.environments) > 1:
-        cells = [(method, *(interval(x, True) for x in row.values())) for method, row in found.together.items()]
+        cells = [
+            (
+                method,
+                *(
+                    f"{_shown(x.value, True)} {ONE_RUN}" if method in found.single else interval(x, True)
+                    for x in row.values()
+                ),
+            )
+            for method, row in found.together.items()
+        ]
         lines += [
             "",
             f"{TASKS} ({len(found.environments)}): test win rate, in %",
@@ -232,7 +254,7 @@ def table(found: Comparison) -> str:
         ]
     if found.improvement:
         chances = [
-            (other, f"{100 * x.value:.1f} [{100 * x.low:.1f}, {100 * x.high:.1f}]")
+            (other, f"{100 * x.value:.1f} {ONE_RUN}" if found.alone(other) else interval(x, True))
             for other, x in found.improvement.items()
         ]
         lines += ["", f"probability that a run of {found.first} is better than one of, in %", *_columns(chances)]
@@ -257,9 +279,9 @@ def as_json(found: Comparison) -> dict[str, Any]:
     return dataclasses.asdict(found)
 
 
-def exported(runs: Sequence[Scored]) -> dict[str, Any]:
+def exported(runs: Sequence[Scored], elapsed: bool = False) -> dict[str, Any]:
     """marl-eval's JSON of these runs. Raises UsageError where they break its rules, and without absolute metrics."""
-    return marl_eval.exported([_evaluated(run) for run in counted_runs(runs)])
+    return marl_eval.exported([_evaluated(run) for run in counted_runs(runs)], elapsed=elapsed)
 
 
 def _evaluated(run: Scored) -> marl_eval.EvaluatedRun:
@@ -281,6 +303,8 @@ def _evaluated(run: Scored) -> marl_eval.EvaluatedRun:
     )
 
 
+ENDS: dict[str, Any] = {"solid_capstyle": "butt"}
+"""Of bars: they end where their interval does."""
 PANELS = (
     "Left: IQM over all environments. Middle: share of all runs with more than a win rate. Right: IQM of the "
     "evaluations in training, at equal shares of each budget, as far as the shortest run. Bands: 95 % intervals of "
@@ -301,7 +325,7 @@ def draw(runs: Sequence[Scored], found: Comparison) -> Figure:
     left, middle, right = figure.subplots(1, 3)
     for index, method in enumerate(reversed(methods)):
         interval, colour = found.together[method]["IQM"], _colour(methods, method)
-        left.plot([interval.low, interval.high], [index, index], color=colour, linewidth=9, alpha=0.35)
+        left.plot([interval.low, interval.high], [index, index], color=colour, linewidth=9, alpha=0.35, **ENDS)
         left.plot(interval.value, index, "o", color=colour, markeredgecolor="black")
     left.set_xlim(-0.03, 1.03)
     left.set_ylim(-0.6, len(methods) - 0.4)

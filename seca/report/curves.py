@@ -8,7 +8,7 @@ import itertools
 import math
 import pathlib
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -58,6 +58,8 @@ class Curve:
     """Episodes of an iteration."""
     updates: int = 1
     """Updates that share them."""
+    setting: str = ""
+    """Whose numbers its options are (`fingerprint`); empty where that is not known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,17 +76,21 @@ class NoEvaluationError(UsageError):
     """A run that has not been evaluated yet."""
 
 
-def read_curves(paths: Sequence[pathlib.Path]) -> tuple[list[Curve], list[str]]:
+def read_curves(
+    paths: Sequence[pathlib.Path], tell: Callable[[float, int], None] = lambda share, count: None
+) -> tuple[list[Curve], list[str]]:
     """The curves of the runs that have been evaluated, and a warning for each that has not.
 
+    `tell(share, runs)` is told how far it is: a long run takes a second, and a study has hundreds.
     Raises UsageError when a run cannot be read, or none has been evaluated.
     """
     curves, refused = [], []
-    for path in paths:
+    for index, path in enumerate(paths, start=1):
         try:
             curves.append(read_curve(path))
         except NoEvaluationError as error:
             refused.append(error)
+        tell(index / len(paths), index)
     if refused and not curves:
         raise refused[0]
     return curves, [f"left out: {error}" for error in refused]
@@ -125,6 +131,7 @@ def read_curve(path: pathlib.Path) -> Curve:
         gradient_steps=_gradient_steps(trained),
         runners=config.loop.runners,
         updates=config.loop.minibatches,
+        setting=setting(config),
     )
 
 
@@ -168,16 +175,27 @@ def _is_number(value: object, least: int | float, most: int | float) -> bool:
 
 
 def label(config: RunConfig) -> str:
-    """The preset and what was changed of it: runs share a curve only if they ran the same algorithm."""
+    """The preset and what was changed of it: runs share a curve only if they learned in the same way."""
+    preset = PRESETS[config.preset]
     ours, theirs = (
         decisive(dataclasses.asdict(algorithm) | dataclasses.asdict(adaptation))
         for algorithm, adaptation in (
             (config.algorithm, config.adaptation),
-            (PRESETS[config.preset].config, UNADAPTED),
+            (preset.config, UNADAPTED),
         )
     )
+    ours |= {"runners": config.loop.runners, "minibatches": config.loop.minibatches}
+    theirs |= {"runners": preset.runners, "minibatches": 1}
     changed = [f"{name}={ours[name]}" for name in ours if ours[name] != theirs[name]]
     return f"{config.preset} ({', '.join(changed)})" if changed else config.preset
+
+
+def setting(config: RunConfig) -> str:
+    """Whose numbers the options of a run are: the preset's, published, or changed."""
+    preset = PRESETS[config.preset]
+    if config.algorithm != preset.config or config.adaptation != UNADAPTED:
+        return "changed options"
+    return "published numbers" if preset.published else "numbers of this comparison"
 
 
 def stepwise(
@@ -309,20 +327,21 @@ def warnings(curves: Sequence[Curve]) -> list[str]:
         "evaluation intervals": {f"{curve.interval:,}" for curve in curves},
         "numbers of runners": {f"{curve.runners:,}" for curve in curves},
         "updates of a batch": {f"{curve.updates:,}" for curve in curves},
+        "settings": {curve.setting for curve in curves if curve.setting},
     }
     return found + [f"mixed {name}: {'; '.join(sorted(kinds))}" for name, kinds in compared.items() if len(kinds) > 1]
 
 
-def plot(paths: Sequence[pathlib.Path], out: pathlib.Path) -> list[pathlib.Path]:
+def plot(paths: Sequence[pathlib.Path], out: pathlib.Path, notes: Sequence[str] = ()) -> list[pathlib.Path]:
     """Draw the runs into `out`.png and .svg, with the drawn numbers in .csv; returns the files written.
 
     Files of these names are replaced. Raises UsageError when a run cannot be read or a file cannot be written; nothing
     is written then, and what was there is kept.
     """
     files.usable("out", out)
-    curves, notes = read_curves(paths)
+    curves, left_out = read_curves(paths)
     check_out(out)
-    return save(draw(curves, notes), out, {"csv": table(curves).encode()})
+    return save(draw(curves, [*notes, *left_out]), out, {"csv": table(curves).encode()})
 
 
 def check_out(out: pathlib.Path) -> None:

@@ -73,6 +73,8 @@ def caption(found: Sequence[Curve], title: str, notes: Sequence[str] = ()) -> st
     for env in environments:
         for method, members in curves.group([curve for curve in found if curve.env == env]).items():
             counts.setdefault(method, []).append(len(curves.whole(members)))
+    for numbers in counts.values():
+        numbers += [0] * (len(environments) - len(numbers))  # On these it has no run.
     told = ", ".join(f"{method} {_range(numbers)}" for method, numbers in counts.items())
     warnings = list(
         dict.fromkeys(

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from seca.config import RunConfig
-from seca.presets import PRESETS
+from seca.report import curves
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +43,7 @@ NOTED = {
 
 def of(config: RunConfig, environment: str, gradient_steps: float | None) -> Fingerprint:
     """Of a run with this configuration, in an environment by name, version and options."""
-    loop, preset = config.loop, PRESETS[config.preset]
-    setting = "published numbers" if preset.published else "numbers of this comparison"
-    if config.algorithm != preset.config:
-        setting = "changed options"
+    loop = config.loop
     return Fingerprint(
         environment=environment,
         evaluation=f"greedy, {loop.eval_episodes} episodes",
@@ -55,7 +52,7 @@ def of(config: RunConfig, environment: str, gradient_steps: float | None) -> Fin
         runners=loop.runners,
         updates=loop.minibatches,
         gradient_steps=gradient_steps,
-        setting=setting,
+        setting=curves.setting(config),
     )
 
 

@@ -117,6 +117,16 @@ def ranges(data: Mapping[str, Any]) -> dict[tuple[str, str, str], Range]:
     return dict(sorted(found.items()))
 
 
+def told(data: Mapping[str, Any]) -> list[str]:
+    """What one must know of such a file: how far apart marl-eval draws its points, and between what it normalises."""
+    lines = [f"marl-eval draws points of {env} {steps:,} env steps apart" for env, steps in intervals(data).items()]
+    return lines + [
+        f"marl-eval normalises {metric} of {env}/{task} between {found.low:g} and {found.taken:g}"
+        + (f" (the highest is {found.high:g})" if found.taken != found.high else "")
+        for (env, task, metric), found in ranges(data).items()
+    ]
+
+
 def _widened(known: Range | None, low: float, high: float) -> Range:
     if known is None:
         return Range(low, high, high)

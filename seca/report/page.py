@@ -63,8 +63,16 @@ class Run:
     recordings: list[pathlib.Path]
 
 
-def write(paths: Sequence[pathlib.Path], out: pathlib.Path, title: str | None = None) -> pathlib.Path:
+def write(
+    paths: Sequence[pathlib.Path],
+    out: pathlib.Path,
+    title: str | None = None,
+    notes: Sequence[str] = (),
+    tell: Callable[[float, int], None] = lambda share, count: None,
+) -> pathlib.Path:
     """Write the report on these runs to `out`, an .html file, and return it; a file of that name is replaced.
+
+    `notes` are further things to be said of the runs; `tell(share, runs)` is told how far reading is.
 
     Raises UsageError when a run cannot be read or the file cannot be written; what was there is kept then.
     """
@@ -73,7 +81,7 @@ def write(paths: Sequence[pathlib.Path], out: pathlib.Path, title: str | None = 
         raise UsageError(f"`out` is {out}: it must be a file name that ends in .html")
     if out.is_dir():
         raise UsageError(f"`out` is {out}: it is a folder; choose another name")
-    made = page(paths, title, out.parent)
+    made = page(paths, title, out.parent, notes, tell)
     try:
         files.write(out, made)
     except RunError as error:
@@ -81,15 +89,23 @@ def write(paths: Sequence[pathlib.Path], out: pathlib.Path, title: str | None = 
     return out
 
 
-def page(paths: Sequence[pathlib.Path], title: str | None = None, home: pathlib.Path = pathlib.Path()) -> str:
+def page(
+    paths: Sequence[pathlib.Path],
+    title: str | None = None,
+    home: pathlib.Path = pathlib.Path(),
+    notes: Sequence[str] = (),
+    tell: Callable[[float, int], None] = lambda share, count: None,
+) -> str:
     """The report as text; of the same runs it is the same. Links to recordings start from the folder `home`.
+
+    `notes` are further things to be said of the runs; `tell(share, runs)` is told how far reading is.
 
     Raises UsageError when a run cannot be read, none has been evaluated, or they do not compare
     (`compare.refuse_unlike`).
     """
     if not paths:
         raise UsageError("`runs` is empty: give at least one run folder")
-    scored, notes = scores.read(paths)
+    scored, left_out = scores.read(paths, tell)
     found = compare.compare(scored)
     runs = [_read(run) for run in scored]
     methods = {name: index for index, name in enumerate(dict.fromkeys(run.curve.preset for run in runs))}
@@ -103,7 +119,7 @@ def page(paths: Sequence[pathlib.Path], title: str | None = None, home: pathlib.
         title=html.escape(title),
         about=html.escape(_about(runs, methods, environments)),
         contents=_contents(named),
-        notes=warnings(notes),
+        notes=warnings([*notes, *left_out]),
         charts=charts,
         scores=_scores(found, environments),
         settings=_settings(runs),
@@ -397,13 +413,26 @@ def _together(found: Comparison) -> Html:
     if len(found.environments) > 1 and any(found.together.values()):
         heads = ["Method", *(text for name in compare.STATISTICS for text in (name, "95 % interval"))]
         rows = [
-            [method, *(text for x in row.values() for text in (_percent(x.value), _between(x.low, x.high, _percent)))]
+            [
+                method,
+                *(
+                    text
+                    for x in row.values()
+                    for text in (
+                        _percent(x.value),
+                        "one run" if method in found.single else _between(x.low, x.high, _percent),
+                    )
+                ),
+            ]
             for method, row in found.together.items()
         ]
         caption = f"Over all {len(found.environments)} environments"
         tables.append(_table(caption, heads, {"": rows}, numbers=len(heads) - 1))
     if found.improvement:
-        rows = [[other, _percent(x.value), _between(x.low, x.high, _percent)] for other, x in found.improvement.items()]
+        rows = [
+            [other, _percent(x.value), "one run each" if found.alone(other) else _between(x.low, x.high, _percent)]
+            for other, x in found.improvement.items()
+        ]
         caption = f"Probability that a run of {found.first} is better than one of"
         tables.append(_table(caption, ["Method", "Probability", "95 % interval"], {"": rows}, numbers=2))
     return join(tables)

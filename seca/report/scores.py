@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -43,9 +43,14 @@ class Scored:
         return pathlib.Path(self.curve.run).name
 
 
-def read(paths: Sequence[pathlib.Path]) -> tuple[list[Scored], list[str]]:
-    """The runs that have been evaluated, and a warning for each that has not. Raises UsageError as `read_curves`."""
-    found, notes = curves.read_curves(paths)
+def read(
+    paths: Sequence[pathlib.Path], tell: Callable[[float, int], None] = lambda share, count: None
+) -> tuple[list[Scored], list[str]]:
+    """The runs that have been evaluated, and a warning for each that has not; `tell(share, runs)` is told how far.
+
+    Raises UsageError as `read_curves`.
+    """
+    found, notes = curves.read_curves(paths, tell)
     return [_scored(curve) for curve in found], notes
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from seca.config import RunConfig
+from seca.learning.options import UNADAPTED
 from seca.presets import PRESETS
 
 SHARE = 0.1
@@ -71,7 +72,7 @@ def standing(config: RunConfig, version: str, env_steps: int, mean: float) -> St
 
 def reference(config: RunConfig, version: str) -> Reference | None:
     """Runs of the same method, with the same options, in the same environment; None where there are none."""
-    if config.env_options or config.algorithm != PRESETS[config.preset].config:
+    if config.env_options or config.algorithm != PRESETS[config.preset].config or config.adaptation != UNADAPTED:
         return None
     key = (config.env, version, config.preset, config.loop.runners, config.loop.minibatches)
     return next((x for x in references() if (x.env, x.version, x.preset, x.runners, x.minibatches) == key), None)

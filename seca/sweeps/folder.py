@@ -93,6 +93,20 @@ def begun(path: pathlib.Path) -> list[pathlib.Path]:
     return [run.path for run in runs if run.config.is_file() and run.metrics.is_file()]
 
 
+def missing(path: pathlib.Path) -> list[str]:
+    """What must be said of a sweep whose runs are shown: how many have not begun, and methods that have none."""
+    folder = existing(path)
+    cells, there = read_plan(folder).cells, set(begun(path))
+    absent = [cell for cell in cells if folder.run(cell.name).path not in there]
+    if not absent:
+        return []
+    failed = sum(folder.failure(cell.name).is_file() for cell in absent)
+    shown = {cell.method for cell in cells if cell not in absent}
+    none = list(dict.fromkeys(cell.method for cell in absent if cell.method not in shown))
+    words = f"{len(absent)} of {len(cells)} runs of {path} are not there" + (f", {failed} failed" if failed else "")
+    return [words + (f"; there is none of {', '.join(none)}" if none else "")]
+
+
 def existing(path: pathlib.Path) -> SweepFolder:
     """The folder of a sweep at `path`. Raises UsageError when there is none."""
     folder = SweepFolder(files.usable("sweep", path))
@@ -172,6 +186,11 @@ def _merged(folder: SweepFolder, before: Plan, now: Plan, changed: Changed) -> t
             unlike[name] = "; ".join(found)
     added = [name for name in new if name not in old]
     told = [f"{len(added)} runs more than before"] if added else []
+    waiting = [name for name in old if name not in begun]
+    gone = [name for name in waiting if name not in new]
+    told += [f"{len(gone)} runs less, which had not begun"] if gone else []
+    other = [name for name in waiting if name in new and differences(old[name].config, new[name].config)]
+    told += [f"{len(other)} runs that had not begun have other settings now"] if other else []
     if not unlike:
         return now, told
     shown = [f"{name}: {what}" for name, what in list(unlike.items())[:3]]

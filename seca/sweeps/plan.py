@@ -174,6 +174,8 @@ def _cells(given: Mapping[str, Any]) -> Iterable[Cell]:
             )
         found[called] = Cell(called, name, config)
     _check_budgets(found.values(), _flag(given, "unequal", False))
+    for env, options in {(cell.config.env, tuple(sorted(cell.config.env_options.items()))) for cell in found.values()}:
+        _check_env(env, options)
     return found.values()
 
 
@@ -199,7 +201,10 @@ def _config(
                         f"`change` gives `{option}` of {method} on {env} twice, as {changed[option]} and {value}: "
                         "contradictory"
                     )
-    return dataclasses.replace(config_of(method, json.dumps(options | changed)), env=env)
+    try:
+        return dataclasses.replace(config_of(method, json.dumps(options | changed)), env=env)
+    except UsageError as error:
+        raise UsageError(f"options of {method}{f', {name},' if name else ''} on {env}: {error}") from None
 
 
 @functools.cache
@@ -240,12 +245,12 @@ def _word(value: Any) -> str:
 
 
 @functools.cache
-def _check_env(env: str) -> None:
-    """Of one that workers play no more than its kind can be told without its options and its package."""
+def _check_env(env: str, options: tuple[tuple[str, Any], ...] = ()) -> None:
+    """Of one that workers play no more than its kind can be told without its package."""
     if registry.is_hosted(env):
         return
     with refusing():
-        registry.make(env, {})
+        registry.make(env, dict(options))
 
 
 def _folder_name(env: str, method: str, variant: str, seed: int) -> str:

@@ -45,7 +45,26 @@ def planned(figure: str, scale: float, seeds: int | None, settings: Settings) ->
     changed = [f"{scale:g} of the paper's {'episodes' if figure == 'fig2' else 'env steps'}"] if scale != 1 else []
     changed += [f"{settings} settings"] if figure != "fig2" else []  # Those of the toys are their source's in both.
     title = f"{made.title} ({', '.join(changed)})" if changed else made.title
-    return dataclasses.replace(made, title=title, cells=cells)
+    asked = f"# seca reproduce {figure} --scale {scale:g}{f' --seeds {seeds}' if seeds else ''} --settings {settings}\n"
+    return dataclasses.replace(
+        made, title=title, cells=cells, text=f"{asked}# makes these with changes:\n\n{made.text}"
+    )
+
+
+def _check_draws(path: pathlib.Path, figure: str) -> None:
+    """Raise UsageError where a sweep holds runs that do not belong into a figure."""
+    wanted = {_place(cell) for cell in planned(figure, 1.0, 1, "tuned").cells}
+    for cell in sweeps.read_plan(sweeps.existing(path)).cells:
+        if _place(cell) not in wanted:
+            raise UsageError(
+                f"`out` is {path}, a sweep with {cell.method} on {cell.config.env}, which is not in {figure}: "
+                "draw it by `seca plot`, or name the folder of another sweep"
+            )
+
+
+def _place(cell: Cell) -> tuple[str, str, str]:
+    """Where a run stands in a figure, whichever settings it has."""
+    return cell.config.env, cell.config.preset.removesuffix("-paper"), cell.variant
 
 
 def _adjusted(cell: Cell, scale: float, settings: Settings) -> Cell:
@@ -75,6 +94,14 @@ def reproduce(
 ) -> int:
     """Make the runs of a figure, and draw it from those that there are; returns the exit code."""
     path = files.usable("out", out or command.HOME / figure)
+    if draw_only:
+        for field, value, usual in (("scale", scale, 1), ("seeds", seeds, None), ("settings", settings, "tuned")):
+            if value != usual:
+                raise UsageError(
+                    f"`{field}` is {value} beside `draw`, which draws the runs that there are: leave it out"
+                )
+        if sweeps.is_sweep(path):
+            _check_draws(path, figure)
     code = 0 if draw_only else command.run(path, planned(figure, scale, seeds, settings), jobs, on, changed)
     runs = sweeps.begun(path) if sweeps.is_sweep(path) else []
     if not runs:
@@ -100,7 +127,9 @@ def _draw_toys(path: pathlib.Path, figure: str, title: str, runs: list[pathlib.P
 
 
 def _draw_curves(path: pathlib.Path, figure: str, title: str, runs: list[pathlib.Path]) -> None:
-    found, notes = curves.read_curves(runs)
+    with progress.shown("reading", "runs") as tell:
+        found, left_out = curves.read_curves(runs, tell)
+    notes = [*sweeps.missing(path), *left_out]
     for written in curves.save(figures.panels(found, title, notes), path / figure, {}):
         print(written)
     print(figures.caption(found, title, notes))

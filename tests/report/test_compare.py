@@ -69,9 +69,9 @@ def test_unlike_runs_are_refused_or_noted(tmp_path: pathlib.Path) -> None:
         compare.compare(scored.read(*base, longer))
     budget = scored.leave(tmp_path, scored.config("mappo", "smac/3m", steps=900, runners=8), absolute=None)
     notes = compare.compare(scored.read(*base, budget)).notes
-    assert "smac/3m version smac-1: mixed budgets: 1,000 (seca, qmix); 900 (mappo)" in notes
-    assert "smac/3m version smac-1: mixed numbers of runners: 32 (seca, qmix); 8 (mappo)" in notes
-    assert "not over all environments, for want of runs on some: mappo" in notes
+    assert "smac/3m version smac-1: mixed budgets: 1,000 (seca, qmix); 900 (mappo (runners=8))" in notes
+    assert "smac/3m version smac-1: mixed numbers of runners: 32 (seca, qmix); 8 (mappo (runners=8))" in notes
+    assert "not over all environments, for want of runs on some: mappo (runners=8)" in notes
     twice = scored.leave(tmp_path, scored.config("seca", "smac/3m", 1), absolute=None)
     assert any("seca has the same seed more than once" in x for x in compare.compare(scored.read(*base, twice)).notes)
 
@@ -121,6 +121,39 @@ def test_a_single_run_has_no_interval(tmp_path: pathlib.Path) -> None:
     assert "50.0 [one run]" in text
 
 
+def test_single_runs_have_none_together_and_against_each_other(tmp_path: pathlib.Path) -> None:
+    """Nor in the figure, where one has two runs on an environment its interval is known."""
+    ones = {(name, env): [0.5] for name in ("seca", "qmix") for env in ("smac/3m", "smac/2s3z")}
+    runs = scored.read(*study(tmp_path / "a", ones | {("mappo", env): [0.25, 0.75] for _, env in ones}))
+    found = compare.compare(runs)
+    assert found.single == ["seca", "qmix"] and found.alone("qmix") and not found.alone("mappo")
+    text = compare.table(found)
+    together = text[text.index("all environments (2)") :].splitlines()
+    of_seca, of_mappo = (next(line for line in together if line.startswith(f"  {x} ")) for x in ("seca", "mappo"))
+    assert of_seca.count("50.0 [one run]") == 4 and "[" in of_mappo and "one run" not in of_mappo
+    chances = text[text.index("probability that") :].splitlines()
+    assert "50.0 [one run]" in chances[1] and "qmix" in chances[1]
+    assert "one run" not in chances[2] and "mappo" in chances[2]
+    bars = [line for line in compare.draw(runs, found).axes[0].lines if line.get_linewidth() == 9]
+    assert {line.get_solid_capstyle() for line in bars} == {"butt"}, "a bar ends where its interval does"
+
+
+def test_runs_that_learned_in_another_way_are_another_method(tmp_path: pathlib.Path) -> None:
+    """Of 8 runners, or in several updates of a batch: not one line, and not one score."""
+    other = [
+        scored.leave(tmp_path, scored.config("seca", "smac/3m", seed, **changed), (0.0, 0.0, 0.125), absolute=0.125)
+        for changed in ({"runners": 8}, {"minibatches": 4})
+        for seed in (0, 1)
+    ]
+    found = compare.compare(scored.read(*study(tmp_path, {("seca", "smac/3m"): [0.75, 1.0]}), *other))
+    [rows] = found.environments.values()
+    assert [(row.method, row.runs) for row in rows] == [
+        ("seca", 2),
+        ("seca (runners=8)", 2),
+        ("seca (minibatches=4)", 2),
+    ]
+
+
 def test_the_command(tmp_path: pathlib.Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     paths = study(tmp_path / "runs")
@@ -141,11 +174,24 @@ def test_marl_evals_file(tmp_path: pathlib.Path, capsys, monkeypatch: pytest.Mon
         for env in ("smac/3m", "smac/2s3z")
         for seed in (0, 5, 9)
     ]
-    assert printed(capsys, "compare", *paths, "--marl-eval", "x.json").splitlines()[-1] == "x.json"
+    assert printed(capsys, "compare", *paths, "--marl-eval", "x.json").splitlines()[-6:] == [
+        "x.json",
+        "marl-eval draws points of smac 333 env steps apart",
+        *(
+            f"marl-eval normalises {metric} of smac/{task} between 0 and {most}"
+            for task in ("2s3z", "3m")
+            for metric, most in (("return", 20), ("win_rate", 1))
+        ),
+    ]
     data = json.loads((tmp_path / "x.json").read_text())
     assert list(data) == ["smac"] and sorted(data["smac"]) == ["2s3z", "3m"]
     run = data["smac"]["3m"]["qmix"]["seed_2"]
     assert len(run["absolute_metrics"]["win_rate"]) == 80 and run["step_1"]["step_count"] == 500
+    assert "elapsed_time" not in run["step_1"]
+    printed(capsys, "compare", *paths, "--marl-eval", "t.json", "--elapsed-time", "--json")
+    timed = json.loads((tmp_path / "t.json").read_text())["smac"]["3m"]["qmix"]["seed_2"]
+    assert timed["step_1"]["elapsed_time"] >= 0 and "elapsed_time" in timed["absolute_metrics"]
+    assert_refused(["compare", *map(str, paths), "--elapsed-time"], ["`elapsed-time`", "`marl-eval`"], tmp_path, capsys)
     without = study(tmp_path / "other")
     assert_refused(["compare", *map(str, without), "--marl-eval", "y.json"], ["--absolute"], tmp_path, capsys)
     assert_refused(["compare", *map(str, paths), "--marl-eval", "y.txt"], ["`marl-eval`", ".json"], tmp_path, capsys)

@@ -137,7 +137,7 @@ def test_files_of_a_real_run(finished_run: pathlib.Path, tmp_path: pathlib.Path)
     with written[2].open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["env_steps"]) for row in rows if row["metric"] == "win_rate"] == [0, 40, 80, 120, 160]
-    assert {row["curve"] for row in rows} == {"seca"}
+    assert {row["curve"] for row in rows} == {"seca (runners=4)"}
     again = curves.plot([finished_run], tmp_path / "again")
     assert again[1].read_bytes() == written[1].read_bytes()
     assert again[2].read_bytes() == written[2].read_bytes()

@@ -58,6 +58,19 @@ def test_the_caption(tmp_path: pathlib.Path) -> None:
     )
 
 
+def test_a_method_without_runs_somewhere_has_none_there(tmp_path: pathlib.Path) -> None:
+    """Not as many as where it has some."""
+    drawn = found(tmp_path, ("seca", "smac/3m", 0), ("seca", "smac/2s3z", 0), ("qmix", "smac/3m", 0))
+    assert "over seeds (seca 1, qmix 0 to 1)" in figures.caption(drawn, "x")
+
+
+def test_whose_numbers_they_are_is_said(tmp_path: pathlib.Path) -> None:
+    """Published numbers beside ours, or a changed option: a warning, as `seca compare` gives one."""
+    drawn = found(tmp_path, ("seca", "smac/3m", 0), ("seca-paper", "smac/3m", 0))
+    assert "mixed settings: numbers of this comparison; published numbers" in figures.caption(drawn, "x")
+    assert "mixed settings" not in figures.caption(drawn[:1], "x")
+
+
 def test_where_nobody_wins_returns_are_drawn(tmp_path: pathlib.Path) -> None:
     path = scored.leave(tmp_path, scored.config(), wins=False)
     [panel] = figures.panels(curves.read_curves([path])[0], "x").axes

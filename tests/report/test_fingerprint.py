@@ -5,6 +5,7 @@ from typing import Any
 
 from report import scored
 
+from seca.learning.options import Adaptation
 from seca.presets import PRESETS
 from seca.report import fingerprint
 
@@ -32,6 +33,7 @@ def test_whose_setting_it_is() -> None:
     options: Any = PRESETS["seca"].config
     changed = dataclasses.replace(options, actor_lr=1.0)
     assert of(algorithm=changed).setting == "changed options"
+    assert of(adaptation=Adaptation(dead="mask-obs")).setting == "changed options"
 
 
 def test_what_differs_is_said_once_with_who_has_it() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from seca.config import RunConfig, from_preset
 from seca.envs import registry
+from seca.learning.options import Adaptation
 from seca.presets import PRESETS
 from seca.runs import bands
 from seca.runs.bands import Reference
@@ -66,6 +67,7 @@ def test_below_inside_and_above(monkeypatch: pytest.MonkeyPatch) -> None:
         config(loop=dataclasses.replace(from_preset("seca").loop, runners=64)),
         config(loop=dataclasses.replace(from_preset("seca").loop, minibatches=2)),
         config(algorithm=dataclasses.replace(SECA, actor_lr=1.0)),
+        config(adaptation=Adaptation(dead="mask-obs")),
     ],
 )
 def test_unlike_runs_are_held_against_nothing(monkeypatch: pytest.MonkeyPatch, other: RunConfig) -> None:

@@ -10,7 +10,7 @@ from sweeps import made
 from seca.errors import UsageError
 from seca.runs import folder as folders
 from seca.sweeps import folder as sweeps
-from seca.sweeps.folder import SweepFolder, opened, progress, read_plan
+from seca.sweeps.folder import SweepFolder, missing, note_failure, opened, progress, read_plan
 
 PLAN = made.plan()
 
@@ -130,7 +130,22 @@ def test_runs_can_be_added(folder: SweepFolder) -> None:
 
 def test_what_has_not_begun_may_change(folder: SweepFolder) -> None:
     with opened(folder.path, LONGER) as (_, plan, told):
-        assert (plan, told) == (LONGER, [])
+        assert (plan, told) == (LONGER, ["4 runs that had not begun have other settings now"])
+    with opened(folder.path, made.plan(made.TEXT.replace("seeds = 2", "seeds = [1]"))) as (_, _, told):
+        assert told[0] == "2 runs less, which had not begun"
+
+
+def test_what_a_sweep_lacks_is_told(folder: SweepFolder) -> None:
+    """However it is shown: runs that have not begun, those that failed, and methods of which there is none."""
+    for cell in PLAN.cells:
+        if cell.config.preset == "seca" and cell.config.seed == 0:
+            made.leave(folder, cell, made.evaluation(0))
+    note_failure(folder, "focus-fire-seca-s1", 3)
+    [words] = missing(folder.path)
+    assert words == f"3 of 4 runs of {folder.path} are not there, 1 failed; there is none of qmix"
+    for cell in PLAN.cells:
+        made.leave(folder, cell, made.evaluation(0), done=True)
+    assert missing(folder.path) == []
 
 
 def test_a_change_of_what_was_made_is_told_and_refused(folder: SweepFolder) -> None:
@@ -148,8 +163,9 @@ def test_a_change_of_what_was_made_is_told_and_refused(folder: SweepFolder) -> N
 
 def test_keep_goes_on_with_what_there_is(folder: SweepFolder) -> None:
     made.leave(folder, PLAN.cells[0], done=True)
-    with opened(folder.path, LONGER, "keep") as (_, plan, [told]):
-        assert told.startswith("kept as they were: focus-fire-seca-s0")
+    with opened(folder.path, LONGER, "keep") as (_, plan, told):
+        assert told[0] == "3 runs that had not begun have other settings now"
+        assert told[1].startswith("kept as they were: focus-fire-seca-s0")
         assert [cell.config.loop.steps for cell in plan.cells] == [1000, 1500, 1500, 1500]
     with opened(folder.path, FEWER, "keep") as (_, plan, _):
         assert [cell.name for cell in plan.cells] == [

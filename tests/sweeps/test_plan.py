@@ -137,6 +137,7 @@ def test_what_the_command_line_asks_for_is_a_file(tmp_path: pathlib.Path) -> Non
         ("[options]\neval-interval = 5\neval_interval = 6", ["`options.eval-interval` is given twice"]),
         ("options = 3", ["`options` is 3", "table"]),
         ("environment = 3", ["`environment` is 3"]),
+        ("[environment]\nopponentt = 'kite'", ["`env-options`", "opponentt"]),
         ("[options]\nsteps = 1000\neval-interval = 2000", ["`eval-interval`", "2,000", "1,000"]),
         ("change = 3", ["`change` is 3", "[[change]]"]),
         ("[[change]]\nenv = 1\noptions = { lr = 1 }", ["`change.env`", "envs"]),
@@ -160,6 +161,13 @@ def test_bad_files_are_refused_in_one_line(line: str, fragments: list[str]) -> N
     words = str(refused.value)
     assert "\n" not in words and "x.toml" in words
     assert [fragment for fragment in fragments if fragment not in words] == [], words
+
+
+def test_options_of_environments_are_looked_at_before_anything_starts() -> None:
+    text = 'methods = ["seca"]\nenvs = ["smac/3m"]\nseeds = 1\n[environment]\nopponent = '
+    assert from_text(text + '"kite"', "x.toml", "x").cells[0].config.env_options == {"opponent": "kite"}
+    with pytest.raises(UsageError, match="x.toml: `opponent` must be one of .*kite; got 'nobody'"):
+        from_text(text + '"nobody"', "x.toml", "x")
 
 
 def test_contradictory_changes_are_refused() -> None:

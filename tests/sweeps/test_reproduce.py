@@ -14,7 +14,7 @@ from seca.presets import PRESETS
 from seca.report import orders
 from seca.sweeps import command, reproduce
 from seca.sweeps.folder import SweepFolder, opened
-from seca.sweeps.plan import Cell
+from seca.sweeps.plan import Cell, from_text
 from seca.sweeps.reproduce import FIGURES, planned
 
 TOYS = [("mpe/predator-prey", ""), ("mpe/cooperative-navigation", "-navigation")]
@@ -95,9 +95,32 @@ def test_the_figure_is_drawn_from_what_there_is(tmp_path: pathlib.Path, capsys, 
             put(tmp_path, folder, cell)
     text = printed(capsys, "reproduce", "fig4c", "--draw")
     assert text.splitlines()[:2] == ["sweeps/fig4c/fig4c.png", "sweeps/fig4c/fig4c.svg"]
-    for words in ("0.03 of the paper's env steps", "seca 2", "seca-ig-1 1", "fewer than 5 seeds"):
+    told = (
+        "0.03 of the paper's env steps",
+        "seca 2",
+        "seca-ig-1 1",
+        "fewer than 5 seeds",
+        "3 of 8 runs of sweeps/fig4c",
+    )
+    for words in told:
         assert words in text
     assert (tmp_path / "sweeps" / "fig4c" / "fig4c.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_figure_of_other_runs_is_refused(tmp_path: pathlib.Path, capsys) -> None:
+    """Its name would say what it does not show; published settings are in place."""
+    with opened(tmp_path / "sweep", planned("fig4b", 0.03, 1, "paper")) as (folder, plan, _):
+        for cell in plan.cells:
+            put(tmp_path, folder, cell)
+    assert "fig4b.png" in printed(capsys, "reproduce", "fig4b", "--draw", "--out", str(folder.path))
+    fragments = ["`out` is ", "seca-fixed-paper on smac/MMM2, which is not in fig4c"]
+    assert_refused(["reproduce", "fig4c", "--draw", "--out", str(folder.path)], fragments, tmp_path, capsys)
+
+
+def test_the_sweeps_file_says_what_was_asked_for() -> None:
+    text = planned("fig4a", 0.03, 2, "paper").text
+    assert text.startswith("# seca reproduce fig4a --scale 0.03 --seeds 2 --settings paper\n")
+    assert from_text(text, "x", "x").cells
 
 
 def test_a_run_that_kept_nothing_does_not_stop_the_others(tmp_path: pathlib.Path, capsys, monkeypatch) -> None:
@@ -156,6 +179,9 @@ def test_runs_come_first(tmp_path: pathlib.Path, monkeypatch, capsys) -> None:
         ("reproduce fig6 --settings best", ["settings", "best"]),
         ("reproduce fig6 --draw", ["`out` is sweeps/fig6", "no run"]),
         ("reproduce fig6 --out occupied --draw", ["occupied"]),
+        ("reproduce fig6 --draw --scale 0.5", ["`scale` is 0.5 beside `draw`"]),
+        ("reproduce fig6 --draw --seeds 3", ["`seeds` is 3 beside `draw`"]),
+        ("reproduce fig6 --draw --settings paper", ["`settings` is paper beside `draw`"]),
     ],
 )
 def test_bad_input(desk: pathlib.Path, words: str, fragments: list[str], capsys) -> None:
