@@ -10,6 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+WIDE = 100
+"""Columns of a terminal on which the bar leaves room for everything."""
 _COMPILING = "compiling: a minute or two, the first time"
 
 
@@ -52,9 +54,9 @@ class Status:
             return f"test win rate {100 * self.win_rate:.1f} %"
         return "test -" if self.test_return is None else f"test return {self.test_return:.2f}"
 
-    def short(self, steps: int) -> str:
-        """The same for one line of a narrow terminal."""
-        whole = dataclasses.replace(self, credit_share=None).text(steps)
+    def short(self, steps: int, wide: bool = False) -> str:
+        """The same beside a bar; the share of the credit where there is room for it."""
+        whole = (self if wide else dataclasses.replace(self, credit_share=None)).text(steps).replace(" of signal", "")
         whole = whole.replace(f" of {steps:,} env", "").replace(" steps/s", "/s")
         return whole.replace("train return", "return").replace("test win rate", "win").replace("test return", "test")
 
@@ -129,6 +131,7 @@ class LiveDisplay:
 
     def __init__(self, console: Console, steps: int, episodes: int = 0) -> None:
         self._steps, self._episodes, self._meter = steps, episodes, Meter()
+        self._wide = console.width >= WIDE
         bar = BarColumn(bar_width=max(4, min(30, console.width - 76)))  # The numbers come first on a narrow terminal.
         self._progress = Progress(TextColumn("{task.description}"), bar, TaskProgressColumn(), console=console)
         self._task = self._progress.add_task(_COMPILING, total=steps)
@@ -143,7 +146,7 @@ class LiveDisplay:
         steps = status.budget(self._steps, self._episodes)
         if line["kind"] == "eval":
             self.note(status.text(steps))
-        short = _COMPILING if status.train_return is None else status.short(steps)
+        short = _COMPILING if status.train_return is None else status.short(steps, self._wide)
         self._progress.update(self._task, completed=min(status.env_steps, steps), total=steps, description=short)
 
     def running(self) -> AbstractContextManager[object]:

@@ -33,6 +33,7 @@ def test_where_nobody_wins_returns_are_shown() -> None:
     assert meter.status.text(10).endswith("| train return - | test -")
     shared = Status(credit_share=0.034)
     assert shared.text(10).endswith("| test - | credit 3 % of signal") and shared.short(10).endswith("| test -")
+    assert shared.short(10, wide=True).endswith("| test - | credit 3 %")
     meter.update({"kind": "train", "env_steps": 1, "return_mean": 3.0})
     status = meter.update({"kind": "eval", "env_steps": 1, "return_mean": -1.5})
     assert status.text(10).endswith("| train return 3.00 | test return -1.50")
@@ -64,10 +65,20 @@ def test_live_display_shows_everything() -> None:
         for line in _lines():
             display.show(line)
             display._progress.refresh()
+        display.show({"kind": "train", "env_steps": 300, "episodes": 20, "return_mean": 4.0, "credit_share": 0.034})
+        display._progress.refresh()
         display.note("a [note]")
     text = console.export_text()
     console.file.close()
-    for fragment in ("300 steps |", "/s | ETA", "| return 4.00 | win 25.0 %", "a [note]", "300 of 7,500", "compiling"):
+    for fragment in (
+        "300 steps |",
+        "/s | ETA",
+        "| return 4.00 | win 25.0 %",
+        "a [note]",
+        "300 of 7,500",
+        "compiling",
+        "credit 3 %",
+    ):
         assert fragment in text
 
 
