@@ -128,6 +128,7 @@ def joint_value(t: int, place: int, joint: tuple[int, ...]) -> float:
     return float(REWARD[(place, *joint)]) + GAMMA * sum(p * value(t + 1, where, joint) for p, where in ways)
 
 
+@functools.cache
 def worth(t: int, place: int, last: tuple[int, ...] | None, taken: tuple[int, ...], order: tuple[int, ...]):
     """All credits of one step by enumeration: `kind -> [agents]`."""
     pi = probabilities(place, last)
