@@ -24,7 +24,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 DATA = ROOT / "docs" / "data" / "credit.jsonl"
 SILENT = ("mappo", "ippo", "ia2c", "vdac", "vmix")
 """They judge the team alone."""
-METHODS = [name for name in PRESETS if compared(name) and name not in SILENT]
+METHODS = [name for name in PRESETS if (compared(name) or name == "seca-paper") and name not in SILENT]
+"""Of the published settings only SeCA's own, for its wide critic."""
 POLICIES = (100_000, 300_000, 1_000_000)
 """Env steps of training after which a policy is audited."""
 AUDIT = {"steps": 64, "forks": 256}
