@@ -1,7 +1,7 @@
 """Figures 4 and 6 of the paper from the runs that there are: docs/figures, and the tables of docs/results.md.
 
-seca sweep benchmarks/studies/fig6.toml --out sweeps/fig6        hours; goes on where stopped; so fig4
-python benchmarks/paper_figures.py [sweeps/fig6|RUN ...]         adds runs at their budget to the data, draws, prints
+seca sweep benchmarks/studies/fig6-2M.toml                       hours; goes on where stopped; so fig4-2M
+python benchmarks/paper_figures.py [sweeps/fig6-2M|RUN ...]      adds runs at their budget to the data, draws, prints
 """
 
 import argparse

@@ -9,7 +9,7 @@ import pytest
 
 from seca.config import from_preset
 from seca.errors import UsageError
-from seca.sweeps import plan
+from seca.sweeps import plan, reproduce
 from seca.sweeps.plan import differences, from_text, read, written
 
 FILE = """
@@ -237,3 +237,13 @@ def test_what_is_skipped() -> None:
         for seed in (0, 1)
         for name in ("peak-seca", "peak-qmix", "additive-qmix", "additive-qmix-slow")
     ]
+
+
+STUDIES = sorted((pathlib.Path(__file__).parents[2] / "benchmarks" / "studies").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_study_is_read_and_has_a_folder_of_its_own(path: pathlib.Path) -> None:
+    """`seca reproduce NAME` has sweeps/NAME."""
+    made = read(path)
+    assert path.stem not in reproduce.FIGURES and len({cell.name for cell in made.cells}) == len(made.cells) > 1
