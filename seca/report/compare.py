@@ -230,7 +230,7 @@ def table(found: Comparison) -> str:
         shown = functools.partial(_shown, percent=percent)
         for row in rows:
             q = row.quartiles
-            median = f"{shown(q.median)} ({shown(q.low)} to {shown(q.high)})"
+            median = f"{shown(q.median)} ({shown(q.low)} to {shown(q.high)})" if row.runs > 1 else shown(q.median)
             each = " ".join(shown(value) for value in row.scores)
             iqm = interval(row.iqm, percent) if row.runs > 1 else f"{shown(row.iqm.value)} {ONE_RUN}"
             cells.append((row.method, str(row.runs), median, iqm, each))

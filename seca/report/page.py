@@ -393,7 +393,8 @@ def _score_row(row: compare.Row, group: Sequence[Run], kind: Score, metric: str)
     shown = _percent if metric == "win_rate" else "{:.2f}".format
     quartiles = row.quartiles
     cells = [row.method, _of(runs, group), shown(quartiles.median)]
-    cells += [_between(quartiles.low, quartiles.high, shown), shown(row.iqm.value)]
+    between = _between(quartiles.low, quartiles.high, shown) if row.runs > 1 else NOTHING
+    cells += [between, shown(row.iqm.value)]
     if row.runs > 1:
         cells.append(_between(row.iqm.low, row.iqm.high, shown))
     elif metric == "win_rate":

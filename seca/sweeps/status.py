@@ -62,13 +62,18 @@ class Overview:
         eta = "" if left is None or not left else f" | ETA {clock(left)}"
         return (
             f"{self.count('done')} of {len(self.plan.cells)} runs done{f' ({counts})' if counts else ''} | "
-            f"{steps / 1e6:,.2f}M of {total / 1e6:,.2f}M env steps{eta}"
+            f"{amount(steps)} of {amount(total)} env steps{eta}"
         )
 
 
 def overview(folder: SweepFolder, plan: Plan) -> Overview:
     """How far all runs are, from their folders."""
     return Overview(plan, {cell.name: sweeps.progress(folder, plan, cell) for cell in plan.cells})
+
+
+def amount(env_steps: int) -> str:
+    """Env steps, in millions where they are many."""
+    return f"{env_steps / 1e6:,.2f}M" if env_steps >= 100_000 else f"{env_steps:,}"
 
 
 def clock(seconds: int | float) -> str:
@@ -91,7 +96,7 @@ def cell_text(run: Progress) -> str:
         tested = f"{100 * rate:.0f} %" if rate is not None else f"{run.evaluated.get('return_mean', 0.0):.1f}"
     if run.state == "done":
         return tested
-    return f"{_MARKS[run.state]}{run.env_steps / 1e6:.2f}M {tested}".strip()
+    return f"{_MARKS[run.state]}{amount(run.env_steps)} {tested}".strip()
 
 
 def table(seen: Overview, width: int) -> Table:
@@ -111,7 +116,7 @@ def table(seen: Overview, width: int) -> Table:
     return drawn
 
 
-LEGEND = "end: win rate (or return) of the finished run; > running, || stopped, . waiting"
+LEGEND = "end: win rate (or return) of the finished run; > running, || stopped, failed, . waiting"
 
 
 def text(seen: Overview, abreast: int, width: int = 120) -> str:

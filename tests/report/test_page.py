@@ -139,9 +139,9 @@ def test_scores(report: pathlib.Path) -> None:
     rows = {row[0]: row[1:] for row in _rows(text, "Scores")}
     assert rows["seca"][:5] == ["3 of 4", "100.0 %", "100.0 to 100.0 %", "100.0 %", "100.0 to 100.0 %"]
     assert rows["seca"][5:] == ["20.00", "100.0 %", "2,000", "3,000"]
-    mappo = ["1", "50.0 %", "50.0 to 50.0 %", "50.0 %", "33.6 to 66.4 %", "10.00", "50.0 %", "3,000", "not reached"]
+    mappo = ["1", "50.0 %", "–", "50.0 %", "33.6 to 66.4 %", "10.00", "50.0 %", "3,000", "not reached"]
     assert rows["mappo"] == mappo
-    assert rows["qmix"] == ["1", "20.00", "20.00 to 20.00", "20.00", "–", "20.00", "20.00", "–", "–"]
+    assert rows["qmix"] == ["1", "20.00", "–", "20.00", "–", "20.00", "20.00", "–", "–"]
     assert "of the last evaluation of training, 32 episodes" in text  # Which is what all of them have.
     assert "Over all" not in text
 

@@ -41,7 +41,7 @@ def test_the_line() -> None:
         "focus_fire_qmix_s0": Progress("running", 500, None, 10.0),
     }
     line = seen(**runs).line(1)
-    assert line == "1 of 4 runs done (1 running, 2 waiting) | 0.00M of 0.00M env steps | ETA 0:01 h"
+    assert line == "1 of 4 runs done (1 running, 2 waiting) | 1,500 of 4,000 env steps | ETA 0:01 h"
 
 
 def test_clock() -> None:
@@ -58,8 +58,9 @@ def test_a_run_in_a_few_characters() -> None:
     won, mean = {"win_rate": 0.75, "return_mean": 3.0}, {"return_mean": 3.25}
     assert status.cell_text(Progress("waiting")) == "."
     assert status.cell_text(Progress("running", 1_234_567, won)) == "> 1.23M 75 %"
-    assert status.cell_text(Progress("stopped", 0)) == "|| 0.00M"
-    assert status.cell_text(Progress("failed", 50_000, mean)) == "failed 0.05M 3.2"
+    assert (status.amount(99_999), status.amount(100_000)) == ("99,999", "0.10M")
+    assert status.cell_text(Progress("stopped", 0)) == "|| 0"
+    assert status.cell_text(Progress("failed", 50_000, mean)) == "failed 50,000 3.2"
     assert status.cell_text(Progress("done", 5, won)) == "75 %"
 
 
@@ -73,7 +74,7 @@ def test_the_table_has_every_run_and_says_what_failed(tmp_path: pathlib.Path) ->
     assert [line.split() for line in text.splitlines()[1:4]] == [
         ["environment", "method", "seed", "0", "seed", "1"],
         ["matrix/focus-fire", "seca", "75", "%", "."],
-        ["matrix/focus-fire", "qmix", "failed", "0.00M", "."],
+        ["matrix/focus-fire", "qmix", "failed", "0", "."],
     ]
     assert text.splitlines()[-1] == f"{SECOND}: exit code 1: no room"
 
@@ -101,4 +102,4 @@ def test_runs_that_ended_after_so_many_episodes_have_no_more_to_do() -> None:
     steps = plan.cells[0].config.loop.steps
     runs[plan.cells[0].name] = Progress("done", 300, None, 10.0)
     told = Overview(plan, runs).line(1)
-    assert steps == 1_000 and Overview(plan, runs)._steps_of(plan.cells[0]) == 300 and "0.00M of 0.00M" in told
+    assert steps == 1_000 and Overview(plan, runs)._steps_of(plan.cells[0]) == 300 and "300 of 3,300 env" in told
