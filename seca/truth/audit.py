@@ -50,6 +50,7 @@ def audit(
     before: Audit | None = None,
     devices: Sequence[jax.Device] = (),
     tell: Tell | None = None,
+    keep: Callable[[Audit], object] | None = None,
 ) -> Audit:
     """Measure what actions were worth, and what the run's method says of them.
 
@@ -61,6 +62,8 @@ def audit(
         before: an audit of the same run with the same seed, kinds and order, to which steps and forks are added.
         devices: over which forks are spread.
         tell: told of the progress.
+        keep: given the audit of the steps so far, once they are more than those of `before`, and not of all: what a
+            long one that is cut off leaves, to be gone on with by `before`.
 
     Raises:
         ValueError: the method tells no agents apart, has no order or credits of one's own, or the numbers of the plan
@@ -81,6 +84,11 @@ def audit(
         for new, old in zip(_arrays(sums), _arrays(before.sums), strict=True):
             new[:at] = old
     rounds, played, ended = [], 0, np.zeros(2, np.int64)
+
+    def so_far(steps: int) -> Audit:
+        told = about | {"cut": float(ended[1] / max(ended[0], 1)), "forked_env_steps": played}
+        return _joined(dataclasses.replace(plan, steps=steps), told, rounds, needed, sums)
+
     for number in range(-(-plan.steps // PER_ROUND)):
         round_ = found.play(number)
         rounds.append(round_)
@@ -91,16 +99,23 @@ def audit(
             played, ended = played + env_steps, ended + forks
             if tell is not None:
                 tell((done.start + share * len(round_.battle)) / plan.steps, played)
+        if keep is not None and (0 if before is None else before.plan.steps) < done.stop < plan.steps:
+            keep(so_far(done.stop))
+    return so_far(plan.steps)
+
+
+def _joined(plan: Plan, about: dict[str, Any], rounds: Sequence[Round], needed: dict[str, Kind], sums: Sums) -> Audit:
+    """The audit of these rounds, whose steps are the first of `sums`."""
     joined = {field: np.concatenate([getattr(r, field) for r in rounds]) for field in DRAWN_ARRAYS}
     said = {name: np.concatenate([r.credits[name] for r in rounds]) for name in rounds[0].credits}
     said[ZERO] = np.zeros(joined["action"].shape)
     return Audit(
         plan=plan,
-        about=about | {"cut": float(ended[1] / max(ended[0], 1)), "forked_env_steps": played},
+        about=about,
         **joined,
         credits=said,
         kind={name: needed.get(name, needed[OWN]) for name in said},
-        sums=sums,
+        sums=Sums(*(array[: plan.steps] for array in _arrays(sums))),
     )
 
 

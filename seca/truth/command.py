@@ -39,6 +39,8 @@ def audit_run(
 ) -> tuple[Audit, list[pathlib.Path]]:
     """Audit a run and write OUT.json, OUT.npz and OUT.png, by default `audit` in its folder; the files are returned.
 
+    The first two also after every 64 steps: an audit that is cut off can be gone on with, by `add` and `steps`.
+
     Raises UsageError when the run cannot be read or has nothing to audit, there are files already and nothing is to be
     added to them, or what is to be added does not fit.
     """
@@ -66,9 +68,14 @@ def audit_run(
         others, other_order = _credits(run, credits), _order(run, order)
         claims_of(run, others, other_order)  # Whether there is anything, before memory is looked at.
         _check_memory(run, devices)
-        found = audit(run, plan, others, other_order, before, devices, tell)
-    found.about |= {"run": str(path), "checkpoint": kind_name(checkpoint), "session": machine.session(jax.devices())}
-    return found, [*findings.save(found, out), picture.save(found, out.with_name(out.name + ".png"))]
+        about = {"run": str(path), "checkpoint": kind_name(checkpoint), "session": machine.session(jax.devices())}
+
+        def save(found: Audit) -> list[pathlib.Path]:
+            found.about |= about
+            return findings.save(found, out)
+
+        found = audit(run, plan, others, other_order, before, devices, tell, keep=save)
+    return found, [*save(found), picture.save(found, written[2])]
 
 
 def _checkpoint(before: Audit) -> Kind | None:

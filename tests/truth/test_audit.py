@@ -103,6 +103,22 @@ def test_more_can_be_added(steps: int, forks: int) -> None:
         audit(forking.run(), dataclasses.replace(begun.plan, forks=10), before=begun)
 
 
+@pytest.mark.slow
+def test_what_a_long_audit_keeps_on_the_way() -> None:
+    kept: list[Audit] = []
+    whole = audit(forking.run(), Plan(131, 20, kinds=KINDS), keep=kept.append)
+    assert [part.plan.steps for part in kept] == [64, 128]
+    for part in kept:
+        at = part.plan.steps
+        np.testing.assert_array_equal(part.sums.total, whole.sums.total[:at])
+        np.testing.assert_array_equal(part.time, whole.time[:at])
+        assert all(len(credit) == at for credit in part.credits.values()) and part.kind == whole.kind
+    joined = audit(forking.run(), whole.plan, before=kept[1], keep=kept.append)
+    assert len(kept) == 2
+    np.testing.assert_array_equal(joined.sums.total, whole.sums.total)
+    np.testing.assert_array_equal(joined.sums.forks, 20)
+
+
 def test_an_environment_with_effects_is_refused() -> None:
     run = forking.run()
 

@@ -70,6 +70,22 @@ def test_a_run_is_audited_and_added_to(copied_run: pathlib.Path, capsys: pytest.
 
 
 @pytest.mark.slow
+def test_an_audit_that_is_cut_off_goes_on(copied_run: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    def cut(share: float, env_steps: int) -> None:
+        if share > DRAWN / 70:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        command.audit_run(copied_run, 70, 4, tell=cut)
+    left = json.loads((copied_run / "audit.json").read_text())
+    assert left["plan"]["steps"] == DRAWN and left["about"]["run"] == str(copied_run)
+    joined, files = command.audit_run(copied_run, 70, add=True)
+    whole, _ = command.audit_run(copied_run, 70, 4, out=tmp_path / "whole")
+    np.testing.assert_array_equal(joined.sums.total, whole.sums.total)
+    assert joined.plan == whole.plan and [file.suffix for file in files] == [".json", ".npz", ".png"]
+
+
+@pytest.mark.slow
 def test_the_example_of_the_docs(
     copied_run: pathlib.Path,
     tmp_path: pathlib.Path,
