@@ -7,7 +7,7 @@ SEED ?= 0
 # Empty: a free name under runs/, so that a second `make train` never meets the first.
 RUN ?=
 
-.PHONY: train test test-all test-fast test-lowest test-newest test-outside lint lock wheel install clean
+.PHONY: train test test-all test-fast test-lowest test-newest test-outside lint lint-python lock wheel install clean
 
 train: $(STAMP)  ## Train SeCA on smac/2s3z with a live display (RUN=, STEPS=, SEED= to change).
 	$(BIN)/seca train seca --env smac/2s3z --seed $(SEED) --steps $(STEPS) $(if $(RUN),--out $(RUN))
@@ -28,12 +28,15 @@ test-outside: .venv/.outside  ## Tests that need what few users do: Chromium (De
 	$(BIN)/python -m pytest tests/report/test_page.py tests/view/test_browser.py \
 	  tests/sweeps/test_on_ray.py tests/sweeps/test_on_slurm.py tests/host/test_actors.py
 
-lint: $(STAMP)  ## Format, lint and types.
+lint: lint-python  ## Format, lint and types, of Python and of the scripts of pages.
+	@if command -v npx > /dev/null; then npx --yes --package typescript@5 tsc --project jsconfig.json; \
+	  else echo "node is not installed: the scripts of pages are not type-checked"; fi
+
+# Types need all that is imported, so what the tests of the outside install.
+lint-python: .venv/.outside
 	$(BIN)/ruff format --check seca tests benchmarks
 	$(BIN)/ruff check seca tests benchmarks
 	$(BIN)/pyrefly check
-	@if command -v npx > /dev/null; then npx --yes --package typescript@5 tsc --project jsconfig.json; \
-	  else echo "node is not installed: the scripts of pages are not type-checked"; fi
 
 wheel: $(STAMP)  ## dist/seca-*.whl, without network.
 	$(BIN)/python -m hatchling build -t wheel
