@@ -24,8 +24,8 @@ test-fast: $(STAMP)  ## The inner loop: all but the slow tests.
 test-lowest test-newest: test-%: .venv-%/.installed  ## The fast tests at the lower bounds, and with the newest of all.
 	.venv-$*/bin/python -m pytest tests -n 2 --dist worksteal -m "not slow and not every"
 
-test-outside: .venv/.outside  ## Tests that need what few users do: Chromium (Debian's), a Ray cluster, submitit.
-	$(BIN)/python -m pytest tests/report/test_page.py tests/view/test_browser.py \
+test-outside: .venv/.outside  ## Tests that need what few users do: Chromium (Debian's), Ray, submitit, rliable.
+	$(BIN)/python -m pytest tests/report/test_page.py tests/report/test_statistics.py tests/view/test_browser.py \
 	  tests/sweeps/test_on_ray.py tests/sweeps/test_on_slurm.py tests/host/test_actors.py
 
 lint: lint-python  ## Format, lint and types, of Python and of the scripts of pages.
@@ -45,8 +45,9 @@ lock:  ## Remake requirements.lock from pyproject.toml (needs uv).
 	uv pip compile --universal pyproject.toml --extra dev --extra pettingzoo --extra gymnasium --generate-hashes \
 	  --no-header --no-annotate --no-emit-index-url -o requirements.lock
 
-	uv pip compile --universal pyproject.toml --extra browser --extra ray --extra slurm --constraints requirements.lock \
-	  --generate-hashes --no-header --no-annotate --no-emit-index-url -o requirements-outside.lock
+	uv pip compile --universal pyproject.toml --extra browser --extra ray --extra slurm --extra rliable \
+	  --constraints requirements.lock --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	  -o requirements-outside.lock
 
 install: $(STAMP)
 

@@ -107,7 +107,7 @@ def test_intervals_are_rliables_within_monte_carlo_error() -> None:
 
 def test_numbers_are_those_of_the_installed_rliable() -> None:
     """On fresh inputs, where rliable is installed; the golden numbers are compared everywhere."""
-    metrics = pytest.importorskip("rliable.metrics", reason="rliable is not part of the development environment")
+    metrics = pytest.importorskip("rliable.metrics", reason="rliable is not installed: make test-outside")
     generator = np.random.Generator(np.random.PCG64(1))
     for runs in range(1, 10):
         x, y = generator.integers(0, 9, (2, runs, 3)) / 8
