@@ -271,7 +271,7 @@ def caption(curves: Sequence[Curve], notes: Sequence[str] = ()) -> str:
     `notes` are warnings that the curves themselves do not give.
     """
     grouped = group(curves)
-    counts = ", ".join(f"{label} {len(whole(members))}" for label, members in grouped.items())
+    counts = listed([f"{label} {len(whole(members))}" for label, members in grouped.items()])
     parts = [
         f"Median and quartiles over runs ({counts}), each curve as far as its shortest run.",
         f"{made_how(curves)}; x: training env steps, one per step of each unfinished battle, evaluation not counted.",
@@ -279,6 +279,11 @@ def caption(curves: Sequence[Curve], notes: Sequence[str] = ()) -> str:
     ]
     parts = [part for part in parts if part]
     return " ".join(parts + [f"Warning: {warning}." for warning in (*notes, *warnings(curves))])
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Parts of a caption in a row, kept apart also where names have a comma, as those of variants."""
+    return ("; " if any(", " in part for part in parts) else ", ").join(parts)
 
 
 def made_how(curves: Sequence[Curve]) -> str:
@@ -300,7 +305,7 @@ def gradient_steps(curves: Sequence[Curve]) -> str:
         f"{label} {min(found):,.1f}" + (f" to {max(found):,.1f}" if max(found) - min(found) >= 0.05 else "")
         for label, found in counted.items()
     ]
-    return f"Gradient steps per 1,000 env steps: {', '.join(told)}." if told else ""
+    return f"Gradient steps per 1,000 env steps: {listed(told)}." if told else ""
 
 
 def warnings(curves: Sequence[Curve]) -> list[str]:

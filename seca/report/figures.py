@@ -75,7 +75,7 @@ def caption(found: Sequence[Curve], title: str, notes: Sequence[str] = ()) -> st
             counts.setdefault(method, []).append(len(curves.whole(members)))
     for numbers in counts.values():
         numbers += [0] * (len(environments) - len(numbers))  # On these it has no run.
-    told = ", ".join(f"{method} {_range(numbers)}" for method, numbers in counts.items())
+    told = curves.listed([f"{method} {_range(numbers)}" for method, numbers in counts.items()])
     warnings = list(
         dict.fromkeys(
             warning

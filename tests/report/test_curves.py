@@ -83,6 +83,11 @@ def test_band_ends_soon_after_the_shortest_run() -> None:
     assert curves.band([long, short], "win_rate").steps[-1] == 30
 
 
+def test_names_with_a_comma_are_kept_apart() -> None:
+    assert curves.listed(["seca 2", "qmix 1"]) == "seca 2, qmix 1"
+    assert curves.listed(["seca 2", "seca, published advantage 1"]) == "seca 2; seca, published advantage 1"
+
+
 def test_caption_says_how_it_was_made() -> None:
     five = [_curve([0, 10], [0, 1], seed=seed) for seed in range(5)]
     text = curves.caption(five)
