@@ -27,7 +27,7 @@ LATE = 60
 def played(run: pathlib.Path, reward_abs: bool) -> Episodes:
     """The battles, paid in one way or the other."""
     loaded = load(run)
-    env = make(loaded.config.env, loaded.config.env_options | {"reward_abs": reward_abs})
+    env = make(loaded.config.env, {**loaded.config.env_options, "reward_abs": reward_abs})
     params = loaded.algorithm.policy(loaded.state.learner)
     keys = jax.random.split(numerics.key(123), BATTLES)
     return jax.device_get(
