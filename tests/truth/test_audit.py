@@ -76,9 +76,12 @@ def test_forks_agree_with_enumeration_and_intervals_cover() -> None:
     assert set(found.time) == {0, 1, 2} and len(set(found.length)) > 1
     for kind, name in enumerate(KINDS):
         off = mean[:, kind] - truth[:, kind]
-        covered = (np.abs(off / error[:, kind]) < 1.972).mean()  # Student's t with 199 degrees of freedom.
+        z = off / error[:, kind]
+        assert z.size > 1000
+        covered = (np.abs(z) < 1.972).mean()  # Student's t with 199 degrees of freedom.
         assert 0.93 <= covered <= 0.97, (name, covered)
-        # Not the mean of off / error: returns are skewed, so that a mean and its error go together.
+        assert abs(z.mean()) < 4 / np.sqrt(z.size), (name, z.mean())
+        # Sharper than the mean of z, which is off by skewed returns: there a mean and its error go together.
         bias = off.sum(axis=0) / np.sqrt((error[:, kind] ** 2).sum(axis=0))
         assert (np.abs(bias) < 4).all(), (name, bias)
         assert np.sqrt((truth[:, kind] ** 2).mean()) > 5 * np.sqrt((error[:, kind] ** 2).mean())
@@ -101,6 +104,15 @@ def test_more_can_be_added(steps: int, forks: int) -> None:
         audit(forking.run(), changed, before=begun)
     with pytest.raises(ValueError, match="`forks` is 10 but"):
         audit(forking.run(), dataclasses.replace(begun.plan, forks=10), before=begun)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("steps", "parts"), [(63, []), (64, []), (65, [64]), (128, [64])])
+def test_nothing_is_kept_of_the_whole(steps: int, parts: list[int]) -> None:
+    """Below, at and above the steps of a round, and at two rounds."""
+    kept: list[Audit] = []
+    whole = audit(forking.run(), Plan(steps, 2, kinds=KINDS), keep=kept.append)
+    assert [part.plan.steps for part in kept] == parts and len(whole.time) == steps
 
 
 @pytest.mark.slow
