@@ -7,6 +7,9 @@ SEED ?= 0
 # Empty: a free name under runs/, so that a second `make train` never meets the first.
 RUN ?=
 
+# Processes start by the hundred in tests: where modules are compiled anew each time, that is two seconds more of each.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: train test test-all test-fast test-lowest test-newest test-outside lint lint-python lock wheel install clean
 
 train: $(STAMP)  ## Train SeCA on smac/2s3z with a live display (RUN=, STEPS=, SEED= to change).
